@@ -1,0 +1,83 @@
+"""An artifact: one shippable file and the JSON sidecar that says what it is.
+
+Everything downstream (bench, report, an app's build script) needs only these two files.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from footseg import files
+from footseg.errors import FootsegError
+
+FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file.
+
+    ``input_shape`` is (1, H, W, 3), float32 RGB in [0, 1]; the output is logits (1, H, W, classes).
+    ``recipe`` is the precision ("fp32", "fp16", "int8"); ``parameters`` counts those of the Keras
+    network it came from; ``parent`` is the SHA-256 of that ``model.keras`` and ``run`` its folder.
+    ``verification`` holds what the export check measured. A file without a sidecar (somebody
+    else's) has empty fields and can still be measured.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    network: str = ""
+    network_options: dict[str, Any] = field(default_factory=dict)
+    input_shape: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    recipe: str = ""
+    parameters: int = 0
+    parent: str = ""
+    run: str = ""
+    verification: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name, which is what tables and plots show."""
+        return self.path.name
+
+    def save_sidecar(self) -> Path:
+        """Write ``NAME.tflite.json`` beside the file; returns its path."""
+        path = sidecar_path(self.path)
+        files.write_json(path, {**dataclasses.asdict(self), "path": self.path.name})
+        return path
+
+
+def sidecar_path(path: Path) -> Path:
+    """Where the sidecar of ``path`` stands."""
+    return path.with_name(path.name + ".json")
+
+
+def load(path: Path) -> Artifact:
+    """Read an artifact and its sidecar, if it has one.
+
+    Raises:
+        FootsegError: no such file, an unknown kind of file, or a sidecar of another file.
+    """
+    if not path.is_file():
+        raise FootsegError(f"no such file: {path}")
+    if path.suffix not in FORMATS:
+        raise FootsegError(f"{path} is neither .tflite nor .onnx: export a run first (footseg export RUN)")
+    digest = files.sha256(path)
+    sidecar = sidecar_path(path)
+    if not sidecar.is_file():
+        return Artifact(path=path, format=FORMATS[path.suffix], sha256=digest)
+    record = files.read_json(sidecar)
+    if record.get("sha256") != digest:
+        raise FootsegError(
+            f"{path} is not the file its sidecar {sidecar.name} describes (SHA-256 differs): export it again"
+        )
+    known = {f.name for f in dataclasses.fields(Artifact)}
+    fields = {key: value for key, value in record.items() if key in known}
+    fields |= {"path": path, "input_shape": tuple(record["input_shape"]), "classes": tuple(record["classes"])}
+    return Artifact(**fields)

@@ -1,0 +1,47 @@
+"""What can go wrong outside the program, said in one line that tells the reader what to do next.
+
+A wrong argument in Python is a ValueError; FootsegError is for the world: files, tools, packages.
+Only ``footseg.cli.main`` catches it.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class FootsegError(Exception):
+    """A failure the user can mend; its text is the one line that is printed."""
+
+
+class MissingExtra(FootsegError):
+    """A package that this command needs is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import ``module``, or say which extra of footseg brings it.
+
+    Raises:
+        MissingExtra: the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # Only a missing top package means "not installed"; a package that fails to import one of
+        # its own parts is broken, and its own message says more than ours would.
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        package = module.split(".")[0]
+        raise MissingExtra(
+            f"this needs the package {package}, which is not installed: "
+            f"pip install 'footseg[{extra}]'"
+        ) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest known one first, else the whole list."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}? (known: {', '.join(known)})"
+    return f"known: {', '.join(known)}"

@@ -1,0 +1,109 @@
+"""A run: the folder of one training run, and the only thing that export and evaluate need of it.
+
+    RUN/model.keras      best weights by validation IoU, float32, inference-ready
+        config.toml      the resolved configuration
+        run.json         Run below: what it is and what made it
+        history.csv      one row an epoch
+        samples/         validation masks as training went on
+        tensorboard/     event files
+        checkpoint.npz   everything needed to go on; removed when the run has finished
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from footseg import files
+from footseg.errors import FootsegError
+
+RECORD = "run.json"
+UNFINISHED = ("running", "interrupted")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ``run.json`` says. ``status`` is running, interrupted or finished."""
+
+    path: Path
+    status: str
+    network: str
+    network_options: dict[str, Any]
+    input_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    parameters: int
+    data: str
+    data_fingerprint: str
+    seed: int
+    epochs_done: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    command: str = ""
+    backend: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    created: str = ""
+
+    @property
+    def model(self) -> Path:
+        """The best weights."""
+        return self.path / "model.keras"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def history(self) -> Path:
+        """The epochs' figures."""
+        return self.path / "history.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished run goes on from."""
+        return self.path / "checkpoint.npz"
+
+    def save(self) -> None:
+        """Write ``run.json`` atomically."""
+        files.write_json(self.path / RECORD, {**dataclasses.asdict(self), "path": self.path.name})
+
+
+def exists(path: Path) -> bool:
+    """Whether ``path`` is the folder of a run."""
+    return (path / RECORD).is_file()
+
+
+def load(path: Path) -> Run:
+    """Read a run's record.
+
+    Raises:
+        FootsegError: no such folder, or it is not a run.
+    """
+    if not path.is_dir():
+        raise FootsegError(f"no such folder: {path}")
+    if not exists(path):
+        raise FootsegError(f"{path} is not a run (it has no {RECORD}): make one with footseg train")
+    record = files.read_json(path / RECORD)
+    known = {f.name for f in dataclasses.fields(Run)}
+    fields = {key: value for key, value in record.items() if key in known}
+    fields |= {
+        "path": path,
+        "input_shape": tuple(record["input_shape"]),
+        "classes": tuple(record["classes"]),
+        "colours": tuple(tuple(colour) for colour in record["colours"]),
+    }
+    return Run(**fields)
+
+
+def load_trained(path: Path) -> Run:
+    """Read a run that has weights to use.
+
+    Raises:
+        FootsegError: as ``load``, or training has not yet written ``model.keras``.
+    """
+    run = load(path)
+    if not run.model.is_file():
+        raise FootsegError(f"{path} has no model.keras yet: finish it with footseg train --resume --out {path}")
+    return run

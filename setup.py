@@ -1,0 +1,39 @@
+"""Packaging: the base install measures files; training, compression and export are extras."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+EXTRAS = {
+    "train": ["tensorflow>=2.21", "keras>=3.15", "tensorboardX>=2.6"],
+    "compress": ["tensorflow-model-optimization>=0.8", "tf_keras>=2.21", "ai-edge-quantizer>=0.10"],
+    "onnx": ["onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"],
+    "search": ["hyperopt>=0.3"],
+    "dev": ["pytest>=9", "ruff>=0.17", "mypy>=2.4", "types-tqdm"],
+}
+
+setup(
+    name="footseg",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "footseg/__init__.py").read_text()).group(1),
+    description="Train, compress, export and measure real-time segmentation networks for phones.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["footseg*", "export*", "benchmarks*", "android_harness*"]),
+    package_data={"footseg": ["py.typed"], "benchmarks": ["*.html.j2", "*.css"]},
+    # tflite-runtime ended at 2.14 (no numpy 2, no Python 3.12); ai-edge-litert is its successor.
+    install_requires=[
+        "ai-edge-litert>=2.3",
+        "jinja2>=3.1",
+        "numpy>=2.0",
+        "pillow>=11",
+        "scipy>=1.15",
+        "tqdm>=4.66",
+    ],
+    extras_require={**EXTRAS, "all": sorted({package for extra in EXTRAS.values() for package in extra})},
+    entry_points={"console_scripts": ["footseg = footseg.cli:main"]},
+)
