@@ -1,0 +1,292 @@
+"""One way to run any model file on images: ``.keras``, ``.tflite``, ``.onnx`` or the folder of a run.
+
+Every runtime gets its pixels from ``to_float`` and gives float32 logits back, so that a difference
+between two files is a difference between the files and never one of pre-processing.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from footseg import run as runs
+from footseg.errors import FootsegError, require
+
+SUFFIXES = (".keras", ".tflite", ".onnx")
+# Bounds the float32 copy of the images (16 of 256x256 are 12.6 MB) however many are asked for.
+KERAS_BATCH = 16
+# Bytes 4 to 8 of every flatbuffer that holds a TFLite model.
+TFLITE_IDENTIFIER = b"TFL3"
+
+
+class Segmenter(Protocol):
+    """A loaded model file. ``size`` is (height, width) in pixels; ``classes`` counts the logits."""
+
+    path: Path
+    size: tuple[int, int]
+    classes: int
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32 (N, H, W, classes) of ``images``, uint8 (N, H, W, 3) RGB at ``size``.
+
+        Raises:
+            ValueError: the images have another shape or type.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """How much of a ``.tflite`` the XNNPACK delegate runs, and in how many pieces.
+
+    ``operators`` counts the file's operators, ``delegated`` those that the delegate took, and
+    ``partitions`` the pieces it took them in: 1 with all operators delegated is the best there is,
+    as each further piece costs a copy into and out of the delegate.
+    """
+
+    operators: int
+    delegated: int
+    partitions: int
+
+    @property
+    def share(self) -> float:
+        """The share of operators that are delegated, 0 to 1."""
+        return self.delegated / self.operators if self.operators else 0.0
+
+
+def load(path: Path, threads: int = 1) -> Segmenter:
+    """Load a model file, or the best weights of a run's folder.
+
+    ``threads`` is honoured by LiteRT and ONNX Runtime; Keras uses its backend's own pool.
+
+    Raises:
+        FootsegError: no such file, an unknown kind of file, a damaged one, or a network that is not
+            one image (1, H, W, 3) in and one map of logits (1, H, W, classes) out.
+        MissingExtra: the package that runs this kind of file is not installed.
+    """
+    if path.is_dir():
+        path = runs.load_trained(path).model
+    if path.suffix not in SUFFIXES:
+        raise FootsegError(
+            f"{path} is not a model footseg can run: give a {', '.join(SUFFIXES)} file or a run's folder"
+        )
+    if not path.is_file():
+        raise FootsegError(f"no such file: {path}")
+    if path.suffix == ".keras":
+        return KerasSegmenter(path)
+    if path.suffix == ".tflite":
+        return TfliteSegmenter(path, threads)
+    return OnnxSegmenter(path, threads)
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """Pixels uint8 0 to 255 as the networks take them: float32 in [0, 1], same shape.
+
+    Raises:
+        ValueError: the images are not uint8.
+    """
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"images must be uint8 in 0 to 255, got {images.dtype}: pass the pixels as read from the file"
+        )
+    return images.astype(np.float32) / np.float32(255)
+
+
+def interpreter(path: Path, threads: int = 1) -> Any:
+    """An allocated LiteRT interpreter of a ``.tflite``, with XNNPACK on.
+
+    Raises:
+        FootsegError: the file is not a TFLite model or was cut off.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    with path.open("rb") as file:
+        if file.read(8)[4:] != TFLITE_IDENTIFIER:
+            raise FootsegError(
+                f"{path} is not a TFLite model (no {TFLITE_IDENTIFIER.decode()} mark): export it again"
+            )
+    try:
+        # LiteRT checks every offset of the flatbuffer before it uses one: files cut at any byte
+        # came back as ValueError, none crashed the process.
+        loaded = Interpreter(model_path=str(path), num_threads=threads)
+        loaded.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise FootsegError(f"{path} is damaged or cut off ({_first_line(error)}): export it again") from error
+    return loaded
+
+
+def delegation(path: Path, threads: int = 1) -> Delegation:
+    """Count the operators of a ``.tflite`` and those that XNNPACK runs.
+
+    LiteRT appends one DELEGATE node for each partition to the file's own operators and does not say
+    which of them it replaced, so they are found by walking from a partition's outputs back to its inputs.
+
+    Raises:
+        FootsegError: the file is not a TFLite model or was cut off.
+    """
+    nodes = interpreter(path, threads)._get_ops_details()
+    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    partitions = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    maker = {tensor: node for node in operators for tensor in node["outputs"]}
+    delegated: set[int] = set()
+    for partition in partitions:
+        given = set(partition["inputs"])
+        wanted = list(partition["outputs"])
+        while wanted:
+            tensor = wanted.pop()
+            if tensor in maker and maker[tensor]["index"] not in delegated:
+                delegated.add(maker[tensor]["index"])
+                wanted += [source for source in maker[tensor]["inputs"] if source not in given]
+    return Delegation(operators=len(operators), delegated=len(delegated), partitions=len(partitions))
+
+
+class KerasSegmenter:
+    """A ``.keras`` file in inference mode, under whichever backend Keras was started with."""
+
+    def __init__(self, path: Path) -> None:
+        keras = require("keras", "train")
+        if not zipfile.is_zipfile(path):
+            raise FootsegError(
+                f"{path} is not a Keras model or was cut off: take another copy, or train again"
+            )
+        try:
+            self.model = keras.saving.load_model(path, compile=False)
+        except Exception as error:  # Keras raises a different kind for each part that is missing.
+            raise FootsegError(f"Keras cannot load {path}: {_first_line(error)}") from error
+        self.path = path
+        self.size, self.classes = _image_to_logits(
+            path,
+            [tuple(tensor.shape) for tensor in self.model.inputs],
+            [tuple(tensor.shape) for tensor in self.model.outputs],
+        )
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32 (N, H, W, classes) of uint8 (N, H, W, 3) images; see ``Segmenter``."""
+        _check_images(images, self.size)
+        out = np.empty((len(images), *self.size, self.classes), np.float32)
+        for start in range(0, len(images), KERAS_BATCH):
+            chunk = slice(start, start + KERAS_BATCH)
+            out[chunk] = self.model.predict_on_batch(to_float(images[chunk]))
+        return out
+
+
+class TfliteSegmenter:
+    """A ``.tflite`` file, float or quantized, run by LiteRT one image at a time."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.interpreter = interpreter(path, threads)
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        self.path = path
+        self.size, self.classes = _image_to_logits(
+            path, [_signature(tensor) for tensor in inputs], [_signature(tensor) for tensor in outputs]
+        )
+        self.input, self.output = inputs[0], outputs[0]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32 (N, H, W, classes) of uint8 (N, H, W, 3) images; see ``Segmenter``."""
+        _check_images(images, self.size)
+        out = np.empty((len(images), *self.size, self.classes), np.float32)
+        for index, image in enumerate(_one_by_one(images)):
+            self.interpreter.set_tensor(self.input["index"], _quantize(image, self.input))
+            self.interpreter.invoke()
+            out[index] = _dequantize(self.interpreter.get_tensor(self.output["index"]), self.output)[0]
+        return out
+
+
+class OnnxSegmenter:
+    """An ``.onnx`` file, run by ONNX Runtime on the processor one image at a time."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        onnxruntime = require("onnxruntime", "onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = (
+            3  # Errors reach us as exceptions; warnings are for ONNX Runtime's makers.
+        )
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's own kinds share no base but Exception.
+            raise FootsegError(
+                f"ONNX Runtime cannot load {path} ({_first_line(error)}): export it again"
+            ) from error
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        self.path = path
+        self.size, self.classes = _image_to_logits(
+            path, [tuple(tensor.shape) for tensor in inputs], [tuple(tensor.shape) for tensor in outputs]
+        )
+        if inputs[0].type != "tensor(float)":
+            raise FootsegError(
+                f"{path} takes {inputs[0].type}: footseg runs ONNX files that take tensor(float)"
+            )
+        self.input = inputs[0].name
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32 (N, H, W, classes) of uint8 (N, H, W, 3) images; see ``Segmenter``."""
+        _check_images(images, self.size)
+        out = np.empty((len(images), *self.size, self.classes), np.float32)
+        for index, image in enumerate(_one_by_one(images)):
+            out[index] = self.session.run(None, {self.input: image})[0][0]
+        return out
+
+
+def _one_by_one(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Each image as a float32 batch of one."""
+    for image in images:
+        yield to_float(image[None])
+
+
+def _quantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """``values`` in the type of ``tensor``: as they are for float32, by scale and zero point for integers."""
+    if tensor["dtype"] == np.float32:
+        return values
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(tensor["dtype"])
+    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _dequantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """The real numbers that ``values`` of ``tensor`` stand for."""
+    if tensor["dtype"] == np.float32:
+        return values
+    scale, zero_point = tensor["quantization"]
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+def _signature(tensor: dict[str, Any]) -> tuple[int, ...]:
+    """A tensor's shape as the file states it, -1 where it is free."""
+    return tuple(int(size) for size in tensor["shape_signature"])
+
+
+def _image_to_logits(
+    path: Path, inputs: list[tuple[Any, ...]], outputs: list[tuple[Any, ...]]
+) -> tuple[tuple[int, int], int]:
+    """The size and the number of classes of a network, once its shapes are those of a segmenter."""
+    expected = "footseg runs networks with one input (1, H, W, 3) and one output (1, H, W, classes)"
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise FootsegError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs: {expected}")
+    (image,), (logits,) = inputs, outputs
+    fixed = len(image) == len(logits) == 4 and all(
+        isinstance(size, int) and size > 0 for size in (*image[1:], *logits[1:])
+    )
+    if not fixed or image[3] != 3 or image[1:3] != logits[1:3]:
+        raise FootsegError(f"{path} takes {image} and gives {logits}: {expected}")
+    return (image[1], image[2]), logits[3]
+
+
+def _check_images(images: np.ndarray, size: tuple[int, int]) -> None:
+    if images.ndim != 4 or images.shape[1:] != (*size, 3):
+        raise ValueError(
+            f"images must be (N, {size[0]}, {size[1]}, 3), got {images.shape}: letterbox them to that size"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, without the pages of native detail below it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
