@@ -1,0 +1,310 @@
+"""A data set: its folder on disk, and one split of it as arrays."""
+
+import hashlib
+import os
+import tomllib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ImageColor
+
+from footseg import files
+from footseg.data.images import (
+    IMAGE_SUFFIXES,
+    BadFileError,
+    Size,
+    letterbox,
+    letterbox_mask,
+    read_image,
+    read_mask,
+)
+from footseg.data.threads import each
+from footseg.errors import FootsegError
+
+SPLITS = ("train", "val", "test")
+DEFAULT_CLASSES = ("background", "foot")
+LAYOUT = "DIR/train/images/NAME.jpg with DIR/train/masks/NAME.png, and val and test likewise"
+NAMED = 5
+"""How many bad files an error names; footseg data check lists all."""
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set's folder, the names of its classes and their colours (RGB, 0 to 255)."""
+
+    path: Path
+    classes: tuple[str, ...]
+    colours: tuple[Colour, ...]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of train, val and test that are there."""
+        return tuple(split for split in SPLITS if (self.path / split).is_dir())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photograph and its mask; ``name`` is the file name that both have before the suffix."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split at one size: images uint8 (N, h, w, 3) RGB, masks uint8 (N, h, w), both read-only.
+
+    ``fingerprint`` is a SHA-256 over names, file bytes and the number of classes.
+    """
+
+    names: tuple[str, ...]
+    images: np.ndarray
+    masks: np.ndarray
+    fingerprint: str
+
+
+# ---- the folder
+
+
+def open_data(path: Path) -> DataSet:
+    """Recognise a data set, and read its ``dataset.toml`` where it has one.
+
+    Raises:
+        FootsegError: no such folder, no train, val or test in it, no images, a wrong ``dataset.toml``.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FootsegError(f"no such folder: {path}")
+    classes, colours = _description(path / "dataset.toml")
+    data = DataSet(path, classes, colours)
+    if not data.splits:
+        raise FootsegError(f"{path} has no folder train, val or test: arrange it as {LAYOUT}")
+    if not any(images_by_name(path / split / "images") for split in data.splits):
+        raise FootsegError(f"no images in {path}/{{{','.join(data.splits)}}}/images: arrange it as {LAYOUT}")
+    return data
+
+
+def images_by_name(folder: Path) -> dict[str, list[Path]]:
+    """The image files of a folder by their name before the suffix; {} where there is no folder."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            # macOS leaves "._NAME.jpg" beside files on foreign disks: they are no images.
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+                found[path.stem].append(path)
+    return dict(found)
+
+
+def pairs(data: DataSet, split: str) -> list[Pair]:
+    """The photographs of a split with their masks, sorted by name.
+
+    Raises:
+        FootsegError: no such split, no images, an image without a mask, a name twice.
+    """
+    if split not in data.splits:
+        raise FootsegError(f"{data.path} has no split {split!r}: it has {', '.join(data.splits)}")
+    folder = data.path / split
+    images, masks = images_by_name(folder / "images"), images_by_name(folder / "masks")
+    if not images:
+        raise FootsegError(f"no images in {folder / 'images'}: arrange the data as {LAYOUT}")
+    if missing := [images[name][0].name for name in images if name not in masks]:
+        raise FootsegError(
+            f"{len(missing)} of {len(images)} images in {folder / 'images'} have no mask in ../masks: "
+            f"{shorten(missing)}; add the masks or remove the images"
+        )
+    if twice := [
+        path.name
+        for found in (images, masks)
+        for name in images
+        for path in found[name]
+        if len(found[name]) > 1
+    ]:
+        raise FootsegError(
+            f"names in {folder} must be unique without their suffix, these are not: {shorten(twice)}; "
+            "rename or remove one of each"
+        )
+    return [Pair(name, images[name][0], masks[name][0]) for name in sorted(images)]
+
+
+def shorten(names: Sequence[str], separator: str = ", ") -> str:
+    """The first five names, and how many more there are."""
+    more = f"{separator}and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return separator.join(names[:NAMED]) + more
+
+
+# ---- dataset.toml
+
+
+def _description(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
+    if not path.is_file():
+        return DEFAULT_CLASSES, default_colours(len(DEFAULT_CLASSES))
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FootsegError(f"{path} is not valid TOML: {error}") from error
+    if unknown := content.keys() - {"classes", "colours"}:
+        raise FootsegError(f"{path}: unknown key {', '.join(sorted(unknown))}; known: classes, colours")
+    classes = content.get("classes", list(DEFAULT_CLASSES))
+    if (
+        not isinstance(classes, list)
+        or not all(isinstance(name, str) and name for name in classes)
+        or not 2 <= len(set(classes)) == len(classes) <= 255
+    ):
+        raise FootsegError(
+            f'{path}: classes must be 2 to 255 different names, like ["background", "foot"], got {classes!r}'
+        )
+    if "colours" not in content:
+        return tuple(classes), default_colours(len(classes))
+    colours = content["colours"]
+    if not isinstance(colours, list) or len(colours) != len(classes):
+        count = len(colours) if isinstance(colours, list) else repr(colours)
+        raise FootsegError(f"{path}: {len(classes)} classes need {len(classes)} colours, got {count}")
+    return tuple(classes), tuple(_colour(path, colour) for colour in colours)
+
+
+def _colour(path: Path, value: Any) -> Colour:
+    if isinstance(value, str) and value.startswith("#") and len(value) == 7:
+        try:
+            red, green, blue = ImageColor.getrgb(value)[:3]
+            return red, green, blue
+        except ValueError:
+            pass
+    if isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value):
+        return value[0], value[1], value[2]
+    raise FootsegError(f'{path}: a colour is [red, green, blue] from 0 to 255 or "#rrggbb", got {value!r}')
+
+
+PALETTE: tuple[Colour, ...] = (
+    (0, 0, 0),
+    (0, 158, 224),
+    (230, 159, 0),
+    (204, 60, 140),
+    (0, 170, 120),
+    (240, 228, 66),
+    (213, 94, 0),
+    (86, 60, 200),
+)
+
+
+def default_colours(classes: int) -> tuple[Colour, ...]:
+    """A colour for each class, black for the background."""
+    return tuple(
+        PALETTE[index] if index < len(PALETTE) else PALETTE[1 + (index - 1) % (len(PALETTE) - 1)]
+        for index in range(classes)
+    )
+
+
+# ---- a split as arrays
+
+
+def load_split(data: DataSet, split: str, size: Size, memory_limit: int = 2 << 30) -> Split:
+    """Decode a split once, letterboxed to ``size`` = (height, width).
+
+    Arrays of more than ``memory_limit`` bytes live in files in the user's cache folder, mapped into memory
+    and found again by the next call.
+
+    Raises:
+        FootsegError: as ``pairs``, or files that cannot be used: all are counted, the first few named.
+    """
+    found = pairs(data, split)
+    names = tuple(pair.name for pair in found)
+    digest = fingerprint(found, len(data.classes))
+    shapes = ((len(found), *size, 3), (len(found), *size))
+    if sum(int(np.prod(shape)) for shape in shapes) <= memory_limit:
+        images, masks = (np.empty(shape, np.uint8) for shape in shapes)
+        _decode(data, split, found, images, masks)
+        images.flags.writeable = masks.flags.writeable = False
+        return Split(names, images, masks, digest)
+
+    cache = cache_folder() / f"{digest}-{size[0]}x{size[1]}"
+    if not cache.is_dir():
+        with files.atomic_path(cache) as temporary:
+            temporary.mkdir()
+            images, masks = (
+                _new_file(temporary / f"{name}.npy", shape)
+                for name, shape in zip(("images", "masks"), shapes, strict=True)
+            )
+            _decode(data, split, found, images, masks)
+            del images, masks
+    images, masks = (np.load(cache / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
+    return Split(names, images, masks, digest)
+
+
+def fingerprint(found: Sequence[Pair], classes: int) -> str:
+    """SHA-256 over the names and bytes of all files and the number of classes, in hex."""
+    paths = [path for pair in found for path in (pair.image, pair.mask)]
+    digests = each(files.sha256, paths, "fingerprint")
+    lines = [f"{path.name} {digest}" for path, digest in zip(paths, digests, strict=True)]
+    return hashlib.sha256("\n".join([f"{classes} classes", *lines]).encode()).hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where decoded splits that are too large for memory are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "footseg"
+
+
+def _new_file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A uint8 array in a new file that has its room on the disk.
+
+    Without the room a write into the mapped memory kills the process (SIGBUS) when the disk is full.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _decode(data: DataSet, split: str, found: Sequence[Pair], images: np.ndarray, masks: np.ndarray) -> None:
+    size = masks.shape[1], masks.shape[2]
+
+    def decode(index: int) -> str | None:
+        try:
+            image, mask = read_pair(found[index], len(data.classes))
+        except BadFileError as error:
+            return str(error)
+        images[index], _ = letterbox(image, size)
+        masks[index] = letterbox_mask(mask, size)
+        return None
+
+    bad = [problem for problem in each(decode, range(len(found)), f"load {split}") if problem]
+    if bad:
+        raise FootsegError(
+            f"{len(bad)} of {len(found)} pairs of {data.path / split} cannot be used: "
+            f"{shorten(bad, ' | ')} (all of them: footseg data check {data.path})"
+        )
+
+
+def read_pair(pair: Pair, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph and its mask, of the same size.
+
+    Raises:
+        BadFileError: one of them cannot be used, or their sizes differ ("size").
+    """
+    image, mask = read_image(pair.image), read_mask(pair.mask, classes)
+    check_sizes(pair, image, mask)
+    return image, mask
+
+
+def check_sizes(pair: Pair, image: np.ndarray, mask: np.ndarray) -> None:
+    """Hold a mask against its photograph.
+
+    Raises:
+        BadFileError: their sizes differ ("size").
+    """
+    (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape[:2]
+    if (height, width) == (mask_height, mask_width):
+        return
+    fix = "label the photograph at its own size"
+    if (height, width) == (mask_width, mask_height):
+        fix = "turn the mask by 90 degrees: it was drawn on the photograph without its EXIF orientation"
+    raise BadFileError(
+        pair.mask, "size", f"the mask is {mask_width}x{mask_height}, its photograph {width}x{height}", fix
+    )
