@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-IGNORE = 255
+from footseg.data.images import IGNORE
+
 # Csurka et al. 2013 count an outline as found within 0.75 % of the image's diagonal.
 TOLERANCE = 0.0075
 

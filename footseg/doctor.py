@@ -1,0 +1,217 @@
+"""What is installed, what is missing, what that prevents, and how to mend it: nothing heavy is imported."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from footseg import provenance
+
+Status = Literal["ok", "missing", "old", "warning"]
+
+PACKAGE = "footseg"
+# What needs the packages of each extra; "" are those that every installation has.
+NEEDED_FOR = {
+    "": "every command",
+    "train": "training, and running .keras files",
+    "compress": "pruning, clustering and quantizing to int8",
+    "onnx": "exporting and running .onnx files",
+    "search": "footseg search",
+    "dev": "footseg's own tests and checks",
+}
+# Package and what it is good for.
+BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+TOOLS = {
+    "adb": ("measuring on a phone", "apt-get install adb"),
+    "qemu-aarch64": ("counting instructions of an Arm processor", "apt-get install qemu-user"),
+}
+# A training run of FastLinkNet at 256x256, batch 8, held 1 GB, and a decoded split may take 2 more;
+# TensorFlow and its companions take 2 GB of disk.
+MEMORY_GB, DISK_GB = 4, 2
+# As setup.py writes them: tensorflow>=2.21; extra == "train"
+REQUIREMENT = re.compile(r"""([\w.-]+)\s*(?:>=\s*([\w.]+))?[^;]*(?:;.*extra == ["']([\w-]+)["'])?""")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: ``fix`` is a command or a hint, empty where nothing is wrong.
+
+    ``required`` is True where no command works without it, False for an extra or an optional tool.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    fix: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A package that footseg asks for, its lowest version ("" for any), and the extras that bring it."""
+
+    package: str
+    minimum: str
+    extras: tuple[str, ...]
+
+
+def diagnose(folder: Path | None = None) -> list[Finding]:
+    """Look at Python, packages, machine and tools; ``folder`` is where disk space is looked at (default: here)."""
+    return [
+        *_python_and_packages(),
+        _backend(),
+        _cores(),
+        *_memory(),
+        _disk(folder or Path.cwd()),
+        *(_tool(name, *use) for name, use in TOOLS.items()),
+    ]
+
+
+# ---- packages
+
+
+def requirements() -> list[Requirement]:
+    """What the installed footseg asks for, by its own metadata, the base packages first.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: footseg runs from a folder and is not installed.
+    """
+    minimum: dict[str, str] = {}
+    extras: dict[str, list[str]] = {}
+    for line in importlib.metadata.requires(PACKAGE) or []:
+        match = REQUIREMENT.match(line)
+        if match is None:
+            continue
+        package, version, extra = match[1], match[2] or "", match[3] or ""
+        minimum[package] = max(minimum.get(package, ""), version, key=_release)
+        # "all" only repeats the others.
+        if extra != "all":
+            extras.setdefault(package, []).append(extra)
+    return [Requirement(package, minimum[package], tuple(names)) for package, names in extras.items()]
+
+
+def _python_and_packages() -> Iterator[Finding]:
+    try:
+        least = importlib.metadata.metadata(PACKAGE).get("Requires-Python", "").lstrip(">= ")
+        wanted = requirements()
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("python", "ok", platform.python_version(), required=True)
+        yield Finding(
+            PACKAGE,
+            "warning",
+            "runs from a folder and is not installed, so nothing says which packages it needs",
+            "in that folder: python -m pip install -e '.[all]'",
+        )
+        return
+    yield _versioned(
+        "python", platform.python_version(), least, "every command", f"install Python {least}", True
+    )
+    yield from (_package(requirement) for requirement in wanted)
+
+
+def _package(requirement: Requirement) -> Finding:
+    base = "" in requirement.extras
+    use = "; ".join(NEEDED_FOR.get(extra, f"the extra {extra!r}") for extra in requirement.extras)
+    if base:
+        fix = f"python -m pip install --upgrade {PACKAGE}"
+    else:
+        fix = f"python -m pip install --upgrade '{PACKAGE}[{requirement.extras[0]}]'"
+    try:
+        installed = importlib.metadata.version(requirement.package)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(requirement.package, "missing", f"needed for: {use}", fix, base)
+    return _versioned(requirement.package, installed, requirement.minimum, use, fix, base)
+
+
+def _versioned(name: str, installed: str, least: str, use: str, fix: str, required: bool) -> Finding:
+    if _release(installed) < _release(least):
+        return Finding(name, "old", f"{installed}, needs {least} or later, for: {use}", fix, required)
+    return Finding(name, "ok", installed, required=required)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, without zeros at its end: "2.21.0rc1" is (2, 21)."""
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(number) for number in match[0].split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _backend() -> Finding:
+    """Keras chooses as this does: $KERAS_BACKEND, then keras.json, then TensorFlow."""
+    settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    chosen, source = os.environ.get("KERAS_BACKEND", ""), "KERAS_BACKEND"
+    if not chosen and settings.is_file():
+        source = str(settings)
+        try:
+            chosen = json.loads(settings.read_text(encoding="utf-8")).get("backend", "")
+        except (ValueError, AttributeError):
+            return Finding("keras backend", "warning", f"{source} is not valid JSON", f"remove {source}")
+    if not chosen:
+        chosen, source = "tensorflow", "the default"
+    detail = f"{chosen} (by {source})"
+    if chosen not in BACKENDS:
+        return Finding("keras backend", "warning", f"{detail} is none", f"use one of {', '.join(BACKENDS)}")
+    if importlib.util.find_spec(chosen) is None:
+        return Finding(
+            "keras backend", "missing", f"{detail} is not installed", f"python -m pip install {chosen}"
+        )
+    return Finding("keras backend", "ok", detail)
+
+
+# ---- machine
+
+
+def _cores() -> Finding:
+    machine = provenance.machine()
+    return Finding(
+        "processor", "ok", f"{machine['cores']} cores, {machine['cpu']}, {machine['architecture']}"
+    )
+
+
+def _memory() -> Iterator[Finding]:
+    """What this process may still use; nothing is said on systems that do not tell without a package."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    available = kilobytes.get("MemAvailable", kilobytes["MemTotal"]) * 1024
+    limit = _container_limit()
+    yield _amount("memory", min(available, limit or available), MEMORY_GB, "close other programs")
+
+
+def _container_limit() -> int | None:
+    """The memory that a container's control group still leaves, in bytes; None without a limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text(encoding="utf-8"))
+        return limit - int((group / "memory.current").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _disk(folder: Path) -> Finding:
+    return _amount(f"disk at {folder}", shutil.disk_usage(folder).free, DISK_GB, "free some space")
+
+
+def _amount(name: str, free: int, enough_gb: int, fix: str) -> Finding:
+    detail = f"{free / 1e9:.1f} GB free"
+    if free < enough_gb * 1e9:
+        return Finding(name, "warning", f"{detail}; training wants {enough_gb} GB", fix)
+    return Finding(name, "ok", detail)
+
+
+def _tool(name: str, use: str, fix: str) -> Finding:
+    path = shutil.which(name)
+    if path is None:
+        return Finding(name, "missing", f"optional, for {use}", fix)
+    return Finding(name, "ok", path)

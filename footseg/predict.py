@@ -1,0 +1,170 @@
+"""Masks and overlays for any photograph, of any size."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from footseg import run as runs
+from footseg import runtime
+from footseg.data.folder import Colour, default_colours, images_by_name, shorten
+from footseg.data.images import (
+    Letterbox,
+    letterbox,
+    overlay,
+    read_image,
+    unletterbox_logits,
+    write_image,
+    write_mask,
+)
+from footseg.errors import FootsegError
+from footseg.evaluate import finite_logits, resize_longer
+
+# The overlay is for looking at: at 48 megapixels drawing it took gigabytes and the eye saw no more.
+OVERLAY_PX = 2048
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was written for a photograph; ``foot_share`` is the share of its pixels that are not class 0."""
+
+    image: Path
+    mask: Path
+    overlay: Path
+    foot_share: float
+
+
+def predict(
+    model: Path,
+    images: Sequence[Path],
+    out: Path,
+    threads: int = 1,
+    colours: Sequence[Colour] | None = None,
+) -> list[Prediction]:
+    """Write NAME_mask.png (class indices, of the photograph's size) and NAME_overlay.jpg (at most 2048 px).
+
+    ``images`` are photographs or folders of them; of two with one NAME the second becomes NAME-2, and so on.
+    ``colours``, one a class, are by default the run's own, else those of a data set without any.
+
+    Raises:
+        FootsegError: nothing was given, ``out`` is where the photographs are, the model cannot be used, or
+            photographs cannot be read: then each is named on standard error and all others are done.
+    """
+    photographs = find_photographs(images)
+    check_out(out, photographs)
+    segmenter = runtime.load(model, threads)
+    colours = colours or _colours(model, segmenter.classes)
+    done, bad = [], []
+    names = unique_names([path.stem for path in photographs])
+    with tqdm(total=len(photographs), desc="predict", unit="image", disable=None) as bar:
+        for path, name in zip(photographs, names, strict=True):
+            try:
+                image = read_image(path)
+            except FootsegError as error:
+                bad.append(path.name)
+                bar.write(f"left out: {error}", file=sys.stderr)
+            else:
+                done.append(_write(path, image, segment(segmenter, image), out / name, colours))
+            bar.update()
+    if bad:
+        raise FootsegError(
+            f"{len(bad)} of {len(photographs)} photographs were left out, as they could not be read: "
+            f"{shorten(bad)}; " + (f"the other {len(done)} are in {out}" if done else "nothing was written")
+        )
+    return done
+
+
+def segment(segmenter: runtime.Segmenter, image: np.ndarray) -> np.ndarray:
+    """The likeliest class of each pixel of a photograph: uint8 (H, W, 3) to uint8 (H, W).
+
+    Logits are enlarged and then compared, not masks enlarged: outlines stay smooth at any size.
+
+    Raises:
+        FootsegError: the model yields NaN or infinity.
+    """
+    canvas, box = letterbox(image, segmenter.size)
+    return enlarge_argmax(finite_logits(segmenter, canvas[None])[0], box)
+
+
+def enlarge_argmax(logits: np.ndarray, box: Letterbox) -> np.ndarray:
+    """``argmax(unletterbox_logits(logits, box))`` as uint8, with one class at a time in memory."""
+    best = unletterbox_logits(logits[..., :1], box)[..., 0]
+    mask = np.zeros(box.source, np.uint8)
+    for label in range(1, logits.shape[-1]):
+        plane = unletterbox_logits(logits[..., label : label + 1], box)[..., 0]
+        higher = plane > best
+        mask[higher] = label
+        np.copyto(best, plane, where=higher)
+    return mask
+
+
+def find_photographs(paths: Sequence[Path]) -> list[Path]:
+    """The files among ``paths`` and the images in the folders among them, each once, in that order.
+
+    Raises:
+        FootsegError: no paths, or a folder without images.
+    """
+    if not paths:
+        raise FootsegError("no photographs: give image files or folders of them")
+    found: dict[Path, Path] = {}
+    for path in paths:
+        inside = (
+            [file for same in images_by_name(path).values() for file in same] if path.is_dir() else [path]
+        )
+        if not inside:
+            raise FootsegError(f"no images in {path}: give image files or a folder of them")
+        for file in inside:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def check_out(out: Path, photographs: Sequence[Path]) -> None:
+    """Keep outputs away from photographs: NAME_mask.png beside NAME.jpg may be somebody's own labelling.
+
+    Raises:
+        FootsegError: ``out`` is a file, or a folder that one of the photographs is in.
+    """
+    if out.exists() and not out.is_dir():
+        raise FootsegError(f"{out} is a file: give a folder to write masks and overlays to")
+    if any(path.resolve().parent == out.resolve() for path in photographs):
+        raise FootsegError(
+            f"{out} is where the photographs are: give another folder, such as {out / 'predictions'}"
+        )
+
+
+def unique_names(stems: Sequence[str]) -> list[str]:
+    """The names to write under: a stem that was there before gets the first free number from 2 up."""
+    # Upper and lower case are one name on the file systems of most desktops.
+    taken = {stem.casefold() for stem in stems}
+    used: set[str] = set()
+    names = []
+    for stem in stems:
+        name, number = stem, 1
+        while name.casefold() in used or (number > 1 and name.casefold() in taken):
+            number += 1
+            name = f"{stem}-{number}"
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _write(
+    path: Path, image: np.ndarray, mask: np.ndarray, stem: Path, colours: Sequence[Colour]
+) -> Prediction:
+    foot_share = float(np.count_nonzero(mask) / mask.size)
+    mask_path = stem.with_name(f"{stem.name}_mask.png")
+    overlay_path = stem.with_name(f"{stem.name}_overlay.jpg")
+    write_mask(mask_path, mask)
+    if max(mask.shape) > OVERLAY_PX:
+        image = resize_longer(image, OVERLAY_PX, Image.Resampling.BILINEAR)
+        mask = resize_longer(mask, OVERLAY_PX, Image.Resampling.NEAREST)
+    write_image(overlay_path, overlay(image, mask, colours))
+    return Prediction(path, mask_path, overlay_path, foot_share)
+
+
+def _colours(model: Path, classes: int) -> Sequence[Colour]:
+    return runs.load(model).colours if model.is_dir() else default_colours(classes)
