@@ -1,0 +1,118 @@
+"""The process that a file is measured in: ``python -m benchmarks.worker MODEL THREADS``.
+
+Fresh, so that cold start and peak memory are the file's own; without TensorFlow, as an app would be.
+It loads the file, runs it once and prints one JSON line on what that took. Then for each number N
+on standard input it runs N times and prints the milliseconds of each as a JSON list. At the end of input
+it prints its peak memory and ends.
+"""
+
+import gc
+import importlib.metadata
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from footseg import runtime
+from footseg.errors import FootsegError, require
+
+# Importing these is the app's own start, not the file's: it happens before the clock runs.
+RUNTIMES = {
+    ".tflite": ("LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter", "train"),
+    ".onnx": ("ONNX Runtime", "onnxruntime", "onnxruntime", "onnx"),
+}
+
+
+def main(path: Path, threads: int) -> None:
+    """Serve the protocol of the module's docstring."""
+    answer = _own_stdout()
+    if path.suffix not in RUNTIMES:
+        raise FootsegError(f"{path} is neither .tflite nor .onnx: export a run first (footseg export RUN)")
+    name, package, module, extra = RUNTIMES[path.suffix]
+    require(module, extra)
+    before, _ = _memory_bytes()
+    load_ms, model = _timed(lambda: runtime.load(path, threads))
+    infer = _inference(model)
+    first_ms, _ = _timed(infer)
+    answer(
+        {
+            "runtime": name,
+            "runtime_version": importlib.metadata.version(package),
+            "load_ms": load_ms,
+            "first_inference_ms": first_ms,
+        }
+    )
+    gc.disable()
+    for line in sys.stdin:
+        answer([_timed(infer)[0] for _ in range(int(line))])
+    answer({"peak_memory_mb": (_memory_bytes()[1] - before) / 1e6})
+
+
+def _inference(model: Any) -> Callable[[], Any]:
+    """One inference with its input and output already in place, as in an app that reuses its buffers.
+
+    The values are noise, as most kernels' time does not depend on them; the seed is fixed for the rest.
+    """
+    image = np.random.default_rng(0).random((1, *model.size, 3), dtype=np.float32)
+    if isinstance(model, runtime.TfliteSegmenter):
+        dtype = model.input["dtype"]
+        if dtype != np.float32:
+            limits = np.iinfo(dtype)
+            image = (limits.min + image * (limits.max - limits.min)).astype(dtype)
+        model.interpreter.set_tensor(model.input["index"], image)
+        return model.interpreter.invoke
+    import onnxruntime
+
+    binding = model.session.io_binding()
+    value = onnxruntime.OrtValue.ortvalue_from_numpy
+    binding.bind_ortvalue_input(model.input, value(image))
+    logits = np.empty((1, *model.size, model.classes), np.float32)
+    binding.bind_ortvalue_output(model.session.get_outputs()[0].name, value(logits))
+    return lambda: model.session.run_with_iobinding(binding)
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Milliseconds that ``work`` took, to 0.1 microseconds, and what it returned."""
+    start = time.perf_counter_ns()
+    result = work()
+    return round((time.perf_counter_ns() - start) / 1e6, 4), result
+
+
+def _memory_bytes() -> tuple[int, int]:
+    """Resident memory now and at its peak.
+
+    Linux's ru_maxrss is no use here: a process starts with its parent's peak (seen: 776 MB in a child that
+    never held more than 14), while VmHWM begins with the process. macOS's ru_maxrss does too.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        now, peak = (int(lines[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+        return now, peak
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak, peak
+
+
+def _own_stdout() -> Callable[[Any], None]:
+    """A printer of JSON lines; whatever a native library prints on standard output goes to standard error."""
+    stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(value: Any) -> None:
+        stdout.write(json.dumps(value) + "\n")
+        stdout.flush()
+
+    return answer
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
+    except FootsegError as error:
+        sys.exit(str(error))
