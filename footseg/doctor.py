@@ -1,5 +1,6 @@
 """What is installed, what is missing, what that prevents, and how to mend it: nothing heavy is imported."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -26,13 +27,13 @@ NEEDED_FOR = {
     "search": "footseg search",
     "dev": "footseg's own tests and checks",
 }
-# Package and what it is good for.
-BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+BACKENDS = ("tensorflow", "jax", "torch")
+# Tool: what it is good for, how to get it.
 TOOLS = {
     "adb": ("measuring on a phone", "apt-get install adb"),
     "qemu-aarch64": ("counting instructions of an Arm processor", "apt-get install qemu-user"),
 }
-# A training run of FastLinkNet at 256x256, batch 8, held 1 GB, and a decoded split may take 2 more;
+# Training FastLinkNet at 256x256 held 1.6 GB, and a decoded split may take 2 more;
 # TensorFlow and its companions take 2 GB of disk.
 MEMORY_GB, DISK_GB = 4, 2
 # As setup.py writes them: tensorflow>=2.21; extra == "train"
@@ -63,7 +64,10 @@ class Requirement:
 
 
 def diagnose(folder: Path | None = None) -> list[Finding]:
-    """Look at Python, packages, machine and tools; ``folder`` is where disk space is looked at (default: here)."""
+    """Look at Python, packages, machine and tools, and at the disk of ``folder`` (default: here).
+
+    Takes a tenth of a second: packages are looked up, never imported.
+    """
     return [
         *_python_and_packages(),
         _backend(),
@@ -99,7 +103,7 @@ def requirements() -> list[Requirement]:
 
 def _python_and_packages() -> Iterator[Finding]:
     try:
-        least = importlib.metadata.metadata(PACKAGE).get("Requires-Python", "").lstrip(">= ")
+        least = importlib.metadata.metadata(PACKAGE)["Requires-Python"]
         wanted = requirements()
     except importlib.metadata.PackageNotFoundError:
         yield Finding("python", "ok", platform.python_version(), required=True)
@@ -110,8 +114,14 @@ def _python_and_packages() -> Iterator[Finding]:
             "in that folder: python -m pip install -e '.[all]'",
         )
         return
+    least = least.lstrip(">=")
     yield _versioned(
-        "python", platform.python_version(), least, "every command", f"install Python {least}", True
+        "python",
+        platform.python_version(),
+        least,
+        use="every command",
+        fix=f"install Python {least} and make a new environment with it",
+        required=True,
     )
     yield from (_package(requirement) for requirement in wanted)
 
@@ -127,10 +137,10 @@ def _package(requirement: Requirement) -> Finding:
         installed = importlib.metadata.version(requirement.package)
     except importlib.metadata.PackageNotFoundError:
         return Finding(requirement.package, "missing", f"needed for: {use}", fix, base)
-    return _versioned(requirement.package, installed, requirement.minimum, use, fix, base)
+    return _versioned(requirement.package, installed, requirement.minimum, use=use, fix=fix, required=base)
 
 
-def _versioned(name: str, installed: str, least: str, use: str, fix: str, required: bool) -> Finding:
+def _versioned(name: str, installed: str, least: str, *, use: str, fix: str, required: bool) -> Finding:
     if _release(installed) < _release(least):
         return Finding(name, "old", f"{installed}, needs {least} or later, for: {use}", fix, required)
     return Finding(name, "ok", installed, required=required)
@@ -184,19 +194,11 @@ def _memory() -> Iterator[Finding]:
     except OSError:
         return
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    available = kilobytes.get("MemAvailable", kilobytes["MemTotal"]) * 1024
-    limit = _container_limit()
-    yield _amount("memory", min(available, limit or available), MEMORY_GB, "close other programs")
-
-
-def _container_limit() -> int | None:
-    """The memory that a container's control group still leaves, in bytes; None without a limit."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text(encoding="utf-8"))
-        return limit - int((group / "memory.current").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    available = kilobytes["MemAvailable"] * 1024
+    # A container may use less than its machine has; "max" there is no number and no limit.
+    with contextlib.suppress(OSError, ValueError):
+        available = min(available, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
+    yield _amount("memory", available, MEMORY_GB, "close other programs")
 
 
 def _disk(folder: Path) -> Finding:
