@@ -54,7 +54,7 @@ def parse(terms: Sequence[str]) -> tuple[tuple[str, float], ...]:
     """Read loss terms such as ``("ce", "iou:0.5")`` as (name, weight) pairs.
 
     Raises:
-        ValueError: no term, an unknown name (the nearest is suggested) or a weight that is no positive number.
+        ValueError: no term, an unknown name, or a weight that is no positive number.
     """
     if not terms:
         raise ValueError(f"name at least one loss of: {', '.join(sorted(LOSSES))}")

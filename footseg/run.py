@@ -1,12 +1,12 @@
 """A run: the folder of one training run, and the only thing that export and evaluate need of it.
 
-    RUN/model.keras      best weights by validation IoU, float32, inference-ready
-        config.toml      the resolved configuration
-        run.json         Run below: what it is and what made it
-        history.csv      one row an epoch
-        samples/         validation masks as training went on
-        tensorboard/     event files
-        checkpoint.npz   everything needed to go on; removed when the run has finished
+RUN/model.keras      best weights by validation IoU, float32, inference-ready
+    config.toml      the resolved configuration
+    run.json         Run below: what it is and what made it
+    history.csv      one row an epoch
+    samples/         validation masks as training went on
+    tensorboard/     event files
+    checkpoint.npz   everything needed to go on; removed when the run has finished
 """
 
 import dataclasses
@@ -105,5 +105,7 @@ def load_trained(path: Path) -> Run:
     """
     run = load(path)
     if not run.model.is_file():
-        raise FootsegError(f"{path} has no model.keras yet: finish it with footseg train --resume --out {path}")
+        raise FootsegError(
+            f"{path} has no model.keras yet: finish it with footseg train --resume --out {path}"
+        )
     return run

@@ -2,7 +2,8 @@
 
 A network module holds a function of the module's own name,
 ``(input_shape=(256, 256, 3), classes=2, *, <options>) -> keras.Model``, functional, channels last, from
-images (N, H, W, 3) in [0, 1] to logits (N, H, W, classes), and ``REFERENCE``, the figures it is tested against.
+images (N, H, W, 3) in [0, 1] to logits (N, H, W, classes), and
+``REFERENCE``, the figures it is tested against.
 """
 
 import importlib

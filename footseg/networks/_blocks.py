@@ -31,7 +31,8 @@ def scaled(channels: int, width: float, network: str) -> int:
     if number < 4:
         least = 2.000001 / channels
         raise ValueError(
-            f"{network} with width {width} leaves a layer of {channels} channels with none: use at least {least:.3f}"
+            f"{network} with width {width} leaves a layer of {channels} channels with none: "
+            f"use at least {least:.3f}"
         )
     return number
 
@@ -61,9 +62,7 @@ def up_bn_relu(
     return layers.ReLU(name=f"{name}_relu")(batch_norm(x, f"{name}_bn"))
 
 
-def linknet_decoder(
-    x: keras.KerasTensor, filters: int, name: str, *, stride: int = 2
-) -> keras.KerasTensor:
+def linknet_decoder(x: keras.KerasTensor, filters: int, name: str, *, stride: int = 2) -> keras.KerasTensor:
     """LinkNet's decoder block m -> n: 1x1 to m/4, 3x3 transposed, 1x1 to n (Chaurasia 2017, figure 2).
 
     No biases: batch normalisation follows each convolution.

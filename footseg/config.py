@@ -1,0 +1,167 @@
+"""The configuration of a training run: one dataclass that is the TOML file, the flags and the record.
+
+Later wins: defaults, then the preset, then the TOML file, then the flags.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from footseg.errors import FootsegError, did_you_mean
+
+
+def _option(default: Any, text: str, **limits: float) -> Any:
+    """A field with its help text and, for numbers, its limits: ``least``, ``above``, ``most``, ``below``."""
+    metadata = {"help": text, **limits}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides what a training run does. Every field is a flag and a TOML key of its name."""
+
+    network: str = _option("", "network to train (footseg networks lists them)")
+    data: str = _option("", "folder of the data set: DIR/{train,val,test}/{images,masks}")
+    size: tuple[int, int] = _option((256, 256), "height and width that images are letterboxed to")
+    network_options: dict[str, Any] = _option({}, "options of the network, as NAME=VALUE")
+    loss: tuple[str, ...] = _option(("ce", "iou"), "losses to add up, with optional weights: ce iou:0.5")
+    epochs: int = _option(100, "passes over the training images", least=1)
+    batch: int = _option(16, "images a step", least=1)
+    learning_rate: float = _option(2e-3, "highest learning rate, reached after the warm-up", above=0)
+    warmup: float = _option(0.05, "share of all steps in which the rate rises", least=0, below=1)
+    weight_decay: float = _option(0.02, "decoupled weight decay of the kernels (0: plain Adam)", least=0)
+    clip: float = _option(0.0, "largest norm of a gradient tensor (0: no limit)", least=0)
+    ema: float = _option(0.99, "momentum of the weight average that is saved (0: off)", least=0, below=1)
+    patience: int = _option(0, "epochs without a better validation IoU before stopping (0: never)", least=0)
+    seed: int = _option(0, "seed of weights, order and augmentation", least=0)
+    flip: float = _option(0.5, "probability of mirroring", least=0, most=1)
+    affine: float = _option(
+        0.2, "corner cell of the random affine, as a share (thesis: 1/3)", least=0, most=0.5
+    )
+    zoom_out: float = _option(0.1, "how far its corners may lie outside, as a share", least=0, most=0.5)
+    colour: float = _option(0.3, "half-width of brightness, contrast, saturation changes", least=0, most=1)
+    hue: float = _option(0.02, "half-width of hue changes, in turns", least=0, most=0.5)
+    memory_limit_mb: int = _option(2048, "larger decoded sets are memory-mapped from a cache file", least=1)
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            _check_limits(option, getattr(self, option.name))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"size": (128, 128), "epochs": 12, "ema": 0.9, "learning_rate": 4e-3},
+    "thesis": {
+        "epochs": 50, "batch": 32, "learning_rate": 1e-3, "warmup": 0.0, "weight_decay": 0.0, "ema": 0.0,
+        "loss": ("ce",), "affine": 1 / 3, "zoom_out": 0.0, "flip": 0.5, "colour": 0.0, "hue": 0.0,
+    },
+}  # fmt: skip
+
+
+def resolve(*, preset: str | None, file: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
+    """Put a configuration together: defaults, preset, TOML file, flags; later wins.
+
+    Raises:
+        FootsegError: the file cannot be read, or a key or value in it is wrong.
+        ValueError: the same for presets and flags.
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ValueError(f"no preset {preset!r}: {did_you_mean(preset, PRESETS)}")
+        values |= PRESETS[preset]
+    if file is not None:
+        values |= load(file)
+    values |= flags
+    return from_values(values)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The values of a TOML file.
+
+    Raises:
+        FootsegError: no such file, not TOML, an unknown key, a value of the wrong kind.
+    """
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise FootsegError(f"no such configuration file: {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FootsegError(f"{path} is not valid TOML: {error}") from error
+    try:
+        from_values(values)
+    except ValueError as error:
+        raise FootsegError(f"{path}: {error}") from error
+    return values
+
+
+def from_values(values: Mapping[str, Any]) -> TrainConfig:
+    """A configuration from plain values, each converted to its field's type.
+
+    Raises:
+        ValueError: an unknown name (the nearest is suggested), or a value of the wrong kind or out of range.
+    """
+    hints = get_type_hints(TrainConfig)
+    for name in values:
+        if name not in hints:
+            raise ValueError(f"no option {name!r}: {did_you_mean(name, hints)}")
+    return TrainConfig(**{name: _convert(name, value, hints[name]) for name, value in values.items()})
+
+
+def dump(config: TrainConfig) -> str:
+    """The configuration as TOML, which ``load`` reads back to the same."""
+    import tomli_w
+
+    return tomli_w.dumps(dataclasses.asdict(config))
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    wrong = ValueError(f"{name} = {value!r} is not {_describe(kind)}")
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str | Path):
+        return str(value)
+    if kind == tuple[int, int]:
+        pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+        if len(pair) == 2 and all(isinstance(side, int) and side > 0 for side in pair):
+            return pair
+        raise wrong
+    if kind == tuple[str, ...]:
+        items = (value,) if isinstance(value, str) else value
+        if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+            return tuple(items)
+        raise wrong
+    if kind == dict[str, Any] and isinstance(value, Mapping):
+        return dict(value)
+    raise wrong
+
+
+def _describe(kind: Any) -> str:
+    return {
+        float: "a number",
+        int: "a whole number",
+        str: "a text",
+        tuple[int, int]: "a height and a width in pixels",
+        tuple[str, ...]: "a list of names",
+    }.get(kind, "a table of names and values")
+
+
+def _check_limits(option: "dataclasses.Field[Any]", value: Any) -> None:
+    words = {"least": "at least", "above": "more than", "most": "at most", "below": "less than"}
+    limits = {word: option.metadata[word] for word in words if word in option.metadata}
+    passed = {
+        "least": lambda limit: value >= limit,
+        "above": lambda limit: value > limit,
+        "most": lambda limit: value <= limit,
+        "below": lambda limit: value < limit,
+    }
+    if not all(passed[word](limit) for word, limit in limits.items()):
+        expected = " and ".join(f"{words[word]} {limit:g}" for word, limit in limits.items())
+        raise ValueError(f"{option.name} is {value}: it must be {expected}")
