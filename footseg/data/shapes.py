@@ -1,0 +1,545 @@
+"""Simply drawn feet and shoes on floors: a data set for demonstrations and tests, with exact masks.
+
+A picture depends on (seed, index, size) alone. It is drawn in a plane of small polygons at three times
+its size; the floor, the light and the shadows are computed at its own. All geometry is in units of the
+picture's shorter side, and a foot's own plane has its heel at (0, 0) and its toes at (0, 1).
+"""
+
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from footseg import files
+from footseg.data.folder import SPLITS
+from footseg.data.images import Size, write_image, write_mask
+from footseg.data.threads import run_on
+from footseg.errors import FootsegError
+
+OVERSAMPLE = 3
+SPLIT_STRIDE = 10**6
+"""Each split draws its own range of indices, so that a longer train split begins with the shorter one."""
+
+Rng = np.random.Generator
+
+
+def write_shapes(
+    out: Path,
+    counts: Mapping[str, int],
+    seed: int = 0,
+    size: Size = (256, 256),
+    workers: int = 1,
+    *,
+    force: bool = False,
+) -> Path:
+    """Write a data set of drawn feet: ``counts`` of pictures by split, like {"train": 600, "val": 100}.
+
+    The files are the same whatever the number of ``workers`` (processes). The folder appears when it is
+    complete.
+
+    Raises:
+        FootsegError: ``out`` is not empty (``force`` replaces it), or the disk is full.
+        ValueError: an unknown split, a negative count, all counts 0, or a size below 16 pixels.
+    """
+    out = Path(out)
+    if counts.keys() - set(SPLITS) or min(counts.values(), default=0) < 0 or not sum(counts.values()):
+        raise ValueError(
+            f"counts must give {', '.join(SPLITS)} pictures, at least one in all, got {dict(counts)}"
+        )
+    _check_size(size)
+    if out.exists() and not out.is_dir():
+        raise FootsegError(f"{out} is a file: give the name of a new folder")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise FootsegError(f"{out} is not empty: give another folder, or --force to replace it")
+
+    with files.atomic_path(out) as temporary:
+        jobs = [
+            (temporary / split, SPLITS.index(split) * SPLIT_STRIDE + number, number)
+            for split, count in counts.items()
+            for number in range(count)
+        ]
+        # "spawn": forking a process in which TensorFlow runs can hang it.
+        executor = (
+            ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+            if workers > 1
+            else ThreadPoolExecutor(1)
+        )
+        run_on(executor, partial(_write, seed, size), jobs, "draw feet")
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+    return out
+
+
+def _write(seed: int, size: Size, job: tuple[Path, int, int]) -> None:
+    folder, index, number = job
+    image, mask = draw(seed, index, size)
+    write_image(folder / "images" / f"{number:05d}.jpg", image, quality=92)
+    write_mask(folder / "masks" / f"{number:05d}.png", mask)
+
+
+def draw(seed: int, index: int, size: Size = (256, 256)) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one to three feet: image uint8 (h, w, 3), mask uint8 (h, w).
+
+    A pixel's mask is 1 where a foot covers half of it or more; trousers are background.
+
+    Raises:
+        ValueError: a side below 16 pixels.
+    """
+    _check_size(size)
+    rng = np.random.default_rng((seed, index))
+    floor = _floor(rng, size)
+    canvas = _Canvas(size)
+    if rng.random() < 0.6:
+        _objects(rng, canvas)
+    _feet(rng, canvas)
+    image = _light(rng, floor, canvas)
+    return image, (canvas.layer("foot") >= 0.5).astype(np.uint8)
+
+
+def _check_size(size: Size) -> None:
+    if min(size) < 16:
+        raise ValueError(f"a picture needs at least 16x16 pixels to show a foot, got {size}")
+
+
+# ---- the canvas
+
+
+class _Canvas:
+    """Polygons painted over each other: their colour, whether foot or not, and how high they stand."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self.unit = min(size) * OVERSAMPLE
+        self.extent = size[1] / min(size), size[0] / min(size)  # width, height in units
+        scaled = (size[1] * OVERSAMPLE, size[0] * OVERSAMPLE)
+        modes = {"colour": "RGB", "cover": "L", "foot": "L", "height": "L"}
+        self.images = {name: Image.new(mode, scaled) for name, mode in modes.items()}
+        self.draws = {name: ImageDraw.Draw(image) for name, image in self.images.items()}
+
+    def polygon(self, points: np.ndarray, colour: np.ndarray, height: float, foot: bool) -> None:
+        """Fill an outline (n, 2) of x, y in units."""
+        xy = [tuple(point) for point in (points * self.unit).tolist()]
+        for name, value in self._values(colour, height, foot):
+            self.draws[name].polygon(xy, fill=value)
+
+    def line(self, points: np.ndarray, width: float, colour: np.ndarray, height: float, foot: bool) -> None:
+        """Draw a line through points (n, 2), ``width`` units wide."""
+        xy = [tuple(point) for point in (points * self.unit).tolist()]
+        for name, value in self._values(colour, height, foot):
+            self.draws[name].line(xy, fill=value, width=max(1, round(width * self.unit)), joint="curve")
+
+    def _values(
+        self, colour: np.ndarray, height: float, foot: bool
+    ) -> list[tuple[str, int | tuple[int, ...]]]:
+        rgb = tuple(int(v) for v in np.clip(colour, 0, 255))
+        return [("colour", rgb), ("cover", 255), ("foot", 255 * foot), ("height", int(255 * height))]
+
+    def layer(self, name: str) -> np.ndarray:
+        """One layer at the picture's size, float32 in [0, 1]; colours come multiplied by their cover."""
+        return np.asarray(self.images[name].reduce(OVERSAMPLE), np.float32) / 255
+
+    def blurred(self, name: str, radius: float) -> np.ndarray:
+        """As ``layer``, blurred by ``radius`` pixels; done at half size, where it costs a quarter."""
+        half = self.images[name].reduce(2 * OVERSAMPLE).filter(ImageFilter.GaussianBlur(radius / 2))
+        whole = half.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
+        return np.asarray(whole, np.float32) / 255
+
+
+# ---- outlines, in a right foot's own plane
+
+
+def _spline(points: list[tuple[float, float]], samples: int = 6) -> np.ndarray:
+    """A closed smooth curve (Catmull-Rom) through ``points``: (len(points) * samples, 2)."""
+    p1 = np.array(points)
+    p0, p2, p3 = np.roll(p1, 1, 0), np.roll(p1, -1, 0), np.roll(p1, -2, 0)
+    t = np.linspace(0, 1, samples, endpoint=False)[:, None, None]
+    curve = (
+        2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3
+    )
+    return (curve / 2).transpose(1, 0, 2).reshape(-1, 2)
+
+
+def _ellipse(x: float, y: float, across: float, along: float, turn: float = 0.0) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    points = np.stack([np.cos(angle) * across, np.sin(angle) * along], -1)
+    return points @ _rotation(turn).T + (x, y)
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+# fmt: off
+BARE_TOP = _spline([
+    (0, 0), (0.11, 0.04), (0.135, 0.18), (0.14, 0.4), (0.18, 0.62), (0.185, 0.75), (0.11, 0.84),
+    (-0.03, 0.875), (-0.15, 0.86), (-0.185, 0.73), (-0.13, 0.55), (-0.085, 0.4), (-0.12, 0.18), (-0.11, 0.04),
+])
+SHOE_TOP = _spline([
+    (0, -0.03), (0.12, 0.02), (0.145, 0.18), (0.15, 0.42), (0.2, 0.68), (0.19, 0.85), (0.1, 0.98),
+    (-0.03, 1.02), (-0.14, 0.96), (-0.19, 0.8), (-0.165, 0.58), (-0.13, 0.4), (-0.135, 0.18), (-0.12, 0.02),
+])
+TOE_CAP = _spline([
+    (0.12, 0.62), (0.17, 0.78), (0.08, 0.94), (-0.04, 0.97), (-0.15, 0.88), (-0.15, 0.68), (0, 0.72),
+])
+TONGUE = _spline([(0.06, 0.3), (0.065, 0.66), (0, 0.72), (-0.065, 0.66), (-0.06, 0.3)])
+# x, y, half width, half length, turn: from the big toe to the little one.
+TOES = [
+    (-0.118, 0.9, 0.062, 0.1, 0.06), (-0.022, 0.925, 0.041, 0.082, 0.0), (0.055, 0.9, 0.038, 0.075, -0.08),
+    (0.117, 0.86, 0.035, 0.066, -0.16), (0.168, 0.8, 0.033, 0.055, -0.26),
+]
+# From the side: heel at (0, 0), toes at (0, 1) and the leg at negative x.
+BARE_SIDE = _spline([
+    (-0.02, 0.02), (0.005, 0.13), (-0.03, 0.42), (0.01, 0.72), (0.0, 0.95), (-0.06, 1.0), (-0.12, 0.93),
+    (-0.17, 0.74), (-0.26, 0.52), (-0.36, 0.37), (-0.5, 0.33), (-0.5, 0.08), (-0.3, 0.06), (-0.12, -0.04),
+])
+SHOE_SIDE = _spline([
+    (0.0, -0.02), (0.005, 0.3), (0.0, 0.7), (-0.01, 1.0), (-0.09, 1.02), (-0.16, 0.9), (-0.19, 0.7),
+    (-0.26, 0.5), (-0.33, 0.36), (-0.35, 0.2), (-0.36, 0.04), (-0.2, -0.05),
+])
+SOLE_SIDE = _spline([
+    (0.03, 0.0), (0.035, 0.5), (0.01, 1.03), (-0.05, 1.05), (-0.055, 0.9), (-0.055, 0.1), (-0.05, -0.05),
+])
+TOE_CAP_SIDE = _spline([(0, 0.72), (-0.01, 1.0), (-0.09, 1.01), (-0.15, 0.9), (-0.12, 0.78)])
+STRIPE_SIDE = _spline([(-0.05, 0.5), (-0.18, 0.3), (-0.2, 0.36), (-0.08, 0.58)])
+# fmt: on
+
+# ---- colours
+
+
+def _skin(rng: Rng) -> np.ndarray:
+    pale, tan, dark = np.array([(242, 205, 182), (198, 142, 106), (92, 58, 42)])
+    tone = rng.random() * 2
+    colour = pale + (tan - pale) * tone if tone < 1 else tan + (dark - tan) * (tone - 1)
+    return colour * rng.uniform(0.93, 1.07, 3)
+
+
+def _cloth(rng: Rng) -> np.ndarray:
+    """Any colour; often black, white, brown or denim, as shoes and trousers are."""
+    common = [(28, 28, 32), (235, 235, 230), (110, 72, 45), (58, 74, 112), (120, 120, 124)]
+    if rng.random() < 0.55:
+        return np.array(common[rng.integers(len(common))]) * rng.uniform(0.8, 1.1, 3)
+    return _hue(rng, saturation=rng.uniform(0.3, 0.9), value=rng.uniform(90, 235))
+
+
+def _hue(rng: Rng, saturation: float, value: float) -> np.ndarray:
+    wave = (np.cos(2 * np.pi * (rng.random() + np.array([0, 1 / 3, 2 / 3]))) + 1) / 2
+    return value * (1 - saturation * wave)
+
+
+# ---- feet
+
+Place = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What both feet of a pair have in common."""
+
+    kind: str
+    side: bool
+    skin: np.ndarray
+    upper: np.ndarray
+    sole: np.ndarray
+    detail: np.ndarray
+    leg: np.ndarray
+    trousers: bool
+    nails: np.ndarray
+    legs_length: float
+    hem: float
+
+    @classmethod
+    def choose(cls, rng: Rng) -> "_Style":
+        skin = _skin(rng)
+        kind = str(rng.choice(["bare", "shoe", "sandal"], p=[0.42, 0.46, 0.12]))
+        soles = [(238, 238, 232), (40, 40, 40), (176, 128, 80)]
+        polish = _hue(rng, 0.8, 220) if rng.random() < 0.25 else skin * 0.5 + np.array((255, 225, 215)) * 0.5
+        return cls(
+            kind=kind,
+            side=bool(kind != "sandal" and rng.random() < 0.3),
+            skin=skin,
+            upper=_cloth(rng),
+            sole=np.array(soles[rng.integers(3)]) * rng.uniform(0.85, 1.05),
+            detail=_cloth(rng),
+            leg=_cloth(rng),
+            trousers=bool(rng.random() < 0.6),
+            nails=polish,
+            legs_length=rng.uniform(0.6, 2.0),
+            hem=rng.uniform(-0.04, 0.1),
+        )
+
+
+def _feet(rng: Rng, canvas: _Canvas) -> None:
+    count = int(rng.choice([1, 2, 3], p=[0.3, 0.55, 0.15]))
+    width, height = canvas.extent
+    style = _Style.choose(rng)
+    length = rng.uniform(0.34, 0.72) / (1.0 if count < 3 else 1.25)
+    turn = rng.normal(0, 0.45) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
+    middle = np.array([width * rng.uniform(0.35, 0.65), height * rng.uniform(0.4, 0.62)])
+    gap = length * rng.uniform(0.42, 0.75) * (1.35 if style.side else 1.0)
+    shear = rng.uniform(-0.12, 0.12)
+    squash = rng.uniform(0.8, 1.05)
+    facing = 1 if rng.random() < 0.5 else -1
+    for number in range(count):
+        if number == 2:  # somebody else's
+            style, turn = _Style.choose(rng), turn + rng.normal(0, 0.8)
+            middle = np.array([width * rng.uniform(0.15, 0.85), height * rng.uniform(0.15, 0.85)])
+        across = 0.0 if count == 1 or number == 2 else (number - 0.5) * gap
+        mirror = facing if style.side else (1 if number % 2 else -1)
+        own_turn = turn + rng.normal(0, 0.1) + (0 if style.side else 0.12 * mirror)
+        along = rng.normal(0, 0.08) * length
+        if style.side:  # a foot seen from the side lies across the picture, its leg upwards
+            own_turn, offset = own_turn * 0.5, np.array([along, across * 0.8])
+        else:
+            offset = np.array([across, along])
+        matrix = _rotation(own_turn) @ np.array([[1, shear], [0, squash]]) * length
+        matrix = matrix @ (np.array([[0, facing], [1, 0]]) if style.side else np.diag([mirror, -1]))
+        centre = middle + _rotation(turn) @ offset
+
+        def place(points: np.ndarray, matrix: np.ndarray = matrix, centre: np.ndarray = centre) -> np.ndarray:
+            return (points - (0, 0.5)) @ matrix.T + centre
+
+        scale = float(np.sqrt(abs(np.linalg.det(matrix))))
+        (_side_foot if style.side else _top_foot)(canvas, style, place, scale)
+
+
+def _top_foot(canvas: _Canvas, style: _Style, place: Place, scale: float) -> None:
+    """A foot from above, the leg coming towards the viewer."""
+
+    def part(points: np.ndarray, colour: np.ndarray, height: float, foot: bool = True) -> None:
+        canvas.polygon(place(points), colour, height, foot)
+
+    if style.kind != "bare":
+        part((SHOE_TOP - (0, 0.5)) * (1.09, 1.04) + (0, 0.5), style.sole, 0.15)
+    if style.kind == "shoe":
+        part(SHOE_TOP, style.upper, 0.45)
+        part(TOE_CAP, style.upper * 0.82 + 14, 0.5)
+        part(
+            TONGUE,
+            style.upper * 0.7,
+            0.55,
+        )
+        for y in (0.42, 0.5, 0.58, 0.66):
+            lace = np.array([(-0.07, y), (0.07, y + 0.025)])
+            canvas.line(place(lace), 0.028 * scale, style.detail, 0.65, True)
+        part(_ellipse(0.0, 0.2, 0.098, 0.155), style.upper * 0.45, 0.6)
+        ankle = style.detail if style.trousers else style.skin
+    else:
+        _bare_top(part, style, 0.93 if style.kind == "sandal" else 1.0)
+        if style.kind == "sandal":
+            for x in (-0.17, 0.17):
+                strap = np.array([(-0.06, 0.86), (x * 0.55, 0.68), (x, 0.5)])
+                canvas.line(place(strap), 0.055 * scale, style.upper, 0.6, True)
+        ankle = style.skin
+    # The shin hides the heel; its trousers, or the bare leg above the ankle, are not foot.
+    part(_ellipse(0, 0.19, 0.088, 0.125), ankle, 0.8)
+    end = style.hem - 0.06
+    part(np.array([(-0.088, 0.2), (0.088, 0.2), (0.093, end), (-0.093, end)]), ankle, 0.85)
+    if style.trousers:
+        far = end - style.legs_length
+        hem = np.array(
+            [(-0.125, end + 0.03), (0, end + 0.055), (0.125, end + 0.03), (0.17, far), (-0.17, far)]
+        )
+        part(hem, style.leg, 0.95, foot=False)
+        part(
+            np.array([(-0.02, end), (0.03, end), (0.06, far), (0.0, far)]), style.leg * 0.88, 1.0, foot=False
+        )
+    else:
+        part(_ellipse(0, end, 0.093, 0.07), ankle * 0.93, 0.9)
+
+
+def _bare_top(part: Callable[..., None], style: _Style, scale: float) -> None:
+    def shrink(points: np.ndarray) -> np.ndarray:
+        return (points - (0, 0.5)) * scale + (0, 0.5)
+
+    part(shrink(BARE_TOP), style.skin, 0.4)
+    for x, y, across, along, turn in reversed(TOES):
+        part(shrink(_ellipse(x, y, across + 0.006, along, turn)), style.skin * 0.8, 0.32)
+        part(shrink(_ellipse(x, y + 0.004, across, along - 0.004, turn)), style.skin * 1.03, 0.5)
+        part(shrink(_ellipse(x, y + along * 0.45, across * 0.62, along * 0.36, turn)), style.nails, 0.52)
+    part(shrink(_ellipse(0.0, 0.42, 0.09, 0.27)), style.skin * 1.04, 0.6)
+
+
+def _side_foot(canvas: _Canvas, style: _Style, place: Place, scale: float) -> None:
+    """A foot from the side, standing, the leg going up."""
+
+    def part(points: np.ndarray, colour: np.ndarray, height: float, foot: bool = True) -> None:
+        canvas.polygon(place(points), colour, height, foot)
+
+    if style.kind == "bare":
+        part(BARE_SIDE, style.skin, 0.5)
+        part(_ellipse(-0.06, 0.93, 0.05, 0.06), style.skin * 1.03, 0.6)
+        part(_ellipse(-0.09, 0.955, 0.018, 0.032, -0.3), style.nails, 0.62)
+        part(_ellipse(-0.27, 0.2, 0.035, 0.035), style.skin * 1.05, 0.7)
+        cuff, ankle = -0.44, style.skin
+    else:
+        ankle = style.detail
+        part(np.array([(-0.3, 0.08), (-0.3, 0.3), (-0.46, 0.28), (-0.46, 0.08)]), ankle, 0.4)
+        part(SHOE_SIDE, style.upper, 0.55)
+        part(
+            TOE_CAP_SIDE,
+            style.upper * 0.8 + 16,
+            0.6,
+        )
+        part(STRIPE_SIDE, style.detail, 0.58)
+        for y in (0.42, 0.5, 0.58):
+            lace = np.array([(-0.36 + (y - 0.3) * 0.62, y), (-0.3 + (y - 0.3) * 0.62, y - 0.05)])
+            canvas.line(place(lace), 0.026 * scale, style.detail, 0.7, True)
+        part(SOLE_SIDE, style.sole, 0.3)
+        cuff = -0.43
+    if style.trousers:
+        top = cuff - style.legs_length
+        part(
+            np.array([(cuff, 0.02), (cuff - 0.02, 0.34), (top, 0.4), (top, -0.02)]),
+            style.leg,
+            0.8,
+            foot=False,
+        )
+
+
+# ---- things that are no feet
+
+
+def _objects(rng: Rng, canvas: _Canvas) -> None:
+    """Balls, boxes, mats and cables, some of them of the colour of skin."""
+    width, height = canvas.extent
+    for _ in range(rng.integers(1, 4)):
+        colour = _skin(rng) if rng.random() < 0.3 else _cloth(rng)
+        centre = rng.random(2) * (width, height)
+        kind = rng.integers(4)
+        if kind == 0:
+            (x, y), radius = centre, rng.uniform(0.03, 0.11)
+            for shrink, height_of in ((1.0, 0.3), (0.8, 0.5), (0.55, 0.7)):
+                canvas.polygon(_ellipse(x, y, radius * shrink, radius * shrink), colour, height_of, False)
+        elif kind == 1:
+            box = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * rng.uniform(0.04, 0.16, 2)
+            turned = box @ _rotation(rng.uniform(0, np.pi)).T + centre
+            canvas.polygon(turned, colour, 0.4, False)
+            canvas.polygon((turned - centre) * 0.86 + centre, colour * 0.9 + 12, 0.5, False)
+        elif kind == 2:
+            mat = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * rng.uniform(0.2, 0.5, 2)
+            turned = mat @ _rotation(rng.uniform(0, np.pi)).T + centre
+            canvas.polygon(turned, colour, 0.05, False)
+            canvas.polygon((turned - centre) * 0.9 + centre, _cloth(rng), 0.05, False)
+        else:
+            steps = np.cumsum(rng.normal(0, 0.09, (9, 2)), 0) + centre
+            canvas.line(_spline([tuple(p) for p in steps])[:-6], rng.uniform(0.008, 0.02), colour, 0.2, False)
+
+
+# ---- the floor
+
+Floor = tuple[np.ndarray, np.ndarray]
+"""A colour (3,) and how much lighter than it each pixel is, float32 (h, w)."""
+
+
+def _floor(rng: Rng, size: Size) -> np.ndarray:
+    """A floor as float32 (h, w, 3), 0 to 255: planks, tiles, carpet or concrete."""
+    height, width = size
+    unit = min(size)
+    rows, columns = np.ogrid[:height, :width]
+    angle = rng.uniform(-0.6, 0.6) + (np.pi / 2 if rng.random() < 0.5 else 0)
+    u = ((columns * np.cos(angle) + rows * np.sin(angle)) / unit + 8 + rng.random()).astype(np.float32)
+    v = ((rows * np.cos(angle) - columns * np.sin(angle)) / unit + 8 + rng.random()).astype(np.float32)
+    colour, tone = _PATTERNS[rng.integers(len(_PATTERNS))](rng, u, v, 1 / unit)
+    tone += rng.standard_normal(size, np.float32) * rng.uniform(1, 5)
+    tone += _noise(rng, size, 5) * rng.uniform(4, 16)
+    return colour.astype(np.float32) + tone[..., None]
+
+
+def _planks(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
+    wood = np.array([(205, 165, 120), (150, 100, 62), (96, 62, 42), (190, 180, 165)])[rng.integers(4)]
+    wide, long = rng.uniform(0.08, 0.2), rng.uniform(0.5, 1.2)
+    row = (v / wide).astype(int)
+    shifted = u + (rng.random(256) * long).astype(np.float32)[row % 256]
+    tone = rng.normal(0, 9, (64, 64)).astype(np.float32)[row % 64, (shifted / long).astype(int) % 64]
+    texture = _noise(rng, (128, 128), 64)
+    tone += texture[(v * 160).astype(int) % 128, (shifted * 14).astype(int) % 128] * 14
+    tone -= 45 * np.maximum(_joint(v, wide, 0.004, pixel), _joint(shifted, long, 0.004, pixel))
+    return wood * rng.uniform(0.85, 1.1), tone
+
+
+def _tiles(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
+    base = [(225, 222, 214), (150, 152, 156), (186, 112, 80), (214, 196, 168), (70, 74, 82)][rng.integers(5)]
+    side = rng.uniform(0.12, 0.4)
+    column, row = (u / side).astype(int), (v / side).astype(int)
+    tone = rng.normal(0, 6, (64, 64)).astype(np.float32)[row % 64, column % 64]
+    if rng.random() < 0.3:
+        tone -= 55 * ((column + row) % 2).astype(np.float32)
+    grout = np.maximum(_joint(u, side, 0.01, pixel), _joint(v, side, 0.01, pixel))
+    return np.array(base), tone + rng.uniform(-50, 30) * grout
+
+
+def _carpet(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
+    colour = _hue(rng, rng.uniform(0.05, 0.6), rng.uniform(70, 210))
+    tone = rng.standard_normal(u.shape, np.float32) * rng.uniform(6, 16)
+    if rng.random() < 0.4:
+        tone += 14 * np.sign(np.sin(u * rng.uniform(20, 70)))
+    return colour, tone
+
+
+def _concrete(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
+    colour = _hue(rng, rng.uniform(0, 0.15), rng.uniform(90, 220))
+    tone = _noise(rng, u.shape, 9) * 10 + _noise(rng, u.shape, 40) * 7 + (u - u.mean()) * rng.uniform(-60, 60)
+    return colour, tone
+
+
+_PATTERNS = (_planks, _tiles, _carpet, _concrete)
+
+
+def _joint(along: np.ndarray, period: float, wide: float, pixel: float) -> np.ndarray:
+    """1 in the joints between tiles, 0 elsewhere, with an edge one pixel soft."""
+    away = np.abs((along / period + 0.5) % 1 - 0.5) * period
+    return np.clip((wide / 2 - away) / pixel + 0.5, 0, 1)
+
+
+def _noise(rng: Rng, size: tuple[int, ...], cells: int) -> np.ndarray:
+    """Smooth noise float32 (h, w) of standard deviation about 0.6, ``cells`` bumps across."""
+    coarse = Image.fromarray(rng.standard_normal((cells, cells), np.float32))
+    return np.asarray(coarse.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+# ---- the light
+
+
+def _light(rng: Rng, image: np.ndarray, canvas: _Canvas) -> np.ndarray:
+    """Lay the canvas on the floor with shadows, shade it by its relief, and light the whole unevenly.
+
+    Works in place and in float32 throughout: half of a picture's time is spent here.
+    """
+    size = canvas.size
+    unit = min(size)
+    angle = rng.uniform(0, 2 * np.pi)
+    towards_x, towards_y = float(np.cos(angle)), float(np.sin(angle))  # where the light comes from
+
+    relief = canvas.blurred("height", 0.012 * unit)
+    slope = -towards_x * _step(relief, 1) - towards_y * _step(relief, 0)
+    shade = 1 + np.clip(slope * (0.06 * unit), -0.35, 0.35)
+
+    distance = rng.uniform(0.01, 0.05) * unit
+    shadow = canvas.blurred("height", rng.uniform(0.015, 0.035) * unit)
+    shadow = np.roll(shadow, (round(-towards_y * distance), round(-towards_x * distance)), (0, 1))
+    dark = 1 - rng.uniform(0.4, 0.9) * np.minimum(shadow, 0.75)
+
+    image *= (dark * (1 - canvas.layer("cover")))[..., None]
+    image += canvas.layer("colour") * (255 * shade)[..., None]
+
+    rows = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
+    columns = np.linspace(-1, 1, size[1], dtype=np.float32)
+    fall = 1 + rng.uniform(0, 0.3) * (columns * towards_x + rows * towards_y)
+    if rng.random() < 0.3:  # a hard shadow's edge, of a window or a table
+        edge = (columns * towards_y - rows * towards_x - rng.uniform(-0.6, 0.6)) * (unit / 6)
+        fall *= 1 - rng.uniform(0.2, 0.45) * np.clip(edge + 0.5, 0, 1)
+    warmth = rng.uniform(-0.08, 0.08)
+    image *= fall[..., None]
+    image *= np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * rng.uniform(0.75, 1.12)
+    image += rng.standard_normal(size, np.float32)[..., None] * rng.uniform(0.5, 4)
+    return np.clip(image, 0, 255, out=image).astype(np.uint8)
+
+
+def _step(layer: np.ndarray, axis: int) -> np.ndarray:
+    """The slope along an axis, by central differences; the picture's rim is level."""
+    return (np.roll(layer, -1, axis) - np.roll(layer, 1, axis)) / 2
