@@ -39,6 +39,8 @@ Row = dict[str, float]
 class TrainingInterruptedError(FootsegError):
     """Ctrl-C: the run is whole and can be resumed."""
 
+    interrupted = True
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -54,8 +56,8 @@ class _Job:
 
     @property
     def steps(self) -> int:
-        """Steps an epoch; the images left over when batches are full are others in each epoch."""
-        return max(1, len(self.training.names) // self.config.batch)
+        """Steps an epoch."""
+        return steps_an_epoch(self.config, len(self.training.names))
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,13 @@ def _prepare(config: TrainConfig) -> _Job:
     limit = config.memory_limit_mb << 20
     training = folder.load_split(data, "train", config.size, limit)
     validation = folder.load_split(data, "val", config.size, limit)
-    steps = max(1, len(training.names) // config.batch) * config.epochs
+    steps = steps_an_epoch(config, len(training.names)) * config.epochs
     return _Job(config, data, training, validation, TrainingStep(network, config, steps), validated)
+
+
+def steps_an_epoch(config: TrainConfig, images: int) -> int:
+    """As configured, else as many full batches as there are; the images left over differ by epoch."""
+    return config.steps or max(1, images // config.batch)
 
 
 def _create(out: Path, job: _Job, command: str) -> Run:

@@ -1,0 +1,7 @@
+"""``python -m footseg`` is the command ``footseg``."""
+
+import sys
+
+from footseg.cli import main
+
+sys.exit(main())
