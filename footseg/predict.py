@@ -24,7 +24,8 @@ from footseg.data.images import (
 from footseg.errors import FootsegError
 from footseg.evaluate import finite_logits, resize_longer
 
-# The overlay is for looking at: at 48 megapixels drawing it took gigabytes and the eye saw no more.
+# The overlay is for looking at: drawn at full size, it took half of the time and 600 of the 1560 MB that a
+# photograph of 48 megapixels then took.
 OVERLAY_PX = 2048
 
 

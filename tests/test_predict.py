@@ -1,0 +1,193 @@
+"""Prediction of photographs by a network whose masks are known beforehand: red is foot."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from red_network import red_image, red_network
+
+from footseg import run as runs
+from footseg.data.images import Letterbox, read_image, read_mask, unletterbox_logits, write_image
+from footseg.errors import FootsegError
+from footseg.predict import enlarge_argmax, predict, unique_names
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return red_network(tmp_path / "red.onnx")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def photograph(path: Path, height: int = 60, width: int = 100) -> np.ndarray:
+    """Write a photograph with red in its left half; returns the mask that the red network should give."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, : width // 2] = 1
+    write_image(path, red_image(mask), quality=95)
+    return mask
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 100), (301, 97), (7, 500), (20, 20), (1, 1)])
+def test_a_mask_has_the_size_of_its_photograph(model, out, tmp_path, height, width):
+    truth = photograph(tmp_path / "in" / "a.png", height, width)
+    (found,) = predict(model, [tmp_path / "in" / "a.png"], out)
+    mask = read_mask(found.mask, 2)
+    assert Image.open(found.mask).mode == "L"
+    assert mask.shape == truth.shape
+    # The one edge can be off by less than one pixel of the 32 px canvas, which is max(H, W)/32 photograph's.
+    assert np.count_nonzero(mask != truth) <= height * max(height, width) / 32
+    assert found.foot_share == np.count_nonzero(mask) / mask.size
+    assert read_image(found.overlay).shape == (height, width, 3)
+
+
+def test_the_camera_was_turned(model, out, tmp_path):
+    turned = Image.fromarray(
+        red_image(np.repeat([[1, 0]], 40, axis=0).repeat(20, axis=1))
+    )  # 40 x 40, red left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # show it turned by 90 degrees clockwise: red is on top
+    (tmp_path / "in").mkdir()
+    turned.save(tmp_path / "in" / "a.jpg", exif=exif, quality=95)
+    (found,) = predict(model, [tmp_path / "in" / "a.jpg"], out)
+    mask = read_mask(found.mask, 2)
+    assert mask[:15].all()
+    assert not mask[25:].any()
+
+
+def test_one_class_at_a_time_is_the_argmax_of_all():
+    logits = np.random.default_rng(0).normal(size=(16, 24, 5)).astype(np.float32)
+    logits[:, :, 3] = logits[:, :, 1]  # ties go to the lower class
+    box = Letterbox.fit((90, 70), (16, 24))
+    expected = unletterbox_logits(logits, box).argmax(axis=-1)
+    np.testing.assert_array_equal(enlarge_argmax(logits, box), expected)
+
+
+def test_folders_and_files_each_once(model, out, tmp_path):
+    photos = tmp_path / "in"
+    for name in ("b.png", "a.jpg"):
+        photograph(photos / name)
+    (photos / "notes.txt").write_text("no photograph")
+    found = predict(model, [photos / "b.png", photos], out)
+    assert [prediction.image.name for prediction in found] == ["b.png", "a.jpg"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a_mask.png", "a_overlay.jpg", "b_mask.png", "b_overlay.jpg",
+    ]  # fmt: skip
+
+
+def test_the_same_name_twice_overwrites_nothing(model, out, tmp_path):
+    paths = [tmp_path / "x" / "a.png", tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.png"]
+    for width, path in zip((40, 60, 80), paths, strict=True):
+        photograph(path, width=width)
+    found = predict(model, paths, out)
+    assert [prediction.mask.name for prediction in found] == ["a_mask.png", "a-2_mask.png", "a-3_mask.png"]
+    assert [read_mask(prediction.mask, 2).shape[1] for prediction in found] == [40, 60, 80]
+
+
+@pytest.mark.parametrize(
+    ("stems", "names"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["a", "a", "a"], ["a", "a-2", "a-3"]),
+        (["a", "a", "a-2"], ["a", "a-3", "a-2"]),
+        (["a-2", "a", "a"], ["a-2", "a", "a-3"]),
+        (["Foot", "foot"], ["Foot", "foot-2"]),
+    ],
+)
+def test_names_are_unique_and_keep_those_that_are_taken(stems, names):
+    assert unique_names(stems) == names
+
+
+def test_broken_photographs_are_named_and_the_rest_is_done(model, out, tmp_path, capsys):
+    photos = tmp_path / "in"
+    for name in ("a.jpg", "b.jpg", "d.jpg"):
+        photograph(photos / name, 200, 300)
+    whole = (photos / "b.jpg").read_bytes()
+    (photos / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "c.jpg").write_bytes(b"")
+    with pytest.raises(FootsegError) as error:
+        predict(model, [photos, tmp_path / "gone.jpg"], out)
+    assert str(error.value) == (
+        "3 of 5 photographs were left out, as they could not be read: b.jpg, c.jpg, gone.jpg; "
+        f"the other 2 are in {out}"
+    )
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert [line.split(":")[0] for line in printed.err.splitlines() if line] == ["left out"] * 3
+    assert "gone.jpg: no such file" in printed.err
+    assert sorted(path.name for path in out.glob("*_mask.png")) == ["a_mask.png", "d_mask.png"]
+
+
+def test_nothing_readable_writes_nothing(model, out, tmp_path):
+    with pytest.raises(FootsegError, match=r"1 of 1 photographs .* nothing was written"):
+        predict(model, [tmp_path / "gone.jpg"], out)
+    assert not out.exists()
+
+
+def test_nothing_given_and_nowhere_to_write(model, out, tmp_path):
+    (tmp_path / "empty").mkdir()
+    photograph(tmp_path / "in" / "a.png")
+    with pytest.raises(FootsegError, match="no photographs"):
+        predict(model, [], out)
+    with pytest.raises(FootsegError, match=r"no images in .*empty"):
+        predict(model, [tmp_path / "empty"], out)
+    with pytest.raises(FootsegError, match="is a file"):
+        predict(model, [tmp_path / "in"], tmp_path / "in" / "a.png")
+
+
+def test_a_labelled_mask_beside_the_photograph_is_never_overwritten(model, tmp_path):
+    photograph(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a_mask.png").write_bytes(b"an hour's work")
+    with pytest.raises(FootsegError, match="is where the photographs are: give another folder"):
+        predict(model, [tmp_path / "in" / "a.png"], tmp_path / "x" / ".." / "in")
+    assert (tmp_path / "in" / "a_mask.png").read_bytes() == b"an hour's work"
+
+
+def test_a_run_gives_its_own_colours(out, tmp_path):
+    keras = pytest.importorskip("keras", reason="needs pip install 'footseg[train]'")
+    image = keras.Input((32, 32, 3))
+    layer = keras.layers.Conv2D(2, 1)
+    network = keras.Model(image, layer(image))
+    layer.set_weights([np.zeros((1, 1, 3, 2), np.float32), np.array([0, 1], np.float32)])  # all is foot
+    runs.Run(
+        tmp_path / "run",
+        status="finished", network="test", network_options={}, input_shape=(32, 32, 3), parameters=8,
+        classes=("background", "foot"), colours=((0, 0, 0), (0, 255, 0)),
+        data="", data_fingerprint="", seed=0,
+    ).save()  # fmt: skip
+    network.save(tmp_path / "run" / "model.keras")
+    write_image(tmp_path / "in" / "a.png", np.zeros((32, 32, 3), np.uint8))
+    (found,) = predict(tmp_path / "run", [tmp_path / "in"], out)
+    red, green, blue = read_image(found.overlay)[16, 16].astype(int)
+    assert green > 90  # half a veil of 255 on black, less what JPEG takes
+    assert max(red, blue) < 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
+def test_large_photographs_take_no_gigabytes(model, out, tmp_path):
+    """24 megapixels, as phones take them, in a process of its own."""
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(noise).resize((6000, 4000)).save(encoded, "JPEG")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "large.jpg").write_bytes(encoded.getvalue())
+    code = (
+        "import resource, sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path;"
+        "from footseg.predict import predict;"
+        "predict(Path(sys.argv[2]), [Path(sys.argv[3])], Path(sys.argv[4]));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, *map(str, (ROOT, model, tmp_path / "in", out))]
+    megabytes = int(subprocess.check_output(command, text=True)) / 1024
+    assert Image.open(out / "large_mask.png").size == (6000, 4000)
+    assert max(Image.open(out / "large_overlay.jpg").size) == 2048
+    # 530 MB on one machine, of them 75 at the start; 850 MB when the overlay was drawn at full size.
+    assert megabytes < 700
