@@ -16,6 +16,8 @@ from footseg.errors import FootsegError
 IGNORE = 255
 """The mask value of a pixel that counts neither in the loss nor in a score."""
 
+FIX_FLAG = "footseg data check DIR --fix"
+
 PADDING = 128
 """Mid grey, 0.5 after scaling to [0, 1]: the canvas around a letterboxed photograph."""
 
@@ -48,7 +50,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         BadFileError: unreadable or truncated ("unreadable").
     """
-    return _rgb(ImageOps.exif_transpose(_open(path)))
+    return _rgb(ImageOps.exif_transpose(open_image(path)))
 
 
 def read_mask(path: Path, classes: int) -> np.ndarray:
@@ -61,7 +63,7 @@ def read_mask(path: Path, classes: int) -> np.ndarray:
         BadFileError: "unreadable", "jpeg" (lossy: indices change), "colour" (more than one channel),
             "0/255", or "index" (an index of no class).
     """
-    image = _open(path)
+    image = open_image(path)
     if image.format == "JPEG":
         raise BadFileError(
             path,
@@ -97,11 +99,12 @@ def read_mask(path: Path, classes: int) -> np.ndarray:
     return indices.astype(np.uint8)
 
 
-FIX_FLAG = "footseg data check DIR --fix"
+def open_image(path: Path) -> Image.Image:
+    """Open and decode an image file; a JPEG's missing end is only seen by decoding it.
 
-
-def _open(path: Path) -> Image.Image:
-    """The decoded image; a JPEG's missing end is only seen by decoding it."""
+    Raises:
+        BadFileError: unreadable or truncated ("unreadable").
+    """
     try:
         with warnings.catch_warnings():
             # A large photograph is no attack; Pillow still refuses above 179 million pixels.

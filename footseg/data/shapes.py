@@ -22,24 +22,26 @@ from footseg.data.threads import run_on
 from footseg.errors import FootsegError
 
 OVERSAMPLE = 3
+IMAGES_A_WORKER = 100
+"""A process takes about as long to start as to draw these."""
 SPLIT_STRIDE = 10**6
 """Each split draws its own range of indices, so that a longer train split begins with the shorter one."""
 
 Rng = np.random.Generator
 
 
-def write_shapes(
+def write_shapes(  # noqa: PLR0917 (all but the first two are usually given by name)
     out: Path,
     counts: Mapping[str, int],
     seed: int = 0,
     size: Size = (256, 256),
     workers: int = 1,
-    *,
     force: bool = False,
 ) -> Path:
     """Write a data set of drawn feet: ``counts`` of pictures by split, like {"train": 600, "val": 100}.
 
-    The files are the same whatever the number of ``workers`` (processes). The folder appears when it is
+    The files are the same whatever the number of ``workers`` (processes, for
+    hundreds of pictures). The folder appears when it is
     complete.
 
     Raises:
@@ -54,8 +56,12 @@ def write_shapes(
     _check_size(size)
     if out.exists() and not out.is_dir():
         raise FootsegError(f"{out} is a file: give the name of a new folder")
-    if out.is_dir() and any(out.iterdir()) and not force:
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if there and not force:
         raise FootsegError(f"{out} is not empty: give another folder, or --force to replace it")
+    if foreign := there - {*SPLITS, "dataset.toml"}:
+        # A mistyped --out must not cost anybody a folder of other things.
+        raise FootsegError(f"{out} holds more than a data set ({min(foreign)}): --force does not replace it")
 
     with files.atomic_path(out) as temporary:
         jobs = [
@@ -63,6 +69,7 @@ def write_shapes(
             for split, count in counts.items()
             for number in range(count)
         ]
+        workers = min(workers, len(jobs) // IMAGES_A_WORKER)
         # "spawn": forking a process in which TensorFlow runs can hang it.
         executor = (
             ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
@@ -70,8 +77,6 @@ def write_shapes(
             else ThreadPoolExecutor(1)
         )
         run_on(executor, partial(_write, seed, size), jobs, "draw feet")
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
     return out
 
 
@@ -516,12 +521,13 @@ def _light(rng: Rng, image: np.ndarray, canvas: _Canvas) -> np.ndarray:
     towards_x, towards_y = float(np.cos(angle)), float(np.sin(angle))  # where the light comes from
 
     relief = canvas.blurred("height", 0.012 * unit)
-    slope = -towards_x * _step(relief, 1) - towards_y * _step(relief, 0)
+    slope_y, slope_x = np.gradient(relief)
+    slope = -towards_x * slope_x - towards_y * slope_y
     shade = 1 + np.clip(slope * (0.06 * unit), -0.35, 0.35)
 
     distance = rng.uniform(0.01, 0.05) * unit
     shadow = canvas.blurred("height", rng.uniform(0.015, 0.035) * unit)
-    shadow = np.roll(shadow, (round(-towards_y * distance), round(-towards_x * distance)), (0, 1))
+    shadow = _moved(shadow, round(-towards_y * distance), round(-towards_x * distance))
     dark = 1 - rng.uniform(0.4, 0.9) * np.minimum(shadow, 0.75)
 
     image *= (dark * (1 - canvas.layer("cover")))[..., None]
@@ -540,6 +546,8 @@ def _light(rng: Rng, image: np.ndarray, canvas: _Canvas) -> np.ndarray:
     return np.clip(image, 0, 255, out=image).astype(np.uint8)
 
 
-def _step(layer: np.ndarray, axis: int) -> np.ndarray:
-    """The slope along an axis, by central differences; the picture's rim is level."""
-    return (np.roll(layer, -1, axis) - np.roll(layer, 1, axis)) / 2
+def _moved(layer: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Shifted by whole pixels; what comes in from outside repeats the rim."""
+    rows = np.clip(np.arange(layer.shape[0]) - down, 0, layer.shape[0] - 1)
+    columns = np.clip(np.arange(layer.shape[1]) - right, 0, layer.shape[1] - 1)
+    return layer[rows[:, None], columns]
