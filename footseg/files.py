@@ -13,6 +13,11 @@ from typing import Any
 
 from footseg.errors import FootsegError
 
+
+class DiskFullError(FootsegError):
+    """Nothing could be written for want of space."""
+
+
 # No space left, quota exceeded, file size limit: the same news for the reader.
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -34,7 +39,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary = folder / path.name
             yield temporary
             if path.is_dir() and temporary.is_dir():
-                shutil.rmtree(path)
+                # A folder cannot be renamed over another: the old one steps aside, and goes with `folder`.
+                os.replace(path, folder / "replaced")
             os.replace(temporary, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,13 +51,17 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn an OSError that means "the disk is full" into a FootsegError that names ``path``."""
     try:
         yield
+    except DiskFullError as error:  # of a file inside a folder that is being made: name the folder
+        raise DiskFullError(_disk_full(path, error.__cause__)) from error.__cause__
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise FootsegError(
-                f"the disk is full ({error.strerror}): {path} was not written; "
-                "free some space and run the command again"
-            ) from error
+            raise DiskFullError(_disk_full(path, error)) from error
         raise
+
+
+def _disk_full(path: Path, cause: BaseException | None) -> str:
+    reason = getattr(cause, "strerror", None) or "no space left"
+    return f"the disk is full ({reason}): {path} was not written; free some space and run the command again"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
