@@ -14,6 +14,7 @@ import numpy as np
 
 from footseg import run as runs
 from footseg.errors import FootsegError, require
+from footseg.quiet import quiet
 
 SUFFIXES = (".keras", ".tflite", ".onnx")
 # Bounds the float32 copy of the images (16 of 256x256 are 12.6 MB) however many are asked for.
@@ -111,8 +112,9 @@ def interpreter(path: Path, threads: int = 1) -> Any:
     try:
         # LiteRT checks every offset of the flatbuffer before it uses one: files cut at any byte
         # came back as ValueError, none crashed the process.
-        loaded = Interpreter(model_path=str(path), num_threads=threads)
-        loaded.allocate_tensors()
+        with quiet():
+            loaded = Interpreter(model_path=str(path), num_threads=threads)
+            loaded.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise FootsegError(f"{path} is damaged or cut off ({_first_line(error)}): export it again") from error
     return loaded
@@ -147,13 +149,15 @@ class KerasSegmenter:
     """A ``.keras`` file in inference mode, under whichever backend Keras was started with."""
 
     def __init__(self, path: Path) -> None:
-        keras = require("keras", "train")
+        with quiet():
+            keras = require("keras", "train")
         if not zipfile.is_zipfile(path):
             raise FootsegError(
                 f"{path} is not a Keras model or was cut off: take another copy, or train again"
             )
         try:
-            self.model = keras.saving.load_model(path, compile=False)
+            with quiet():
+                self.model = keras.saving.load_model(path, compile=False)
         except Exception as error:  # Keras raises a different kind for each part that is missing.
             raise FootsegError(f"Keras cannot load {path}: {_first_line(error)}") from error
         self.path = path
@@ -191,7 +195,12 @@ class TfliteSegmenter:
         out = np.empty((len(images), *self.size, self.classes), np.float32)
         for index, image in enumerate(_one_by_one(images)):
             self.interpreter.set_tensor(self.input["index"], _quantize(image, self.input))
-            self.interpreter.invoke()
+            try:
+                self.interpreter.invoke()
+            except RuntimeError as error:  # For one: variables that nobody froze and nothing fills.
+                raise FootsegError(
+                    f"LiteRT cannot run {self.path}: {_first_line(error)}; export it again"
+                ) from error
             out[index] = _dequantize(self.interpreter.get_tensor(self.output["index"]), self.output)[0]
         return out
 

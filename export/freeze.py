@@ -1,0 +1,63 @@
+"""The trained network as a SavedModel with one fixed input, which every converter starts from."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from export.conversion import conversion
+from footseg.errors import FootsegError, require
+
+INPUT = "image"
+OUTPUT = "logits"
+SIGNATURE = "serving_default"
+
+
+def load_network(path: Path) -> Any:
+    """Read a ``model.keras`` and lower it for inference (see ``export.lowering``).
+
+    Raises:
+        FootsegError: Keras runs on another backend than TensorFlow, whose converters this needs, or cannot
+            read the file.
+        MissingExtra: TensorFlow or Keras is not installed.
+    """
+    with conversion(f"loading {path}"):
+        require("tensorflow", "train")
+        keras = require("keras", "train")
+        if keras.backend.backend() != "tensorflow":
+            raise FootsegError(
+                f"export needs Keras on TensorFlow, not on {keras.backend.backend()}: run it again with "
+                "KERAS_BACKEND=tensorflow (a run trained on any backend can be exported)"
+            )
+        from export.lowering import lower
+
+        return lower(keras.saving.load_model(path, compile=False))
+
+
+def serving_function(model: Any) -> Any:
+    """A tf.function of ``model`` in inference mode: ``image`` float32 (1, H, W, 3) in, {"logits": ...} out.
+
+    The batch is fixed: with a free one the converter works output shapes out inside the graph (SHAPE,
+    STRIDED_SLICE and PACK at each transposed convolution), which splits FastLinkNet into 7 XNNPACK
+    partitions and costs a quarter more time.
+    """
+    import tensorflow as tf
+
+    height, width, channels = model.inputs[0].shape[1:]
+    spec = tf.TensorSpec((1, height, width, channels), tf.float32, name=INPUT)
+    return tf.function(lambda image: {OUTPUT: model(image, training=False)}, input_signature=[spec])
+
+
+def freeze(model: Any, folder: Path) -> Path:
+    """Write ``model`` as a SavedModel into ``folder``; returns the folder.
+
+    Raises:
+        FootsegError: Keras cannot trace the network.
+    """
+    with conversion("freezing the network"):
+        import keras
+
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serve", serving_function(model))
+        archive.write_out(os.fspath(folder), verbose=False)
+    return folder

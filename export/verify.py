@@ -1,0 +1,214 @@
+"""Hold an exported file against the Keras network it came from, on real images. Part of every export.
+
+Logits differ by rounding, so each precision has limits of its own; see ``TOLERANCES``.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from footseg import metrics, runtime
+from footseg.data.folder import open_data, pairs, read_pair
+from footseg.data.images import IGNORE, letterbox, letterbox_mask
+from footseg.errors import FootsegError
+
+# Enough that one odd photograph does not decide, and a second or two of work at 256x256.
+IMAGES = 32
+WORST = 3
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images uint8 (N, H, W, 3) and masks uint8 (N, H, W) at a network's size, and where they come from."""
+
+    split: str
+    names: tuple[str, ...]
+    images: np.ndarray
+    masks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far an exported file is from its Keras network.
+
+    ``logit_max`` and ``logit_mean`` are the largest and the mean absolute difference of logits, each divided
+    by ``logit_scale``, the standard deviation of the Keras logits; ``logit_max_absolute`` and
+    ``logit_mean_absolute`` are the same undivided. ``pixels_equal`` is the share of pixels with the same
+    class; ``iou`` and ``boundary_f`` are exported minus Keras, in [-1, 1]. ``worst`` names the images with
+    most pixels of another class (then the largest logit difference), and that share.
+    """
+
+    images: int
+    split: str
+    logit_scale: float
+    logit_max: float
+    logit_mean: float
+    logit_max_absolute: float
+    logit_mean_absolute: float
+    pixels_equal: float
+    iou: float
+    boundary_f: float
+    worst: tuple[tuple[str, float], ...]
+
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"logits differ by {self.logit_max_absolute:.2g} at most, {self.logit_mean_absolute:.2g} in the mean; "
+            f"{self.pixels_equal:.2%} of pixels equal; IoU {self.iou:+.4f}, boundary F {self.boundary_f:+.4f}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, ready for a sidecar."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest differences allowed, in units of ``Verification``; pixels as the share that may differ."""
+
+    logit_max: float
+    logit_mean: float
+    pixels_differ: float
+    iou: float
+    boundary_f: float
+
+
+# Dividing logit differences by the logits' spread makes one limit fit trained and barely trained networks
+# alike: rounding grows with the values that are rounded. Seen, as the largest of four FastLinkNets (random
+# weights at 256x256; 36 and 48 steps of training at 64x64, IoU 0.13 and 0.38; IoU 0.63 at 128x128; up to 32
+# images each):
+#   fp32  max 3.5e-6  mean 4.6e-7  differ 0       IoU 0       boundary F 0
+#   fp16  max 2.7e-3  mean 4.8e-4  differ 9.2e-5  IoU 0.0002  boundary F 0.0006
+#   int8  max 0.56    mean 0.018   differ 0.0047  IoU 0.0019  boundary F 0.005
+# Red and blue swapped moved the same four by max 0.67 to 1.8, mean 0.013 (random weights) to 0.10.
+TOLERANCES = {
+    # The same arithmetic in another order: 30 times what was seen leaves room for other processors and deeper
+    # networks, and is a thousandth of what the mildest planted fault does. A pixel may tie.
+    "fp32": Tolerance(logit_max=1e-4, logit_mean=1e-5, pixels_differ=1e-4, iou=1e-3, boundary_f=2e-3),
+    # fp16 keeps 11 bits: each weight moves by up to 4.9e-4 of itself, in random directions.
+    "fp16": Tolerance(logit_max=2e-2, logit_mean=2e-3, pixels_differ=1e-3, iou=2e-3, boundary_f=5e-3),
+    # 8 bits at each of some 70 tensors. The largest difference is that of a single pixel on an edge and says
+    # little; the mean is the sharp one. IoU: what the project promises of int8. Boundary F moves twice as
+    # much, because the pixels that change lie on outlines.
+    "int8": Tolerance(logit_max=1.0, logit_mean=0.03, pixels_differ=0.01, iou=0.01, boundary_f=0.02),
+}
+
+
+def sample(data_dir: Path, size: tuple[int, int], count: int = IMAGES) -> Sample:
+    """Up to ``count`` images evenly spaced over the validation split, where there is none the training split.
+
+    Only these are read, so a large data set costs no more than a small one. Test images stay unseen.
+
+    Raises:
+        FootsegError: the data set is not there or has neither split, or a file is damaged.
+    """
+    if not data_dir.is_dir():
+        raise FootsegError(
+            f"the data set {data_dir} is gone, and an export is checked on real images: pass --data DIR"
+        )
+    data = open_data(data_dir)
+    split = next((name for name in ("val", "train") if name in data.splits), None)
+    if split is None:
+        raise FootsegError(f"{data_dir} has neither val nor train to check an export on: pass --data DIR")
+    found = pairs(data, split)
+    chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)]
+    read = [read_pair(pair, len(data.classes)) for pair in chosen]
+    return Sample(
+        split=split,
+        names=tuple(pair.name for pair in chosen),
+        images=np.stack([letterbox(image, size)[0] for image, _ in read]),
+        masks=np.stack([letterbox_mask(mask, size) for _, mask in read]),
+    )
+
+
+def verify(expected: np.ndarray, path: Path, on: Sample, precision: str, threads: int = 1) -> Verification:
+    """Run the file at ``path`` on the sample and hold it against ``expected``, the Keras logits.
+
+    Raises:
+        FootsegError: the file cannot be run, or is out of tolerance: the measure, its value, the limit and
+            the images that differ most are named.
+        ValueError: no tolerance for this ``precision``.
+    """
+    if precision not in TOLERANCES:
+        raise ValueError(f"no tolerance for precision {precision!r}: known are {', '.join(TOLERANCES)}")
+    verification = compare(expected, runtime.load(path, threads).logits(on.images), on)
+    check(verification, TOLERANCES[precision], path.name)
+    return verification
+
+
+def check(verification: Verification, tolerance: Tolerance, name: str) -> None:
+    """Hold what was measured against its limits.
+
+    Raises:
+        FootsegError: one or more are exceeded.
+    """
+    measured = {
+        "largest logit difference": (verification.logit_max, tolerance.logit_max),
+        "mean logit difference": (verification.logit_mean, tolerance.logit_mean),
+        "share of pixels of another class": (1 - verification.pixels_equal, tolerance.pixels_differ),
+        "difference in IoU": (abs(verification.iou), tolerance.iou),
+        "difference in boundary F": (abs(verification.boundary_f), tolerance.boundary_f),
+    }
+    # Written so that NaN fails, too.
+    failed = [
+        f"{what} {value:.3g} (limit {limit:g})"
+        for what, (value, limit) in measured.items()
+        if not value <= limit
+    ]
+    if failed:
+        images = ", ".join(f"{image} ({share:.1%} of its pixels)" for image, share in verification.worst)
+        raise FootsegError(
+            f"{name} does not do what its Keras network does: {'; '.join(failed)}; logit differences are in "
+            f"standard deviations of the Keras logits; most different on {images}; nothing was written"
+        )
+
+
+def compare(keras: np.ndarray, exported: np.ndarray, on: Sample) -> Verification:
+    """Measure the differences of two float arrays of logits (N, H, W, classes) of the same images.
+
+    Logits that are no numbers count as infinitely far off. Padding (mask 255) is left out of the masks'
+    measures: what a network says of it is cut away.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if keras.shape != exported.shape or keras.shape[:3] != on.masks.shape:
+        raise ValueError(
+            f"logits {keras.shape} and {exported.shape} must be of the same images, {on.masks.shape}"
+        )
+    finite = np.isfinite(exported).all(axis=-1)
+    difference = np.where(np.isfinite(exported), np.abs(exported - keras), np.inf)
+    scale = float(keras.std()) or 1.0
+    classes = keras.shape[-1]
+    before = keras.argmax(axis=-1).astype(np.uint8)
+    # A pixel without a number has no class: it is counted as one that the network did not say.
+    after = np.where(finite, exported.argmax(axis=-1), (before + 1) % classes).astype(np.uint8)
+    valid = on.masks != IGNORE
+    differ = ((before != after) & valid).sum(axis=(1, 2)) / np.maximum(valid.sum(axis=(1, 2)), 1)
+    order = sorted(range(len(on.names)), key=lambda i: (differ[i], difference[i].max()), reverse=True)
+    return Verification(
+        images=len(on.names),
+        split=on.split,
+        logit_scale=scale,
+        logit_max=float(difference.max()) / scale,
+        logit_mean=float(difference.mean()) / scale,
+        logit_max_absolute=float(difference.max()),
+        logit_mean_absolute=float(difference.mean()),
+        pixels_equal=1.0 - float(((before != after) & valid).sum() / max(valid.sum(), 1)),
+        iou=_iou(on.masks, after, classes) - _iou(on.masks, before, classes),
+        boundary_f=_boundary_f(on.masks, after) - _boundary_f(on.masks, before),
+        worst=tuple((on.names[i], float(differ[i])) for i in order[:WORST]),
+    )
+
+
+def _iou(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    return metrics.scores(metrics.confusion(truth, predicted, classes))["iou"]
+
+
+def _boundary_f(truth: np.ndarray, predicted: np.ndarray) -> float:
+    tolerance = metrics.boundary_tolerance(*truth.shape[1:])
+    scores = [metrics.boundary_f(t, p, tolerance) for t, p in zip(truth, predicted, strict=True)]
+    return float(np.mean(scores))
