@@ -1,7 +1,6 @@
 """One photograph or one mask: between disk and array, and between its own size and a network's."""
 
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +105,9 @@ def open_image(path: Path) -> Image.Image:
         BadFileError: unreadable or truncated ("unreadable").
     """
     try:
-        with warnings.catch_warnings():
-            # A large photograph is no attack; Pillow still refuses above 179 million pixels.
-            warnings.simplefilter("ignore")
-            image = Image.open(path)
-            image.load()
+        # From memory: Pillow leaves the file of a damaged image open.
+        image = Image.open(io.BytesIO(path.read_bytes()))
+        image.load()
     except FileNotFoundError as error:
         raise BadFileError(path, "unreadable", "no such file", "check the path") from error
     except UnidentifiedImageError as error:
