@@ -276,7 +276,7 @@ def _perceptual_hash(image: np.ndarray) -> np.ndarray | None:
 
 
 def _same_look(seen: Sequence[_Seen]) -> list[Finding]:
-    """Near duplicates across splits. Every pair is compared, 256 bits at once: 0.5 s for 10,000 images."""
+    """Near duplicates across splits. Every pair is compared, 256 bits at once: 1.7 s for 10,000 images."""
     usable = [one for one in seen if one.look is not None]
     if not usable:
         return []
