@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from tqdm import tqdm
+
 from benchmarks import cost
 from benchmarks.measurement import ColdStart, Delegation, Latency, Measurement, Relative
 from footseg import artifact, provenance, runtime
@@ -82,7 +84,7 @@ def measure_all(
     Raises:
         FootsegError, ValueError: as ``measure``.
     """
-    measured = [measure(path, threads, **options) for path in paths]
+    measured = [measure(path, threads, **options) for path in tqdm(paths, desc="bench", disable=None)]
     if len(measured) < 2:
         return measured
     fp32 = [i for i, m in enumerate(measured) if (m.artifact.format, m.artifact.recipe) == ("tflite", "fp32")]
@@ -113,7 +115,7 @@ def compare(paths: Sequence[Path], threads: int = 1, rounds: int = 15) -> tuple[
         for worker in workers:
             _warm_up(worker, 2 * WARMUP_BATCH)
         forth = list(range(len(paths)))
-        for turn in range(rounds):
+        for turn in tqdm(range(rounds), desc="compare", disable=None):
             for i in forth if turn % 2 == 0 else reversed(forth):
                 turns[i].append(statistics.median(workers[i].run(TURN)[1:]))
     return tuple(

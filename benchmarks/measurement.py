@@ -42,9 +42,9 @@ from footseg.errors import FootsegError
 from footseg.files import disk_errors
 
 SCHEMA = 1
-# Spread (interquartile range / median) from which a latency is called noisy. FastLinkNet on an idle
-# two-core x86 machine stays below 0.03 in every trial, beside a busy process on each core it is 0.2 and more;
-# 0.1 also means that the median of 50 runs is uncertain by about 1.25 * 0.1 / 1.35 / sqrt(50) = 1.3 %.
+# Spread (interquartile range / median) from which a latency is called noisy. FastLinkNet on two x86 cores,
+# trials of 50 runs: 0.02 to 0.1 in 12 of 15 while the machine was nearly idle, 0.18 to 1.7 in 28 of 30 beside
+# two busy processes. At 0.1 the median of 50 runs is uncertain by about 1.25 * 0.1 / 1.35 / sqrt(50) = 1.3 %.
 NOISY_SPREAD = 0.1
 
 
@@ -214,3 +214,36 @@ def read_all(path: Path) -> list[Measurement]:
     if not found:
         raise FootsegError(f"{path} holds no measurement: footseg bench ARTIFACT --out {path}")
     return found
+
+
+def as_table(measured: Sequence[Measurement]) -> str:
+    """The measurements as aligned lines for a terminal, with the words on noise below."""
+    heads = (
+        "file", "MB", "gzip MB", "M MACs", "median ms", "p90 ms",
+        "x fp32", "load ms", "first ms", "peak MB", "delegated",
+    )  # fmt: skip
+    cells = [
+        (
+            m.artifact.name,
+            f"{m.file_bytes / 1e6:.2f}",
+            f"{m.gzip_bytes / 1e6:.2f}",
+            f"{m.cost['macs'] / 1e6:.1f}",
+            f"{m.latency.median_ms:.3f}",
+            f"{m.latency.p90_ms:.3f}",
+            f"{m.relative.ratio:.2f}" if m.relative else "-",
+            f"{m.cold_start.load_ms:.1f}",
+            f"{m.cold_start.first_inference_ms:.1f}",
+            f"{m.peak_memory_mb:.1f}",
+            f"{m.delegation.delegated}/{m.delegation.operators} in {m.delegation.partitions}"
+            if m.delegation
+            else "-",
+        )
+        for m in measured
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in (heads, *cells)
+    ]
+    notes = [f"{m.artifact.name}: {m.latency.note}" for m in measured if m.latency.noisy]
+    return "\n".join([*lines, *notes])

@@ -127,3 +127,26 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
         measurement.append_line(path, a_measurement())
     monkeypatch.undo()
     assert path.read_bytes() == before
+
+
+def test_table_aligns_and_repeats_the_word_on_noise() -> None:
+    plain = a_measurement(delegation=None, relative=None)
+    shaken = a_measurement(latency=Latency.of([10.0, 11.0, 14.0, 15.0]))
+    head, first, second, note = measurement.as_table([plain, shaken]).splitlines()
+    assert head.split()[:2] == ["file", "MB"]
+    assert first.split() == [
+        "a.tflite",
+        "7.18",
+        "6.58",
+        "0.0",
+        "5.100",
+        "5.180",
+        "-",
+        "20.0",
+        "9.0",
+        "28.7",
+        "-",
+    ]
+    assert second.split()[6:] == ["1.00", "20.0", "9.0", "28.7", "66/66", "in", "1"]
+    assert head.index("median ms") + len("median ms") == first.index("5.100") + len("5.100")
+    assert note.startswith("a.tflite: noisy")
