@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from footseg.data.images import IGNORE
+
 Tensor = Any
 
-IGNORE = 255
 # ITU-R BT.601 luma: what saturation turns the image towards.
 LUMA = np.array([0.299, 0.587, 0.114])
 

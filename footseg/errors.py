@@ -33,8 +33,7 @@ def require(module: str, extra: str) -> ModuleType:
             raise
         package = module.split(".")[0]
         raise MissingExtra(
-            f"this needs the package {package}, which is not installed: "
-            f"pip install 'footseg[{extra}]'"
+            f"this needs the package {package}, which is not installed: pip install 'footseg[{extra}]'"
         ) from error
 
 

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -40,8 +39,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield temporary
             if path.is_dir() and temporary.is_dir():
                 # A folder cannot be renamed over another: the old one steps aside, and goes with `folder`.
-                os.replace(path, folder / "replaced")
-            os.replace(temporary, path)
+                path.rename(folder / "replaced")
+            temporary.replace(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

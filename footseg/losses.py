@@ -8,12 +8,12 @@ from typing import Any
 
 from keras import ops
 
+from footseg.data.images import IGNORE
 from footseg.errors import did_you_mean
 
 Tensor = Any
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-IGNORE = 255
 EPSILON = 1e-6
 
 

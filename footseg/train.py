@@ -274,7 +274,7 @@ def _out_of_patience(history: Sequence[Row], patience: int) -> bool:
 
 def _save_checkpoint(path: Path, step: TrainingStep, history: Sequence[Row]) -> None:
     with files.atomic_path(path) as temporary:
-        np.savez(temporary, history=np.array(json.dumps(history)), **step.state())
+        np.savez(temporary, allow_pickle=False, history=np.array(json.dumps(history)), **step.state())
 
 
 def _load_checkpoint(path: Path, step: TrainingStep) -> list[Row]:

@@ -7,6 +7,16 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# Options of training runs in tests: small in every direction, but the real network and the real path.
+TINY = {
+    "size": (64, 64),
+    "batch": 8,
+    "epochs": 4,
+    "ema": 0.5,
+    "learning_rate": 5e-3,
+    "network_options": {"width": 0.25},
+}
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -15,3 +25,33 @@ def shared_data() -> Path:
         if (parent / "shared" / "data").is_dir():
             return parent / "shared" / "data"
     pytest.skip("shared/data does not stand beside the project: this test needs its photographs")
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn feet at 64x64: 24 to train on, 8 to validate, 8 to test."""
+    from footseg.data.shapes import write_shapes
+
+    folder = tmp_path_factory.mktemp("data") / "feet"
+    return write_shapes(folder, {"train": 24, "val": 8, "test": 8}, seed=1, size=(64, 64))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on ``tiny_data``: FastLinkNet of a quarter of the width, a few seconds of training."""
+    from footseg.config import from_values
+    from footseg.train import train
+
+    out = tmp_path_factory.mktemp("run") / "tiny"
+    train(from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY, "epochs": 12}), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What ``footseg export`` makes of ``tiny_run``, by "fp32", "fp16", "int8" and "onnx"."""
+    from export import export_run
+
+    out = tmp_path_factory.mktemp("export")
+    artifacts = export_run(tiny_run, out, formats=("tflite", "onnx"), precisions=("fp32", "fp16", "int8"))
+    return {"onnx" if a.format == "onnx" else a.recipe: a.path for a in artifacts}

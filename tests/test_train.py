@@ -1,0 +1,187 @@
+"""Training through the real command line: what it leaves, what it refuses, and that a killed run goes on."""
+
+import csv
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from footseg import run
+from tests.conftest import TINY
+
+# A figure that depends on the clock, which no resume can repeat.
+TIMED = ("images_per_second", "seconds")
+
+
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
+    size, width = str(TINY["size"][0]), TINY["network_options"]["width"]
+    return [
+        sys.executable, "-m", "footseg", "train", "fast_linknet", "--data", str(data), "--out", str(out),
+        "--size", size, "--batch", "8", "--epochs", "4", "--ema", "0.5", "--learning-rate", "0.005",
+        "--network-options", f"width={width}", "--network-options", "dropout=0.2", *more,
+    ]  # fmt: skip
+
+
+def history(path: Path) -> list[dict[str, str]]:
+    with (path / "history.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in TIMED} for row in csv.DictReader(file)]
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]", seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run(arguments(tiny_data, out), check=True, capture_output=True, timeout=300)
+    return out
+
+
+def test_a_run_holds_what_is_promised(whole: Path, tiny_data: Path) -> None:
+    record = run.load(whole)
+    assert record.status == "finished"
+    assert record.epochs_done == 4
+    assert record.classes == ("background", "foot")
+    assert record.network_options == {"width": 0.25, "dropout": 0.2}
+    assert record.command.startswith("footseg train fast_linknet")
+    rows = history(whole)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert record.best["val_iou"] == pytest.approx(max(float(row["val_iou"]) for row in rows), abs=1e-8)
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert "epochs = 4" in (whole / "config.toml").read_text()
+    assert (whole / "samples" / "epoch_0004.jpg").stat().st_size > 1000
+    assert list((whole / "tensorboard").glob("events.out.tfevents.*"))
+    assert not record.checkpoint.exists(), "a finished run needs no checkpoint"
+    assert not [p for p in whole.iterdir() if p.name.startswith(".")], "no temporary files are left"
+
+
+def test_the_saved_model_scores_what_the_history_says(whole: Path, tiny_data: Path) -> None:
+    from footseg.evaluate import evaluate
+
+    # The same weights on the same images: only the order of float32 sums can differ, on pixels that are ties.
+    iou = evaluate(whole, tiny_data, "val").metrics["iou"]
+    assert iou == pytest.approx(run.load(whole).best["val_iou"], abs=1e-4)
+
+
+def test_a_run_killed_twice_ends_with_the_same_history_and_weights(
+    whole: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    for epochs_before_kill in (1, 2):
+        more = ["--resume"] if epochs_before_kill > 1 else []
+        with subprocess.Popen(arguments(tiny_data, out, *more), stderr=subprocess.PIPE, text=True) as process:
+            wait_for(out / "checkpoint.npz", process)
+            while run.load(out).epochs_done < epochs_before_kill:
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+    assert run.load(out).status == "running"
+    subprocess.run(
+        [sys.executable, "-m", "footseg", "train", "--resume", "--out", str(out)],
+        check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert history(out) == history(whole)
+    first, again = (np.concatenate([w.ravel() for w in weights(path)]) for path in (whole, out))
+    np.testing.assert_array_equal(first, again)
+
+
+def weights(path: Path) -> list[np.ndarray]:
+    import keras
+
+    return keras.saving.load_model(path / "model.keras", compile=False).get_weights()
+
+
+def test_ctrl_c_ends_cleanly_with_the_best_weights(tiny_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        arguments(tiny_data, out, "--epochs", "500"),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for(out / "checkpoint.npz", process)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("footseg: stopped after")
+    assert "the best weights" in last
+    assert f"go on with: footseg train --resume --out {out}" in last
+    assert "Traceback" not in stderr
+    assert run.load(out).status == "interrupted"
+    assert weights(out)
+
+
+def test_a_finished_run_is_not_overwritten_without_force(
+    whole: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(whole, copy)
+    before = (copy / "model.keras").read_bytes()
+    refused = subprocess.run(arguments(tiny_data, copy), capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == (
+        f"footseg: {copy} is a finished run: choose another --out, or replace it with --force"
+    )
+    # With --force, but with a mistake: still nothing is lost.
+    broken = subprocess.run(
+        arguments(tiny_data, copy, "--force", "--size", "65"), capture_output=True, text=True, check=False
+    )
+    assert broken.returncode == 1
+    assert "nearest is 64x64" in broken.stderr
+    assert (copy / "model.keras").read_bytes() == before
+    again = subprocess.run(
+        [sys.executable, "-m", "footseg", "train", "--resume", "--out", str(copy)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "nothing to resume" in again.stderr
+
+
+def test_early_stopping_counts_epochs_without_a_better_score() -> None:
+    from footseg.train import _out_of_patience
+
+    rows = [{"val_iou": score} for score in (0.1, 0.5, 0.4, 0.5)]
+    assert _out_of_patience(rows, 2)
+    assert not _out_of_patience(rows, 3)
+    assert not _out_of_patience(rows, 0)
+    assert not _out_of_patience([], 1)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(tiny_data: Path, tmp_path: Path) -> None:
+    from footseg.config import from_values
+    from footseg.errors import FootsegError
+    from footseg.train import train
+
+    config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY, "learning_rate": 1e30})
+    with pytest.raises(FootsegError, match=r"the loss became nan in epoch \d, step \d.*try --learning-rate"):
+        train(config, tmp_path / "run")
+
+
+def test_resuming_on_other_data_is_refused(whole: Path, tiny_data: Path, tmp_path: Path) -> None:
+    from footseg.config import from_values, load
+    from footseg.errors import FootsegError
+    from footseg.train import train
+
+    out, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(whole, out)
+    shutil.copytree(tiny_data, data)
+    record = (out / "run.json").read_text().replace('"finished"', '"running"')
+    (out / "run.json").write_text(record)
+    removed = sorted((data / "train" / "images").iterdir())[0]
+    removed.unlink()
+    (data / "train" / "masks" / f"{removed.stem}.png").unlink()
+    config = from_values(load(out / "config.toml") | {"data": str(data)})
+    with pytest.raises(FootsegError, match="fingerprint differs"):
+        train(config, out, resume=True)
