@@ -43,7 +43,7 @@ from footseg.files import disk_errors
 
 SCHEMA = 1
 # Spread (interquartile range / median) from which a latency is called noisy. FastLinkNet on two x86 cores,
-# trials of 50 runs: 0.01 to 0.07 in all 15 on an idle machine, above 0.1 in 28 of 30 beside two busy processes.
+# 50 runs a trial: 0.01 to 0.07 in all 15 on an idle machine, above 0.1 in 28 of 30 beside two busy processes.
 # At 0.1 the median of 50 runs is uncertain by about 1.25 * 0.1 / 1.35 / sqrt(50) = 1.3 %.
 NOISY_SPREAD = 0.1
 
