@@ -22,6 +22,8 @@ from footseg.data.threads import run_on
 from footseg.errors import FootsegError
 
 OVERSAMPLE = 3
+CONTRAST = 70
+"""RGB distance between a foot and the floor, of 441: nearer, a small network needs far more pictures."""
 IMAGES_A_WORKER = 100
 """A process takes about as long to start as to draw these."""
 SPLIT_STRIDE = 10**6
@@ -99,9 +101,9 @@ def draw(seed: int, index: int, size: Size = (256, 256)) -> tuple[np.ndarray, np
     rng = np.random.default_rng((seed, index))
     floor = _floor(rng, size)
     canvas = _Canvas(size)
-    if rng.random() < 0.6:
+    if rng.random() < 0.35:
         _objects(rng, canvas)
-    _feet(rng, canvas)
+    _feet(rng, canvas, floor.mean((0, 1)))
     image = _light(rng, floor, canvas)
     return image, (canvas.layer("foot") >= 0.5).astype(np.uint8)
 
@@ -223,11 +225,16 @@ def _skin(rng: Rng) -> np.ndarray:
     return colour * rng.uniform(0.93, 1.07, 3)
 
 
-def _cloth(rng: Rng) -> np.ndarray:
-    """Any colour; often black, white, brown or denim, as shoes and trousers are."""
+def _common_cloth(rng: Rng) -> np.ndarray:
+    """Black, white, brown, denim or grey."""
     common = [(28, 28, 32), (235, 235, 230), (110, 72, 45), (58, 74, 112), (120, 120, 124)]
-    if rng.random() < 0.55:
-        return np.array(common[rng.integers(len(common))]) * rng.uniform(0.8, 1.1, 3)
+    return np.array(common[rng.integers(len(common))]) * rng.uniform(0.85, 1.08, 3)
+
+
+def _cloth(rng: Rng) -> np.ndarray:
+    """Any colour, every other one a common one."""
+    if rng.random() < 0.5:
+        return _common_cloth(rng)
     return _hue(rng, saturation=rng.uniform(0.3, 0.9), value=rng.uniform(90, 235))
 
 
@@ -265,25 +272,36 @@ class _Style:
         polish = _hue(rng, 0.8, 220) if rng.random() < 0.25 else skin * 0.5 + np.array((255, 225, 215)) * 0.5
         return cls(
             kind=kind,
-            side=bool(kind != "sandal" and rng.random() < 0.3),
+            side=bool(kind != "sandal" and rng.random() < 0.22),
             skin=skin,
             upper=_cloth(rng),
             sole=np.array(soles[rng.integers(3)]) * rng.uniform(0.85, 1.05),
             detail=_cloth(rng),
-            leg=_cloth(rng),
+            leg=_common_cloth(rng),
             trousers=bool(rng.random() < 0.6),
             nails=polish,
             legs_length=rng.uniform(0.6, 2.0),
             hem=rng.uniform(-0.04, 0.1),
         )
 
+    @classmethod
+    def distinct(cls, rng: Rng, floor: np.ndarray) -> "_Style":
+        """A style whose main colour does not vanish on a floor of this colour (given up after a few)."""
+        for _ in range(6):
+            style = cls.choose(rng)
+            main = style.upper if style.kind == "shoe" else style.skin
+            if np.linalg.norm(main - floor) > CONTRAST:
+                break
+        return style
 
-def _feet(rng: Rng, canvas: _Canvas) -> None:
-    count = int(rng.choice([1, 2, 3], p=[0.3, 0.55, 0.15]))
+
+def _feet(rng: Rng, canvas: _Canvas, floor: np.ndarray) -> None:
+    """One foot, a pair, or a pair and a stranger's foot, that stand out from the floor's mean colour."""
+    count = int(rng.choice([1, 2, 3], p=[0.3, 0.6, 0.1]))
     width, height = canvas.extent
-    style = _Style.choose(rng)
-    length = rng.uniform(0.34, 0.72) / (1.0 if count < 3 else 1.25)
-    turn = rng.normal(0, 0.45) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
+    style = _Style.distinct(rng, floor)
+    length = rng.uniform(0.42, 0.8) / (1.0 if count < 3 else 1.25)
+    turn = rng.normal(0, 0.4) if rng.random() < 0.9 else rng.uniform(-np.pi, np.pi)
     middle = np.array([width * rng.uniform(0.35, 0.65), height * rng.uniform(0.4, 0.62)])
     gap = length * rng.uniform(0.42, 0.75) * (1.35 if style.side else 1.0)
     shear = rng.uniform(-0.12, 0.12)
@@ -291,7 +309,7 @@ def _feet(rng: Rng, canvas: _Canvas) -> None:
     facing = 1 if rng.random() < 0.5 else -1
     for number in range(count):
         if number == 2:  # somebody else's
-            style, turn = _Style.choose(rng), turn + rng.normal(0, 0.8)
+            style, turn = _Style.distinct(rng, floor), turn + rng.normal(0, 0.8)
             middle = np.array([width * rng.uniform(0.15, 0.85), height * rng.uniform(0.15, 0.85)])
         across = 0.0 if count == 1 or number == 2 else (number - 0.5) * gap
         mirror = facing if style.side else (1 if number % 2 else -1)
@@ -412,8 +430,8 @@ def _side_foot(canvas: _Canvas, style: _Style, place: Place, scale: float) -> No
 def _objects(rng: Rng, canvas: _Canvas) -> None:
     """Balls, boxes, mats and cables, some of them of the colour of skin."""
     width, height = canvas.extent
-    for _ in range(rng.integers(1, 4)):
-        colour = _skin(rng) if rng.random() < 0.3 else _cloth(rng)
+    for _ in range(rng.integers(1, 3)):
+        colour = _skin(rng) if rng.random() < 0.15 else _cloth(rng)
         centre = rng.random(2) * (width, height)
         kind = rng.integers(4)
         if kind == 0:
@@ -536,12 +554,12 @@ def _light(rng: Rng, image: np.ndarray, canvas: _Canvas) -> np.ndarray:
     rows = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
     columns = np.linspace(-1, 1, size[1], dtype=np.float32)
     fall = 1 + rng.uniform(0, 0.3) * (columns * towards_x + rows * towards_y)
-    if rng.random() < 0.3:  # a hard shadow's edge, of a window or a table
+    if rng.random() < 0.2:  # a hard shadow's edge, of a window or a table
         edge = (columns * towards_y - rows * towards_x - rng.uniform(-0.6, 0.6)) * (unit / 6)
-        fall *= 1 - rng.uniform(0.2, 0.45) * np.clip(edge + 0.5, 0, 1)
+        fall *= 1 - rng.uniform(0.15, 0.35) * np.clip(edge + 0.5, 0, 1)
     warmth = rng.uniform(-0.08, 0.08)
     image *= fall[..., None]
-    image *= np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * rng.uniform(0.75, 1.12)
+    image *= np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * rng.uniform(0.85, 1.1)
     image += rng.standard_normal(size, np.float32)[..., None] * rng.uniform(0.5, 4)
     return np.clip(image, 0, 255, out=image).astype(np.uint8)
 
