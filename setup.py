@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 EXTRAS = {
-    "train": ["tensorflow>=2.21", "keras>=3.15", "tensorboardX>=2.6"],
+    "train": ["tensorflow>=2.21", "keras>=3.15", "tensorboardX>=2.6", "tomli-w>=1.1"],
     "compress": ["tensorflow-model-optimization>=0.8", "tf_keras>=2.21", "ai-edge-quantizer>=0.10"],
     "onnx": ["onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"],
     "search": ["hyperopt>=0.3"],

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from footseg import files
 from footseg.errors import FootsegError
 from footseg.quiet import quiet
 
@@ -22,6 +23,10 @@ def conversion(what: str) -> Iterator[None]:
     except (FootsegError, MemoryError, OSError):
         raise
     except Exception as error:  # Converters raise kinds of their own, without a common base.
+        if files.means_disk_full(error):
+            raise files.DiskFullError(
+                f"{what} failed, the disk is full: free some space and run the command again"
+            ) from error
         lines = str(error).strip().splitlines()
         failure = FootsegError(
             f"{what} failed: {type(error).__name__}: {lines[0] if lines else 'no message'}"

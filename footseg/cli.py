@@ -7,21 +7,20 @@ packages (export, benchmarks) are named as strings, because footseg does not dep
 import argparse
 import contextlib
 import dataclasses
-import faulthandler
 import importlib
 import json
 import os
 import shlex
 import sys
-import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from footseg import __version__, config, files
 from footseg.errors import FootsegError, require
+from footseg.quiet import native_quiet
 
 Arguments = argparse.Namespace
 
@@ -53,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     args.command_line = shlex.join(["footseg", *arguments])
     try:
-        with _native_log_hidden(args.debug), files.disk_errors(Path(getattr(args, "out", None) or ".")):
+        quietly = contextlib.nullcontext() if args.debug else native_quiet()
+        with quietly, files.disk_errors(Path(getattr(args, "out", None) or ".")):
             output: Output = args.work(args)
         text = json.dumps(output.document, indent=2, default=str) if args.json else output.text
         if text:
@@ -101,30 +101,6 @@ def parser() -> argparse.ArgumentParser:
 def say(line: str) -> None:
     """Progress and errors go to standard error, so that standard output stays a document."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-
-@contextlib.contextmanager
-def _native_log_hidden(debug: bool) -> Iterator[None]:
-    """Keep what C++ libraries write straight to file descriptor 2 from the reader.
-
-    TensorFlow says a dozen lines about CPU features and absent GPUs at every start, whatever its log
-    level. Python's own standard error still goes to the terminal, and a crash still leaves a trace there.
-    """
-    if debug:
-        yield
-        return
-    terminal, python_stderr = os.dup(2), sys.stderr
-    with tempfile.TemporaryFile() as sink, os.fdopen(terminal, "w", 1, "utf-8") as shown:
-        faulthandler.enable(shown)
-        if python_stderr is sys.__stderr__:
-            sys.stderr = shown
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            sys.stderr = python_stderr
-            faulthandler.disable()
 
 
 def _is_ours(error: Exception) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in DISK_FULL:
             raise DiskFullError(_disk_full(path, error)) from error
         raise
+
+
+def means_disk_full(error: BaseException) -> bool:
+    """Whether a library's own kind of error says, in its text, that the disk is full."""
+    return any(os.strerror(code) in str(error) for code in DISK_FULL)
 
 
 def _disk_full(path: Path, cause: BaseException | None) -> str:

@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: make demo, make test. They need Python 3.11+ with venv, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= demo
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo             the whole path on drawn feet, in minutes: $(OUT)/report.html"
+	@echo "make demo DATA=DIR    the same on your own photographs"
+	@echo "make test             ruff, mypy and all tests"
+	@echo "make format           format the code"
+	@echo "make clean            remove the virtual environment and caches"
+
+demo: $(INSTALLED)
+	$(BIN)/footseg demo --out "$(OUT)" $(if $(DATA),--data "$(DATA)")
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(INSTALLED): setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("footseg needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
