@@ -197,7 +197,7 @@ def cost_of_onnx(path: Path) -> Cost:
 
     Raises:
         FootsegError: not an ONNX file, or a shape that inference leaves open.
-        MissingExtra: the package onnx is not installed.
+        MissingExtraError: the package onnx is not installed.
     """
     onnx = require("onnx", "onnx")
     try:

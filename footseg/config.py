@@ -8,9 +8,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from footseg.errors import FootsegError, did_you_mean
+
+if TYPE_CHECKING:
+    from footseg.augment import Augmentation
 
 
 def _option(default: Any, text: str, **limits: float) -> Any:
@@ -48,6 +51,12 @@ class TrainConfig:
     colour: float = _option(0.3, "half-width of brightness, contrast, saturation changes", least=0, most=1)
     hue: float = _option(0.02, "half-width of hue changes, in turns", least=0, most=0.5)
     memory_limit_mb: int = _option(2048, "larger decoded sets are memory-mapped from a cache file", least=1)
+
+    def augmentation(self) -> "Augmentation":
+        """The part of it that says how images are augmented."""
+        from footseg.augment import Augmentation  # brings numpy, which footseg --help does without
+
+        return Augmentation(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Augmentation)})
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):

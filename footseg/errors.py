@@ -14,7 +14,7 @@ class FootsegError(Exception):
     """A failure the user can mend; its text is the one line that is printed."""
 
 
-class MissingExtra(FootsegError):
+class MissingExtraError(FootsegError):
     """A package that this command needs is not installed."""
 
 
@@ -22,17 +22,17 @@ def require(module: str, extra: str) -> ModuleType:
     """Import ``module``, or say which extra of footseg brings it.
 
     Raises:
-        MissingExtra: the package is not installed.
+        MissingExtraError: the package is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         # Only a missing top package means "not installed"; a package that fails to import one of
         # its own parts is broken, and its own message says more than ours would.
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
             raise
-        package = module.split(".")[0]
-        raise MissingExtra(
+        raise MissingExtraError(
             f"this needs the package {package}, which is not installed: pip install 'footseg[{extra}]'"
         ) from error
 

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 
 from footseg import __version__
 
@@ -52,7 +53,7 @@ def now() -> str:
 
 def _cpu_model() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             for line in file:
                 if line.startswith(("model name", "Model")):
                     return line.split(":", 1)[1].strip()

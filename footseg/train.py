@@ -209,7 +209,7 @@ def _epoch(job: _Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Ro
     rng = np.random.default_rng([config.seed, epoch])
     order = rng.permutation(len(job.training.names))
     best = max((r["val_iou"] for r in history), default=0.0)
-    how = augment.Augmentation(config.flip, config.affine, config.zoom_out, config.colour, config.hue)
+    how = config.augmentation()
     losses = []
     began = time.monotonic()
     bar.set_description(f"epoch {epoch + 1}/{config.epochs}")

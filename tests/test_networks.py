@@ -44,8 +44,8 @@ def test_conv_weights_of_fast_linknet() -> None:
     assert sum(int(np.prod(v.shape)) for v in kernels) == networks.reference("fast_linknet")["conv_weights"]
 
 
-# A stride of 2 in the first block adds a 64 -> 64 projection (4096) and its normalisation (4 * 64); resolution
-# and dropout have no parameters.
+# A stride of 2 in the first block adds a 64 -> 64 projection (4096) and its normalisation (4 * 64);
+# resolution and dropout have no parameters.
 @pytest.mark.parametrize(
     ("options", "parameters"),
     [

@@ -32,7 +32,7 @@ SPLIT_STRIDE = 10**6
 Rng = np.random.Generator
 
 
-def write_shapes(  # noqa: PLR0917 (all but the first two are usually given by name)
+def write_shapes(
     out: Path,
     counts: Mapping[str, int],
     seed: int = 0,
