@@ -18,7 +18,7 @@ def load_network(path: Path) -> Any:
     Raises:
         FootsegError: Keras runs on another backend than TensorFlow, whose converters this needs, or cannot
             read the file.
-        MissingExtra: TensorFlow or Keras is not installed.
+        MissingExtraError: TensorFlow or Keras is not installed.
     """
     with conversion(f"loading {path}"):
         require("tensorflow", "train")

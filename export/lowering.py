@@ -22,10 +22,11 @@ class PixelConvolution(keras.layers.Conv2DTranspose):
         block = self.kernel_size[0]
         kernel = tf.transpose(self.kernel, (3, 0, 1, 2))
         kernel = tf.reshape(kernel, (1, 1, inputs.shape[-1], block * block * self.filters))
-        outputs = tf.nn.depth_to_space(tf.nn.conv2d(inputs, kernel, 1, "VALID"), block)
+        outputs = tf.nn.conv2d(inputs, kernel, 1, "VALID")
         if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, self.bias)
-        return self.activation(outputs)
+            # Before depth_to_space, where the converter merges it into the convolution.
+            outputs = tf.nn.bias_add(outputs, tf.tile(self.bias, [block * block]))
+        return self.activation(tf.nn.depth_to_space(outputs, block))
 
 
 def lower(model: keras.Model) -> keras.Model:

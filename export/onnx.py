@@ -19,7 +19,7 @@ def convert(model: Any) -> bytes:
 
     Raises:
         FootsegError: the converter refused the network, or wrote a graph that ONNX's checker rejects.
-        MissingExtra: tf2onnx or onnx is not installed.
+        MissingExtraError: tf2onnx or onnx is not installed.
     """
     with conversion("conversion to ONNX"):
         tf2onnx = require("tf2onnx", "onnx")

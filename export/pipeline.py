@@ -50,7 +50,7 @@ def export_run(
         ValueError: an unknown format, precision or io, or no calibration image.
         FootsegError: not a finished run, no data, ONNX asked for without fp32, a conversion that failed or a
             file out of tolerance, a full disk.
-        MissingExtra: a package that the conversion needs is not installed.
+        MissingExtraError: a package that the conversion needs is not installed.
     """
     targets = _targets(formats, precisions, say)
     quantize.check_options(io, calibration_count)

@@ -78,15 +78,26 @@ def quantize(path: Path, images: np.ndarray, io: str = "float32", threads: int =
     check_options(io, len(images))
     with conversion(f"quantization of {path.name}"):
         quantizer = require("ai_edge_quantizer.quantizer", "compress")
-        work = quantizer.Quantizer(str(path), _recipe(path, io))
+        from ai_edge_quantizer import calibrator
+        from ai_edge_quantizer.utils import qsv_utils
+
+        recipe = _recipe(path, io)
+        # Quantizer.calibrate moves its ranges 5 % of the way to each new image: extremes are cut off and
+        # the first images count most. With the widest range seen, on a FastLinkNet of IoU 0.63: largest logit
+        # difference 0.11 of their spread, not 0.53; mean 0.0075, not 0.012.
+        ranges = calibrator.Calibrator(
+            path.read_bytes(), num_threads=threads, qsv_update_func=qsv_utils.min_max_update
+        )
         samples = [{INPUT: runtime.to_float(image[None])} for image in images]
-        ranges = work.calibrate({SIGNATURE: samples}, num_threads=threads)
-        done = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        ranges.calibrate({SIGNATURE: samples}, recipe)
+        done = quantizer.Quantizer(str(path), recipe.get_quantization_recipe()).quantize(
+            ranges.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False
+        )
         return bytes(done.quantized_model)
 
 
-def _recipe(path: Path, io: str) -> list[dict[str, Any]]:
-    """int8 throughout; with float ends, the operators at the ends stay float too."""
+def _recipe(path: Path, io: str) -> Any:
+    """int8 throughout (a RecipeManager); with float ends, the operators at the ends stay float too."""
     from ai_edge_quantizer import recipe, recipe_manager
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
@@ -99,7 +110,7 @@ def _recipe(path: Path, io: str) -> list[dict[str, Any]]:
             manager.add_quantization_config(".*", end, algorithm_key=skip)
         for operator, tensor in _float_ends(path):
             manager.add_quantization_config(re.escape(tensor), TFLOperationName(operator), algorithm_key=skip)
-    return manager.get_quantization_recipe()
+    return manager
 
 
 def _float_ends(path: Path) -> list[tuple[str, str]]:
