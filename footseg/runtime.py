@@ -66,7 +66,7 @@ def load(path: Path, threads: int = 1) -> Segmenter:
     Raises:
         FootsegError: no such file, an unknown kind of file, a damaged one, or a network that is not
             one image (1, H, W, 3) in and one map of logits (1, H, W, classes) out.
-        MissingExtra: the package that runs this kind of file is not installed.
+        MissingExtraError: the package that runs this kind of file is not installed.
     """
     if path.is_dir():
         path = runs.load_trained(path).model
