@@ -15,7 +15,7 @@ OPSET = 18
 def convert(model: Any) -> bytes:
     """An ONNX file with the input ``image`` (1, H, W, 3) and the output ``logits`` (1, H, W, classes).
 
-    Keras's own ONNX export leaves BatchNorm in training mode; this one traces ``training=False``.
+    Traced with ``training=False``: BatchNorm uses the statistics of training, not those of the image.
 
     Raises:
         FootsegError: the converter refused the network, or wrote a graph that ONNX's checker rejects.
