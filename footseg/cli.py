@@ -184,7 +184,7 @@ def _networks(args: Arguments) -> Output:
 
 def _synth_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    for split, count in (("train", 240), ("val", 40), ("test", 40)):
+    for split, count in (("train", 400), ("val", 60), ("test", 60)):
         sub.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"images (default {count})")
     _size_argument(sub)
     sub.add_argument("--seed", type=int, default=0, help="the same seed draws the same images")

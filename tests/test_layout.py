@@ -18,7 +18,18 @@ ALLOWED = {
     "android_harness": set(),
 }
 # Of footseg, benchmarks may use only what needs no training stack.
-LIGHT = {"artifact", "run", "errors", "files", "provenance", "runtime", "quiet", "data", "data.images"}
+LIGHT = {
+    "__version__",
+    "artifact",
+    "run",
+    "errors",
+    "files",
+    "provenance",
+    "runtime",
+    "quiet",
+    "data",
+    "data.images",
+}
 HEAVY = (
     "tensorflow",
     "keras",
