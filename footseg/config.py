@@ -26,29 +26,34 @@ def _option(default: Any, text: str, **limits: float) -> Any:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides what a training run does. Every field is a flag and a TOML key of its name."""
+    """All that decides what a training run does. Every field is a flag and a TOML key of its name.
+
+    The defaults are the best of three recipes for FastLinkNet on ``ccp_footwear`` (482 photographs), by
+    validation IoU: 0.769, against 0.751 with learning rate 2e-3 and weight decay 0.05, and 0.757 with
+    weight decay 0.02, weaker augmentation and an average that left the normalisation out.
+    """
 
     network: str = _option("", "network to train (footseg networks lists them)")
     data: str = _option("", "folder of the data set: DIR/{train,val,test}/{images,masks}")
     size: tuple[int, int] = _option((256, 256), "height and width that images are letterboxed to")
     network_options: dict[str, Any] = _option({}, "options of the network, as NAME=VALUE")
     loss: tuple[str, ...] = _option(("ce", "iou"), "losses to add up, with optional weights: ce iou:0.5")
-    epochs: int = _option(100, "passes over the training images", least=1)
+    epochs: int = _option(110, "passes over the training images", least=1)
     steps: int = _option(0, "steps an epoch, of images drawn anew each time (0: every image once)", least=0)
     batch: int = _option(16, "images a step", least=1)
-    learning_rate: float = _option(2e-3, "highest learning rate, reached after the warm-up", above=0)
+    learning_rate: float = _option(3e-3, "highest learning rate, reached after the warm-up", above=0)
     warmup: float = _option(0.05, "share of all steps in which the rate rises", least=0, below=1)
-    weight_decay: float = _option(0.02, "decoupled weight decay of the kernels (0: plain Adam)", least=0)
+    weight_decay: float = _option(0.1, "decoupled weight decay of the kernels (0: plain Adam)", least=0)
     clip: float = _option(0.0, "largest norm of a gradient tensor (0: no limit)", least=0)
-    ema: float = _option(0.99, "momentum of the weight average that is saved (0: off)", least=0, below=1)
+    ema: float = _option(0.995, "momentum of the weight average that is saved (0: off)", least=0, below=1)
     patience: int = _option(0, "epochs without a better validation IoU before stopping (0: never)", least=0)
     seed: int = _option(0, "seed of weights, order and augmentation", least=0)
     flip: float = _option(0.5, "probability of mirroring", least=0, most=1)
     affine: float = _option(
-        0.2, "corner cell of the random affine, as a share (thesis: 1/3)", least=0, most=0.5
+        0.25, "corner cell of the random affine, as a share (thesis: 1/3)", least=0, most=0.5
     )
-    zoom_out: float = _option(0.1, "how far its corners may lie outside, as a share", least=0, most=0.5)
-    colour: float = _option(0.3, "half-width of brightness, contrast, saturation changes", least=0, most=1)
+    zoom_out: float = _option(0.15, "how far its corners may lie outside, as a share", least=0, most=0.5)
+    colour: float = _option(0.4, "half-width of brightness, contrast, saturation changes", least=0, most=1)
     hue: float = _option(0.02, "half-width of hue changes, in turns", least=0, most=0.5)
     memory_limit_mb: int = _option(2048, "larger decoded sets are memory-mapped from a cache file", least=1)
 

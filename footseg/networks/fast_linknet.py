@@ -36,7 +36,7 @@ def fast_linknet(
     width: float = 1.0,
     downscale: int = 2,
     first_stride: int = 1,
-    dropout: float = 0.0,
+    dropout: float = 0.1,
 ) -> keras.Model:
     """Build FastLinkNet: (N, H, W, 3) in [0, 1] -> logits (N, H, W, classes).
 
