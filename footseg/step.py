@@ -33,7 +33,7 @@ class TrainingStep(keras.Model):
         self.step = self._number((), "step")
         self.average = [self._number(w.shape, f"average_{i}") for i, w in enumerate(network.weights)]
         for average, weight in zip(self.average, network.weights, strict=True):
-            average.assign(weight)
+            average.assign(ops.copy(weight))  # JAX refuses two variables of one buffer
         self.schedule = schedule(config, steps)
         self.compile(optimizer=optimizer(config, self.schedule), jit_compile=jit())
         self.optimizer.build(self.trainable_variables)
