@@ -4,7 +4,7 @@
 
 Both feed the same compiled step. With augmentation, each step draws new images and new numbers, as
 footseg train does; the fixed batch is the same arrays again and again, so the step alone is timed. Turns
-alternate, so that a drift of the machine's speed cancels. Starts footseg as a process, because benchmarks import no Keras.
+alternate, so that a drift of the machine's speed cancels.
 """
 
 import argparse
@@ -30,7 +30,8 @@ config = from_values({"network": "fast_linknet", "data": data})
 split = load_split(open_data(__import__("pathlib").Path(data)), "train", config.size)
 step = TrainingStep(networks.build("fast_linknet"), config, 1000)
 how = config.augmentation()
-none = augment.sample(augment.Augmentation(0, 0, 0, 0, 0), config.batch, config.size, np.random.default_rng(0))
+still = augment.Augmentation(0, 0, 0, 0, 0)
+none = augment.sample(still, config.batch, config.size, np.random.default_rng(0))
 fixed = (split.images[: config.batch].copy(), split.masks[: config.batch].copy(), none)
 
 def drawn(rng):

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import shlex
-import shutil
 import sys
 import time
 import zipfile
@@ -132,10 +131,12 @@ def train(
 
 
 def _check_free(out: Path, force: bool) -> None:
-    if force or not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not run.exists(out):
+    if not run.exists(out):  # --force replaces runs, never somebody's folder of other things
         raise FootsegError(f"{out} exists and is not a run: choose another --out")
+    if force:
+        return
     if run.load(out).status == "finished":
         raise FootsegError(f"{out} is a finished run: choose another --out, or replace it with --force")
     raise FootsegError(f"{out} is an unfinished run: go on with --resume, or replace it with --force")
@@ -163,8 +164,6 @@ def steps_an_epoch(config: TrainConfig, images: int) -> int:
 
 def _create(out: Path, job: _Job, command: str) -> Run:
     """Make the run's folder, in place of whatever ``_check_free`` allowed to be replaced."""
-    if out.exists():
-        shutil.rmtree(out)
     record = Run(
         path=out,
         status="running",
@@ -183,8 +182,11 @@ def _create(out: Path, job: _Job, command: str) -> Run:
         machine=provenance.machine(),
         created=provenance.now(),
     )
-    files.write_text(record.config, dump(job.config))
-    record.save()
+    with files.atomic_path(out) as beginning:
+        beginning.mkdir()
+        begun = dataclasses.replace(record, path=beginning)
+        files.write_text(begun.config, dump(job.config))
+        begun.save()
     return record
 
 

@@ -149,6 +149,18 @@ def test_a_finished_run_is_not_overwritten_without_force(
     assert "nothing to resume" in again.stderr
 
 
+def test_force_never_replaces_what_is_not_a_run(tiny_data: Path, tmp_path: Path) -> None:
+    from footseg.config import from_values
+    from footseg.errors import FootsegError
+    from footseg.train import train
+
+    (tmp_path / "thesis.docx").touch()
+    config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY})
+    with pytest.raises(FootsegError, match="is not a run"):
+        train(config, tmp_path, force=True)
+    assert (tmp_path / "thesis.docx").exists()
+
+
 def test_early_stopping_counts_epochs_without_a_better_score() -> None:
     from footseg.train import _out_of_patience
 
