@@ -1,5 +1,6 @@
 """The documents, held true: commands exist, links lead somewhere, figures are those of the tests."""
 
+import argparse
 import re
 import shlex
 from collections.abc import Iterator
@@ -27,6 +28,13 @@ def commands(document: str) -> Iterator[str]:
     yield from (code for code in re.findall(r"`((?:footseg|make) [^`]+)`", prose))
 
 
+def flags(command: cli.Command) -> set[str]:
+    """The flags that a command has, and the common ones."""
+    sub = argparse.ArgumentParser()
+    command.add_arguments(sub)
+    return {flag for action in sub._actions for flag in action.option_strings} | {"--json", "--debug"}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_there_are_commands_to_test(document: str) -> None:
     assert sum(command.startswith("footseg ") for command in commands(document)) >= 3
@@ -37,8 +45,9 @@ def test_there_are_commands_to_test(document: str) -> None:
 )
 def test_each_command_is_accepted(document: str, command: str) -> None:
     words = shlex.split(command)[1:]
-    if words in [list(c.words) for c in cli.COMMANDS]:
-        return  # named in a sentence, without its arguments
+    named = next((c for c in cli.COMMANDS if words[: len(c.words)] == list(c.words)), None)
+    if named and set(words[len(named.words) :]) <= flags(named):
+        return  # a command or its flag, named in a sentence without values
     try:
         cli.parser().parse_args(words)
     except SystemExit as ended:
