@@ -8,12 +8,12 @@ import resource
 import numpy as np
 import pytest
 from PIL import Image
-from red_network import SIZE, block, red_network, write_data
 
 from footseg import evaluate as evaluation
 from footseg import files
 from footseg.data.images import read_image
 from footseg.errors import FootsegError
+from tests.red_network import SIZE, block, red_network, write_data
 
 PAIRS = {
     "right": (block(4, 4, 8, 8), block(4, 4, 8, 8)),

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from red_network import red_image, red_network
 
 from footseg import run as runs
 from footseg.data.images import Letterbox, read_image, read_mask, unletterbox_logits, write_image
 from footseg.errors import FootsegError
 from footseg.predict import enlarge_argmax, predict, unique_names
+from tests.red_network import red_image, red_network
 
 ROOT = Path(__file__).resolve().parents[1]
 
