@@ -18,7 +18,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from benchmarks import cost
-from benchmarks.measurement import ColdStart, Delegation, Latency, Measurement, Relative
+from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
 from footseg import artifact, provenance, runtime
 from footseg.errors import FootsegError
 
@@ -69,7 +69,7 @@ def measure(
         # Level 9 without a timestamp: the same file has the same size on every machine.
         gzip_bytes=len(gzip.compress(path.read_bytes(), 9, mtime=0)),
         cost=cost.of_file(path).summary(),
-        delegation=_delegation(path, threads),
+        delegation=runtime.delegation(path, threads) if facts.format == "tflite" else None,
         versions=provenance.versions(),
     )
 
@@ -216,10 +216,3 @@ def _sample(worker: _Worker, runs: int, min_seconds: float) -> list[float]:
     while time.monotonic() - start < min_seconds:
         samples += worker.run(runs)
     return samples
-
-
-def _delegation(path: Path, threads: int) -> Delegation | None:
-    if path.suffix != ".tflite":
-        return None
-    found = runtime.delegation(path, threads)
-    return Delegation(found.operators, found.delegated, found.partitions)

@@ -40,6 +40,7 @@ import numpy as np
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 from footseg.files import disk_errors
+from footseg.runtime import Delegation
 
 SCHEMA = 1
 # Spread (interquartile range / median) from which a latency is called noisy. FastLinkNet on two x86 cores,
@@ -87,15 +88,6 @@ class ColdStart:
 
     load_ms: float
     first_inference_ms: float
-
-
-@dataclass(frozen=True)
-class Delegation:
-    """Operators in the file, those that the delegate took, and the pieces it took them in."""
-
-    operators: int
-    delegated: int
-    partitions: int
 
 
 @dataclass(frozen=True)

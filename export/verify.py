@@ -14,6 +14,7 @@ from footseg import metrics, runtime
 from footseg.data.folder import open_data, pairs, read_pair
 from footseg.data.images import IGNORE, letterbox, letterbox_mask
 from footseg.errors import FootsegError
+from footseg.evaluate import evenly_spaced
 
 # Enough that one odd photograph does not decide, and a second or two of work at 256x256.
 IMAGES = 32
@@ -115,7 +116,7 @@ def sample(data_dir: Path, size: tuple[int, int], count: int = IMAGES) -> Sample
     if split is None:
         raise FootsegError(f"{data_dir} has neither val nor train to check an export on: pass --data DIR")
     found = pairs(data, split)
-    chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)]
+    chosen = [found[i] for i in evenly_spaced(len(found), count)]
     read = [read_pair(pair, len(data.classes)) for pair in chosen]
     return Sample(
         split=split,

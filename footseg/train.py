@@ -22,7 +22,8 @@ from footseg import augment, files, metrics, networks, provenance, run
 from footseg.config import TrainConfig, dump
 from footseg.data import folder, images
 from footseg.errors import FootsegError
-from footseg.losses import combined, parse
+from footseg.evaluate import evenly_spaced
+from footseg.losses import parse
 from footseg.run import Run
 from footseg.runtime import to_float
 from footseg.step import TrainingStep
@@ -245,11 +246,10 @@ def _epoch(job: _Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Ro
 def _validate(job: _Job) -> _Validation:
     """Score the averaged weights on the whole validation split."""
     job.validated.set_weights(job.step.averaged_weights())
-    loss_of = combined(job.config.loss)
     classes = len(job.data.classes)
     matrix = np.zeros((classes, classes), np.int64)
     losses, samples, count = [], [], len(job.validation.names)
-    wanted = set(_sample_indices(count))
+    wanted = set(evenly_spaced(count, SAMPLES))
     for start in range(0, count, job.config.batch):
         pictures = job.validation.images[start : start + job.config.batch]
         masks = job.validation.masks[start : start + job.config.batch]
@@ -258,7 +258,7 @@ def _validate(job: _Job) -> _Validation:
         logits = np.asarray(job.validated.predict_on_batch(to_float(filled)))[: len(pictures)]
         predicted = logits.argmax(-1).astype(np.uint8)
         matrix += metrics.confusion(masks, predicted, classes)
-        losses.append(len(masks) * float(loss_of(keras.ops.convert_to_tensor(logits), masks)))
+        losses.append(len(masks) * float(job.step.loss_of(keras.ops.convert_to_tensor(logits), masks)))
         samples += [predicted[i - start] for i in range(start, start + len(masks)) if i in wanted]
     scores = metrics.scores(matrix)
     return _Validation(sum(losses) / count, scores["iou"], scores["pixel_accuracy"], np.stack(samples))
@@ -317,18 +317,14 @@ def _short(number: float) -> str:
     return f"{number:.9g}"
 
 
-def _sample_indices(count: int) -> list[int]:
-    """Evenly spaced validation images, the same in every epoch."""
-    return sorted({round(i * (count - 1) / (SAMPLES - 1)) for i in range(SAMPLES)})
-
-
 def _save_samples(record: Run, job: _Job, epoch: int, validation: _Validation) -> np.ndarray | None:
     """A picture of photograph, truth and prediction, in ten epochs of the run and in the first."""
     every = max(1, job.config.epochs // 10)
     if epoch != 1 and epoch % every and epoch != job.config.epochs:
         return None
     rows = []
-    for index, predicted in zip(_sample_indices(len(job.validation.names)), validation.samples, strict=True):
+    chosen = evenly_spaced(len(job.validation.names), SAMPLES)
+    for index, predicted in zip(chosen, validation.samples, strict=True):
         image, truth = job.validation.images[index], job.validation.masks[index]
         overlays = [images.overlay(image, mask, job.data.colours) for mask in (truth, predicted)]
         rows.append(np.concatenate([image, *overlays], axis=1))

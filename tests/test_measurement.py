@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks import measurement
-from benchmarks.measurement import ColdStart, Delegation, Latency, Measurement, Relative
+from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
+from footseg.runtime import Delegation
 
 
 def a_measurement(**changes: Any) -> Measurement:

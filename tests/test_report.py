@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from benchmarks import charts, measurement, report
-from benchmarks.measurement import ColdStart, Delegation, Latency, Measurement, Relative
+from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 from footseg.run import Run
+from footseg.runtime import Delegation
 
 NASTY = 'foot"><script>alert(1)</script>'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
