@@ -261,6 +261,8 @@ def _add_option(group: Any, option: "dataclasses.Field[Any]", kind: Any) -> None
         keywords["help"] = f"{text} (default {shown})".replace("%", "%%")
     if kind == dict[str, Any]:
         group.add_argument(flag, action=_Pairs, metavar="NAME=VALUE", **keywords)
+    elif kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
     elif kind == tuple[int, int]:
         group.add_argument(flag, type=int, nargs="+", metavar="PIXELS", action=_Size, **keywords)
     elif kind == tuple[str, ...]:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from footseg.augment import Augmentation
 
 
-def _option(default: Any, text: str, **limits: float) -> Any:
-    """A field with its help text and, for numbers, its limits: ``least``, ``above``, ``most``, ``below``."""
-    metadata = {"help": text, **limits}
+def _option(default: Any, text: str, *, choices: tuple[str, ...] = (), **limits: float) -> Any:
+    """A field with its help text and its limits: ``choices``, or ``least``, ``above``, ``most``, ``below``."""
+    metadata = {"help": text, "choices": choices, **limits}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -36,9 +36,30 @@ class TrainConfig:
 
     network: str = _option("", "network to train (footseg networks lists them)")
     data: str = _option("", "folder of the data set: DIR/{train,val,test}/{images,masks}")
+    extra_data: tuple[str, ...] = _option((), "data sets whose train split is mixed in")
+    extra_share: float = _option(0.5, "share of the training images that comes from them", above=0, below=1)
     size: tuple[int, int] = _option((256, 256), "height and width that images are letterboxed to")
     network_options: dict[str, Any] = _option({}, "options of the network, as NAME=VALUE")
     loss: tuple[str, ...] = _option(("ce", "iou"), "losses to add up, with optional weights: ce iou:0.5")
+    class_weights: tuple[str, ...] = _option(
+        ("none",), "none, inverse, exponential, enet, median, or one number a class"
+    )
+    weighting: str = _option(
+        "outer", "outer: weights times losses; direct: times logits", choices=("outer", "direct")
+    )
+    focal_gamma: float = _option(2.0, "focusing exponent of the focal loss", least=0)
+    boundary_width: int = _option(3, "pixels from an edge that the boundary loss weights", least=1)
+    boundary_factor: float = _option(4.0, "how much more those pixels count", least=0)
+    teacher: str = _option("", "run that teaches: for the losses distill, regression, hint, attention")
+    temperature: float = _option(4.0, "T of the distill loss (thesis: 1 to 100)", above=0, most=1000)
+    hint_until: float = _option(0.5, "share of the run in which the hint's weight falls to 0", above=0, most=1)
+    start_from: str = _option("", "run whose weights to start from; another head where classes differ")
+    freeze_encoder: bool = _option(False, "leave the encoder as it is")
+    precision: str = _option(
+        "float32", "arithmetic of training; weights stay float32",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+    )  # fmt: skip
+    balance: float = _option(0.0, "share of images drawn so that classes come equally often", least=0, most=1)
     epochs: int = _option(155, "passes over the training images", least=1)
     steps: int = _option(0, "steps an epoch, of images drawn anew each time (0: every image once)", least=0)
     batch: int = _option(16, "images a step", least=1)
@@ -47,6 +68,7 @@ class TrainConfig:
     weight_decay: float = _option(0.15, "decoupled weight decay of the kernels (0: plain Adam)", least=0)
     clip: float = _option(0.0, "largest norm of a gradient tensor (0: no limit)", least=0)
     ema: float = _option(0.995, "momentum of the weight average that is saved (0: off)", least=0, below=1)
+    swa: float = _option(0.0, "last share of the run averaged with equal weights (0: off)", least=0, below=1)
     patience: int = _option(0, "epochs without a better validation IoU before stopping (0: never)", least=0)
     seed: int = _option(0, "seed of weights, order and augmentation", least=0)
     flip: float = _option(0.5, "probability of mirroring", least=0, most=1)
@@ -56,6 +78,7 @@ class TrainConfig:
     zoom_out: float = _option(0.15, "how far its corners may lie outside, as a share", least=0, most=0.5)
     colour: float = _option(0.4, "half-width of brightness, contrast, saturation changes", least=0, most=1)
     hue: float = _option(0.02, "half-width of hue changes, in turns", least=0, most=0.5)
+    paste: float = _option(0.0, "probability of pasting another image's feet in", least=0, most=1)
     memory_limit_mb: int = _option(2048, "larger decoded sets are memory-mapped from a cache file", least=1)
 
     def augmentation(self) -> "Augmentation":
@@ -174,6 +197,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
+    if kind is bool and isinstance(value, bool):
+        return value
     if kind is str and isinstance(value, str | Path):
         return str(value)
     if kind == tuple[int, int]:
@@ -194,6 +219,7 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
 def _describe(kind: Any) -> str:
     return {
         float: "a number",
+        bool: "true or false",
         int: "a whole number",
         str: "a text",
         tuple[int, int]: "a height and a width in pixels",
@@ -202,6 +228,9 @@ def _describe(kind: Any) -> str:
 
 
 def _check_limits(option: "dataclasses.Field[Any]", value: Any) -> None:
+    choices = option.metadata["choices"]
+    if choices and value not in choices:
+        raise ValueError(f"{option.name}: {did_you_mean(value, choices)}, not {value!r}")
     words = {"least": "at least", "above": "more than", "most": "at most", "below": "less than"}
     limits = {word: option.metadata[word] for word in words if word in option.metadata}
     passed = {
