@@ -1,6 +1,6 @@
 """Augmentation in two halves: ``sample`` draws the numbers, ``apply`` moves the pixels.
 
-The numbers (an affine map and a colour map an image, 18 floats) are drawn with numpy from a seed, so
+The numbers (an affine map, a colour map and a yes or no to pasting an image: 21 floats) are drawn with numpy from a seed, so
 the random stream is the same on every backend and after a resume. The pixels are moved with
 ``keras.ops`` inside the compiled training step.
 """
@@ -36,9 +36,10 @@ class Augmentation:
     zoom_out: float = 0.0
     colour: float = 0.3
     hue: float = 0.02
+    paste: float = 0.0
 
     def __post_init__(self) -> None:
-        limits = {"flip": 1.0, "affine": 0.5, "zoom_out": 0.5, "colour": 1.0, "hue": 0.5}
+        limits = {"flip": 1.0, "affine": 0.5, "zoom_out": 0.5, "colour": 1.0, "hue": 0.5, "paste": 1.0}
         for name, most in limits.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"augmentation {name} is between 0 and {most}, not {getattr(self, name)}")
@@ -51,12 +52,16 @@ def sample(
 
     Returns:
         ``affine`` (count, 8): output pixel -> source pixel, in the order of Keras's ``affine_transform``;
-        ``colour`` (count, 3, 4): RGB in [0, 1] -> RGB, the last column added.
+        ``colour`` (count, 3, 4): RGB in [0, 1] -> RGB, the last column added;
+        ``paste`` (count,): 1 where the next image's foreground is pasted in, where anything is pasted at all.
     """
-    return {
+    drawn = {
         "affine": _affine(augmentation, count, size, rng).astype(np.float32),
         "colour": _colour(augmentation, count, rng).astype(np.float32),
     }
+    if augmentation.paste:
+        drawn["paste"] = (rng.uniform(size=count) < augmentation.paste).astype(np.float32)
+    return drawn
 
 
 def apply(images: Tensor, masks: Tensor, drawn: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -79,12 +84,30 @@ def apply(images: Tensor, masks: Tensor, drawn: Mapping[str, Tensor]) -> tuple[T
         fill_value=float(IGNORE),
         data_format="channels_last",
     )[..., 0]
+    masks = ops.cast(masks, "int32")
+    if "paste" in drawn:
+        images, masks = _paste(images, masks, drawn["paste"])
     matrix, offset = drawn["colour"][:, :, :3], drawn["colour"][:, :, 3]
     height, width = images.shape[1], images.shape[2]
     # As one matrix product an image: 0.5 ms for 16 images where an einsum over pixels took 9.
     pixels = ops.matmul(ops.reshape(images, (-1, height * width, 3)), ops.transpose(matrix, (0, 2, 1)))
     images = ops.reshape(pixels, (-1, height, width, 3)) + offset[:, None, None, :]
-    return ops.clip(images, 0.0, 1.0), ops.cast(masks, "int32")
+    return ops.clip(images, 0.0, 1.0), masks
+
+
+def _paste(images: Tensor, masks: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Copy the foreground of each image's neighbour in the batch into it, where ``chosen`` is 1.
+
+    The seam is blended over three pixels: a hard one is an edge that the network learns to look for.
+    """
+    from keras import ops
+
+    other_images, other_masks = ops.roll(images, -1, axis=0), ops.roll(masks, -1, axis=0)
+    foreground = ops.logical_and(other_masks > 0, ops.not_equal(other_masks, IGNORE))
+    shape = ops.cast(foreground, images.dtype)[..., None] * chosen[:, None, None, None]
+    alpha = ops.average_pool(shape, 3, strides=1, padding="same")
+    masks = ops.where(shape[..., 0] > 0, other_masks, masks)
+    return alpha * other_images + (1 - alpha) * images, masks
 
 
 def corner_affine(corners: np.ndarray) -> np.ndarray:

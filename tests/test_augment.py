@@ -112,3 +112,29 @@ def test_strengths_out_of_range_are_named(name: str) -> None:
         Augmentation(**{name: -0.1})
     with pytest.raises(ValueError, match=name):
         Augmentation(**{name: 1.1})
+
+
+def test_paste_copies_the_next_images_foreground_and_blends_its_seam() -> None:
+    images = np.zeros((2, 6, 6, 3), np.uint8)
+    images[1] = 255
+    masks = np.zeros((2, 6, 6), np.uint8)
+    masks[1, 2:5, 2:5] = 1
+    masks[1, 0, 0] = 255  # unknown pixels are not pasted
+    nothing = augment.Augmentation(0, 0, 0, 0, 0)
+    drawn = augment.sample(nothing, 2, (6, 6), np.random.default_rng(0))
+    pasted, truth = augment.apply(images, masks, drawn | {"paste": np.array([1, 0], np.float32)})
+    pasted, truth = np.asarray(pasted), np.asarray(truth)
+    assert (truth[0] == (masks[1] == 1)).all()
+    assert (truth[1] == masks[1]).all()
+    assert pasted[0, 3, 3, 0] == pytest.approx(1)  # well inside: all new
+    assert pasted[0, 2, 3, 0] == pytest.approx(6 / 9)  # on the edge: six of nine neighbours are foot
+    assert pasted[0, 0, 0, 0] == pytest.approx(0)
+    assert pasted[1].min() == pytest.approx(1)
+
+
+def test_paste_draws_only_where_it_is_on() -> None:
+    off = augment.sample(augment.Augmentation(), 4, (8, 8), np.random.default_rng(0))
+    on = augment.sample(augment.Augmentation(paste=1.0), 4, (8, 8), np.random.default_rng(0))
+    assert "paste" not in off
+    assert on["paste"].tolist() == [1, 1, 1, 1]
+    assert (on["affine"] == off["affine"]).all()
