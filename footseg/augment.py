@@ -1,8 +1,8 @@
 """Augmentation in two halves: ``sample`` draws the numbers, ``apply`` moves the pixels.
 
-The numbers (an affine map, a colour map and a yes or no to pasting an image: 21 floats) are drawn with numpy from a seed, so
-the random stream is the same on every backend and after a resume. The pixels are moved with
-``keras.ops`` inside the compiled training step.
+The numbers (an affine map, a colour map and whether to paste, 21 floats an image) are drawn with numpy
+from a seed, so the random stream is the same on every backend and after a resume. The pixels are moved
+with ``keras.ops`` inside the compiled training step.
 """
 
 from collections.abc import Mapping
