@@ -26,7 +26,7 @@ class TrainingStep(keras.Model):
 
     def __init__(self, network: keras.Model, config: TrainConfig, steps: int) -> None:
         """``steps`` is the length of the whole run, which the learning rate's schedule needs."""
-        super().__init__(name="training_step")
+        super().__init__(name="training_step", dtype="float32")
         self.network = network
         self.momentum = config.ema
         self.loss_of = combined(config.loss)
