@@ -29,7 +29,7 @@ class TrainingStep(keras.Model):
         super().__init__(name="training_step", dtype="float32")
         self.network = network
         self.momentum = config.ema
-        self.loss_of = combined(config.loss)
+        self.loss_of = combined(config)
         self.step = self._number((), "step")
         self.average = [self._number(w.shape, f"average_{i}") for i, w in enumerate(network.weights)]
         for average, weight in zip(self.average, network.weights, strict=True):
