@@ -3,13 +3,22 @@
 A network module holds a function of the module's own name,
 ``(input_shape=(256, 256, 3), classes=2, *, <options>) -> keras.Model``, functional, channels last, from
 images (N, H, W, 3) in [0, 1] to logits (N, H, W, classes), and
-``REFERENCE``, the figures it is tested against.
+
+``REFERENCE``  its title, paper, the paper's figures, and the figures it is tested against; under "variants",
+               by name, the same for other options ("options");
+``STAGES``     names of the layers that end its encoder's stages, from the shallowest (highest resolution) to
+               the deepest: what a student is compared with its teacher at;
+``ENCODER``    how the names of its encoder's layers begin: what ``freeze_encoder`` freezes.
+
+Its last layer with weights is named "classifier": the only one whose shapes depend on the classes. An option
+``encoder_weights`` fills layers and changes none.
 """
 
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from footseg.errors import did_you_mean
@@ -33,10 +42,34 @@ def options(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
+def architecture(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide a network's layers, without the file that its first weights came from.
+
+    For whatever builds a trained network anew: that file may be gone.
+    """
+    return {option: value for option, value in chosen.items() if option != "encoder_weights"}
+
+
 def reference(name: str) -> Mapping[str, Any]:
     """The paper and the published figures of a network, for tests and tables."""
-    _builder(name)
-    return importlib.import_module(f"{__name__}.{name}").REFERENCE
+    return _module(name).REFERENCE
+
+
+def variants(name: str) -> Mapping[str, Mapping[str, Any]]:
+    """The reference figures of a network and of its named variants; "" is the network with no options."""
+    own = {"options": {}, **reference(name)}
+    named = own.pop("variants", {})
+    return {"": own, **named}
+
+
+def stages(name: str) -> tuple[str, ...]:
+    """Names of the layers that end the encoder's stages, from shallow to deep; the last is the bottleneck."""
+    return _module(name).STAGES
+
+
+def encoder_prefixes(name: str) -> tuple[str, ...]:
+    """What the names of the encoder's layers begin with."""
+    return _module(name).ENCODER
 
 
 def build(
@@ -45,22 +78,36 @@ def build(
     classes: int = 2,
     **chosen: Any,
 ) -> "keras.Model":
-    """Build a network with random weights.
+    """Build a network with random weights, or those of its option ``encoder_weights``.
 
     Raises:
-        ValueError: no such network or option (the nearest is suggested), or an input size that its
-            strides do not allow (the nearest that they do is given).
+        ValueError: no such network or option (the nearest is suggested), a value of the wrong kind, or an
+            input size that its strides do not allow (the nearest that they do is given).
+        FootsegError: a file of weights that is not there or does not fit.
     """
     known = options(name)
-    for option in chosen:
+    for option, value in chosen.items():
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}: {did_you_mean(option, known)}")
+        _check_kind(name, option, value, known[option])
     if classes < 2:
         raise ValueError(f"{name} needs two classes or more (background counts), not {classes}")
     return _builder(name)(input_shape, classes, **chosen)
 
 
-def _builder(name: str) -> Callable[..., "keras.Model"]:
+def _check_kind(name: str, option: str, value: object, default: object) -> None:
+    """A value must be of its default's kind; a whole number will do for a number, true for none of them."""
+    kind = (int, float) if isinstance(default, float) else type(default)
+    if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
+        words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+        raise ValueError(f"{name} takes {words[type(default)]} as {option}, not {value!r}")
+
+
+def _module(name: str) -> ModuleType:
     if name not in names():
         raise ValueError(f"no network {name!r}: {did_you_mean(name, names())}")
-    return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _builder(name: str) -> Callable[..., "keras.Model"]:
+    return getattr(_module(name), name)
