@@ -444,6 +444,66 @@ def _report(args: Arguments) -> Output:
     return Output({"report": str(out)}, str(out))
 
 
+# ---- reproduce
+
+
+def _thesis_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="everything goes there; see tables/"
+    )
+    for name, text in (
+        ("feet", "photographs with masks, or RGBA cut-outs, to cut feet from"),
+        ("floors", "photographs of floors to paste them on"),
+        ("real", "data set whose test split is the real one"),
+    ):
+        sub.add_argument(f"--{name}", type=Path, default=argparse.SUPPRESS, metavar="DIR", help=text)
+    sub.add_argument(
+        "--preset",
+        default=argparse.SUPPRESS,
+        help="quick: minutes on two cores (the default); full: as the thesis",
+    )
+    sub.add_argument("--students", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
+    _threads_argument(sub)
+    options = sub.add_argument_group(
+        "options", "Each has its value from the preset. A folder that was begun keeps its own."
+    )
+    for name, kind, text in (
+        ("count", int, "composited images, all parts together"),
+        ("size", int, "their height and width, and the networks'"),
+        ("epochs", int, "of each network"),
+        ("steps", int, "an epoch"),
+        ("batch", int, "images a step"),
+        ("learning_rate", float, "of Adam"),
+        ("teacher_base", int, "channels of the teacher, a U-Net, at full resolution"),
+        ("temperature", float, "T of the distillation"),
+        ("seed", int, "of images, weights, order and calibration"),
+    ):
+        flag = "--" + name.replace("_", "-")
+        sub_options: dict[str, Any] = {"type": kind, "default": argparse.SUPPRESS, "help": text}
+        options.add_argument(flag, metavar=name.upper()[:1], **sub_options)
+    options.add_argument(
+        "--loss", nargs="+", default=argparse.SUPPRESS, metavar="NAME", help="of the students: ce distill:1"
+    )
+
+
+def _thesis(args: Arguments) -> Output:
+    require("tensorflow", "train")
+    names = {option.name for option in dataclasses.fields(_load("footseg.reproduce.settings:Settings"))}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    document = _load("footseg.reproduce.thesis:reproduce")(
+        args.out, given, students=args.students, threads=args.threads,
+        command=_to_stderr, cost_of=_load("benchmarks.cost:cost_of_keras"), say=say,
+    )  # fmt: skip
+    page = args.out / "tables" / "README.md"
+    return Output(document, f"{page.read_text(encoding='utf-8')}\n{page}")
+
+
+def _to_stderr(words: Sequence[str]) -> int:
+    """Run a command as a step of another one, whose standard output stays its own."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return main(words)
+
+
 # ---- the tree
 
 
@@ -468,7 +528,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-GROUPS = {("data",): "make, check and look at data sets"}
+GROUPS = {
+    ("data",): "make, check and look at data sets",
+    ("reproduce",): "make published results anew",
+}
 
 COMMANDS = (
     Command(
@@ -485,4 +548,10 @@ COMMANDS = (
     Command(("export",), "write verified .tflite and .onnx files of a run", _export_arguments, _export),
     Command(("bench",), "measure latency, memory, size and cost of artifacts", _bench_arguments, _bench),
     Command(("report",), "make a page of measurements", _report_arguments, _report),
+    Command(
+        ("reproduce", "thesis"),
+        "train and measure all of the thesis's networks, ours beside its figures",
+        _thesis_arguments,
+        _thesis,
+    ),
 )

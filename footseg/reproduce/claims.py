@@ -1,0 +1,227 @@
+"""The thesis's claims as tests of figures: the same test for its own figures and for ours."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from footseg.reproduce.results import Figures
+
+TEACHER, FASTEST = "emilseg", "fast_linknet"
+# The thesis's own students lie within 0.004 of each other in IoU and 0.006 in accuracy.
+SAME = 0.01
+# In accuracy its students fall up to 0.014 behind the teacher, which it calls very close.
+CLOSE = 0.02
+# Half of what passes for the same.
+NOTHING = 0.005
+
+Table = Mapping[str, Figures]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim holds (None: these figures cannot tell), and why, in figures."""
+
+    holds: bool | None
+    because: str
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word or two."""
+        return {True: "holds", False: "does not hold", None: "cannot be told"}[self.holds]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim in words, how it is tested, and the verdicts on the thesis's figures and on ours."""
+
+    claim: str
+    test: str
+    thesis: Verdict
+    ours: Verdict
+
+
+def judge(thesis: Table, ours: Table, titles: Mapping[str, str]) -> list[Claim]:
+    """Every claim against both tables.
+
+    ``ours`` has latencies of the machine at hand, ``thesis`` those of its phone; a claim about frames a
+    second on a phone is judged from the latter only.
+    """
+    tests: Sequence[tuple[str, str, Callable[[Table, Mapping[str, str]], Verdict]]] = (
+        (
+            "all of the trained networks perform almost the same",
+            f"the students' IoU lies within {SAME:g}, on composited and on real images",
+            almost_the_same,
+        ),
+        (
+            "and very close to the big baseline model EmilSeg",
+            f"no student is more than {CLOSE:g} behind it in any of the four columns",
+            close_to_the_teacher,
+        ),
+        (
+            "performance on the real and the synthetic datasets are almost identical for all the models "
+            "except for EmilSeg",
+            f"no student's accuracy or IoU differs by more than {SAME:g} between the two",
+            real_as_synthetic,
+        ),
+        (
+            "FastLinkNet loses nothing against the larger students (as Table 4.2 reads)",
+            f"its IoU is at most {NOTHING:g} below the best student's, on composited and on real images",
+            loses_nothing,
+        ),
+        ("the fastest network produced, FastLinkNet", "its latency is the lowest", fastest),
+        (
+            "runs inference in 73 ms, enabling frame rates of over 10 fps on a smartphone",
+            "less than 100 ms on the phone",
+            lambda table, names: frames_a_second(table) if table is thesis else _HOST,
+        ),
+        (
+            "[separable convolutions] thus reducing model size with approximately a factor 4",
+            "LinkNet is 3 to 5 times the size of FastLinkNet",
+            a_quarter_of_the_size,
+        ),
+        (
+            "The figures are possible (no claim of the thesis, but its Table 4.2 assumes it)",
+            "IoU of hard masks is never above pixel accuracy over the same pixels: "
+            "1 - e / (TP + e) <= 1 - e / N for e wrong pixels of N",
+            possible,
+        ),
+    )
+    return [Claim(claim, test, work(thesis, titles), work(ours, titles)) for claim, test, work in tests]
+
+
+_HOST = Verdict(None, "our latencies are those of a computer, not of a phone")
+_MISSING = Verdict(None, "a network of the comparison was not trained")
+
+
+def almost_the_same(table: Table, titles: Mapping[str, str]) -> Verdict:
+    """Whether the students' IoU is the same to within ``SAME``, on both sets."""
+    if len(_students(table)) < 2:
+        return _MISSING
+    spreads, words = [], []
+    for measure, where in (("test_iou", "composited"), ("real_iou", "real")):
+        found = _column(table, measure, _students(table))
+        low, high = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+        spreads.append(found[high] - found[low])
+        words.append(
+            f"{where}: {found[low]:.4f} ({titles[low]}) to {found[high]:.4f} ({titles[high]}), "
+            f"{spreads[-1]:.4f} apart"
+        )
+    return Verdict(max(spreads) <= SAME, "; ".join(words))
+
+
+def close_to_the_teacher(table: Table, titles: Mapping[str, str]) -> Verdict:
+    """Whether no student is more than ``CLOSE`` behind the teacher in any measure."""
+    if TEACHER not in table or not _students(table):
+        return _MISSING
+    gaps, words = [], []
+    for measure, where in _WHERE.items():
+        behind = {
+            key: _value(table[TEACHER], measure) - value
+            for key, value in _column(table, measure, _students(table)).items()
+        }
+        last = max(behind, key=behind.__getitem__)
+        gaps.append(behind[last])
+        words.append(f"{where}: {titles[last]} {_behind(behind[last])} it")
+    return Verdict(max(gaps) <= CLOSE, "furthest in " + "; ".join(words))
+
+
+def real_as_synthetic(table: Table, titles: Mapping[str, str]) -> Verdict:
+    """Whether each student scores the same on real images as on composited ones, to within ``SAME``."""
+    if not _students(table):
+        return _MISSING
+    gaps, words = [], []
+    for measure in ("accuracy", "iou"):
+        change = {
+            key: _value(table[key], f"real_{measure}") - _value(table[key], f"test_{measure}")
+            for key in _students(table)
+        }
+        most = max(change, key=lambda key: abs(change[key]))
+        gaps.append(abs(change[most]))
+        words.append(f"{_NAMES[measure]}: {titles[most]} changes most, by {change[most]:+.4f} on real images")
+    if TEACHER in table:
+        teacher = table[TEACHER]
+        change_of = [
+            f"{_value(teacher, f'real_{m}') - _value(teacher, f'test_{m}'):+.4f} in {_NAMES[m]}"
+            for m in ("accuracy", "iou")
+        ]
+        words.append(f"{titles[TEACHER]} changes by {' and '.join(change_of)}")
+    return Verdict(max(gaps) <= SAME, "; ".join(words))
+
+
+def loses_nothing(table: Table, titles: Mapping[str, str]) -> Verdict:
+    """Whether FastLinkNet's IoU is at most ``NOTHING`` below that of the best student."""
+    others = [key for key in _students(table) if key != FASTEST]
+    if FASTEST not in table or not others:
+        return _MISSING
+    gaps, words = [], []
+    for measure, where in (("test_iou", "composited"), ("real_iou", "real")):
+        found = _column(table, measure, others)
+        best = max(found, key=found.__getitem__)
+        gaps.append(found[best] - _value(table[FASTEST], measure))
+        words.append(f"{where}: {_behind(gaps[-1])} the best other, {titles[best]}")
+    return Verdict(max(gaps) <= NOTHING, "; ".join(words))
+
+
+def fastest(table: Table, titles: Mapping[str, str]) -> Verdict:
+    """Whether FastLinkNet has the lowest latency."""
+    others = [key for key in table if key != FASTEST]
+    if FASTEST not in table or not others:
+        return _MISSING
+    own = _value(table[FASTEST], "latency_ms")
+    ratios = {key: value / own for key, value in _column(table, "latency_ms", others).items()}
+    words = ", ".join(f"{titles[key]} {ratios[key]:.1f}" for key in sorted(ratios, key=ratios.__getitem__))
+    return Verdict(min(ratios.values()) > 1, f"times its latency: {words}")
+
+
+def frames_a_second(table: Table) -> Verdict:
+    """Whether FastLinkNet makes ten frames a second, from latencies of a phone."""
+    if FASTEST not in table:
+        return _MISSING
+    latency = _value(table[FASTEST], "latency_ms")
+    return Verdict(latency < 100, f"{latency:.3g} ms are {1000 / latency:.1f} frames a second")
+
+
+def a_quarter_of_the_size(table: Table, titles: Mapping[str, str]) -> Verdict:
+    """Whether LinkNet is about four times FastLinkNet in size."""
+    if not {"linknet", FASTEST} <= set(table):
+        return _MISSING
+    large, small = (_value(table[key], "size_mb") for key in ("linknet", FASTEST))
+    return Verdict(3 <= large / small <= 5, f"{large:.1f} MB / {small:.1f} MB = {large / small:.1f}")
+
+
+def possible(table: Table, titles: Mapping[str, str]) -> Verdict:
+    """Whether no IoU is above the accuracy over the same pixels."""
+    wrong = [
+        f"{titles[key]}, {where}: IoU {iou:.4f} > accuracy {accuracy:.4f}"
+        for key, figures in table.items()
+        for part, where in (("test", "composited"), ("real", "real"))
+        if (iou := _value(figures, f"{part}_iou")) > (accuracy := _value(figures, f"{part}_accuracy"))
+    ]
+    return Verdict(not wrong, "; ".join(wrong) or "no IoU is above its accuracy")
+
+
+_NAMES = {"accuracy": "accuracy", "iou": "IoU"}
+_WHERE = {
+    "test_accuracy": "composited accuracy",
+    "test_iou": "composited IoU",
+    "real_accuracy": "real accuracy",
+    "real_iou": "real IoU",
+}
+
+
+def _students(table: Table) -> list[str]:
+    return [key for key in table if key != TEACHER]
+
+
+def _value(figures: Figures, measure: str) -> float:
+    value = getattr(figures, measure)
+    if value is None:
+        raise ValueError(f"the figures have no {measure}: judge complete rows only")
+    return value
+
+
+def _column(table: Table, measure: str, keys: Sequence[str]) -> dict[str, float]:
+    return {key: _value(table[key], measure) for key in keys}
+
+
+def _behind(gap: float) -> str:
+    return f"{gap:.4f} behind" if gap >= 0 else f"{-gap:.4f} ahead of"

@@ -1,0 +1,175 @@
+"""What the steps left, read into one result a network."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from footseg import files, networks
+from footseg import run as runs
+from footseg.data.folder import images_by_name, open_data
+from footseg.reproduce import steps
+from footseg.reproduce.runner import records
+from footseg.reproduce.settings import Settings
+from footseg.reproduce.steps import Row
+
+# Tables 4.1 and 4.2 are of this input size.
+THESIS_SIZE = 256
+MEASURES = ("test_accuracy", "test_iou", "real_accuracy", "real_iou")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The seven figures that the thesis gives for a network; None where there is none.
+
+    ``flops`` in billions by the thesis's rule, ``latency_ms`` (phone or host: whoever reads it must know),
+    ``size_mb`` in 10^6 bytes; accuracy is that of pixels, IoU that of the foot, both in [0, 1].
+    """
+
+    flops: float | None = None
+    latency_ms: float | None = None
+    size_mb: float | None = None
+    test_accuracy: float | None = None
+    test_iou: float | None = None
+    real_accuracy: float | None = None
+    real_iou: float | None = None
+
+
+# Demborg 2018, Tables 4.1 (ZTE Axon 7) and 4.2.
+THESIS = {
+    "emilseg": Figures(55.37, 4439, 85, 0.9912, 0.9860, 0.9740, 0.9814),
+    "enet": Figures(10.38, 1045, 15, 0.9774, 0.9116, 0.9738, 0.9117),
+    "linknet": Figures(1.75, 234, 45, 0.9797, 0.9141, 0.9724, 0.9145),
+    "mobileseg": Figures(2.68, 555, 18, 0.9834, 0.9146, 0.9744, 0.9144),
+    "fast_linknet": Figures(0.287, 73, 7.2, 0.9797, 0.9153, 0.9707, 0.9148),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One network: its figures as the thesis gives them, and what the thesis has no figure for.
+
+    ``cost`` are parameters, MACs and FLOPs at 256x256 of the Keras network (computed); ``files`` the exported
+    files by precision, each with bytes and latency or why it was refused; ``accuracy`` all scores by data.
+    """
+
+    key: str
+    title: str
+    network: str
+    options: Mapping[str, Any]
+    figures: Figures
+    cost: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, Any]]
+    accuracy: Mapping[str, Mapping[str, float]]
+    training: Mapping[str, Any]
+
+
+def gather(out: Path, settings: Settings, made: Sequence[Row], cost_of: Callable[[Any], Any]) -> list[Result]:
+    """The results of the rows ``made``, all of whose steps are done.
+
+    Args:
+        cost_of: the cost of a Keras network, with a ``summary()``.
+    """
+    lines = [json.loads(line) for line in (out / "bench.jsonl").read_text(encoding="utf-8").splitlines()]
+    measured = {line["artifact"]["sha256"]: line for line in lines}
+    return [_result(out, settings, row, measured, cost_of) for row in made]
+
+
+def made_on(out: Path, settings: Settings, made: Sequence[Row]) -> dict[str, Any]:
+    """What the figures were made of and on: settings, data, machines, versions, time."""
+    trained = [runs.load(steps.run(out, row)) for row in made]
+    bench = json.loads((out / "bench.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    data = open_data(out / steps.DATA)
+    real = files.read_json(steps.evaluation(out, made[0], "real") / "metrics.json")
+    done = records(out)
+    return {
+        "settings": asdict(settings) | {name: _short(getattr(settings, name)) for name in _PATHS},
+        "images": {split: len(images_by_name(data.path / split / "images")) for split in data.splits},
+        "real_images": real["images"],
+        "data_fingerprint": trained[0].data_fingerprint,
+        "real_fingerprint": real["data_fingerprint"],
+        "trained_on": _distinct([run.machine | {"backend": run.backend} for run in trained]),
+        "latency_on": bench["device"] | {"threads": bench["threads"], "runtime": bench["runtime"]},
+        "versions": _distinct([run.versions for run in trained]),
+        "minutes": round(sum(record["seconds"] for record in done.values()) / 60, 1),
+        "finished": max(record["created"] for record in done.values()),
+    }
+
+
+_PATHS = ("feet", "floors", "real")
+
+
+def _short(path: str) -> str:
+    """The last two names of a path: what it is without where it lies."""
+    return "/".join(Path(path).parts[-2:])
+
+
+def _distinct(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [dict(item) for number, item in enumerate(found) if item not in found[:number]]
+
+
+def _result(
+    out: Path,
+    settings: Settings,
+    row: Row,
+    measured: Mapping[str, Mapping[str, Any]],
+    cost_of: Callable[[Any], Any],
+) -> Result:
+    shape = (THESIS_SIZE, THESIS_SIZE, 3)
+    cost = cost_of(networks.build(row.network, shape, 2, **row.options)).summary()
+    exported = {p: _file(out, settings, row, p, measured) for p in steps.PRECISIONS}
+    accuracy = {
+        what: _scores(folder)
+        for what in ("composited", "real", "real_int8")
+        if (folder := steps.evaluation(out, row, what)).is_dir()
+    }
+    figures = Figures(
+        flops=cost["flops_tf_benchmark"] / 1e9,
+        latency_ms=exported["fp32"]["latency_ms"],
+        size_mb=cost["parameters"] * 4 / 1e6,
+        test_accuracy=accuracy["composited"]["pixel_accuracy"],
+        test_iou=accuracy["composited"]["iou"],
+        real_accuracy=accuracy["real"]["pixel_accuracy"],
+        real_iou=accuracy["real"]["iou"],
+    )
+    network, options = row.network, dict(row.options)
+    training = _training(steps.run(out, row))
+    return Result(row.key, row.title, network, options, figures, cost, exported, accuracy, training)
+
+
+def _file(
+    out: Path, settings: Settings, row: Row, precision: str, measured: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    path = steps.artifact(out, row, settings.size, precision)
+    if not path.is_file():
+        return {"refused": records(out)[f"export_{row.key}_{precision}"]["refused"]}
+    line = measured[files.sha256(path)]
+    latency = line["latency"]
+    return {
+        "bytes": line["file_bytes"],
+        "latency_ms": latency["median_ms"],
+        "spread": latency["spread"],
+        "noisy": latency["noisy"],
+        # Over the first file that was measured, the two run in turns; absent where there was one only.
+        "ratio": line["relative"]["ratio"] if line["relative"] else 1.0,
+    }
+
+
+def _scores(folder: Path) -> dict[str, float]:
+    metrics = files.read_json(folder / "metrics.json")["metrics"]
+    return {name: metrics[name] for name in ("pixel_accuracy", "iou", "iou_per_image", "boundary_f")}
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    run = runs.load(folder)
+    with run.history.open(encoding="utf-8", newline="") as file:
+        rate = [float(row["images_per_second"]) for row in csv.DictReader(file)]
+    return {
+        "epochs": run.epochs_done,
+        "minutes": round(run.seconds / 60, 1),
+        "images_per_second": round(max(rate), 1),
+        "best_epoch": int(run.best["epoch"]),
+        "val_iou": run.best["val_iou"],
+    }

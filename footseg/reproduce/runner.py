@@ -1,0 +1,112 @@
+"""Runs the steps that are not done yet; a step is done when its record and its output are there."""
+
+import contextlib
+import io
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from footseg import files, provenance
+from footseg.errors import FootsegError
+from footseg.reproduce.settings import STEPS
+from footseg.reproduce.steps import Step
+
+Command = Callable[[Sequence[str]], int]
+Say = Callable[[str], None]
+
+
+class ReproductionInterruptedError(FootsegError):
+    """Ctrl-C: what is done stays done."""
+
+    interrupted = True
+
+
+def run_steps(steps: Sequence[Step], out: Path, command: Command, say: Say, first: int = 1) -> None:
+    """Run what is not done, in order; numbers start at ``first``.
+
+    A step that is run again makes every step that reads its output run again.
+
+    Raises:
+        FootsegError: a step failed.
+        ReproductionInterruptedError: Ctrl-C.
+    """
+    for number, step in enumerate(steps, start=first):
+        if _done(step, out):
+            say(f"[{number}] {step.name}: done before")
+            continue
+        for reader in _readers(step.name, records(out)):
+            (out / STEPS / f"{reader}.json").unlink()
+        say(f"\n[{number}] {step.name}: footseg {shlex.join(step.words)}")
+        started = time.monotonic()
+        refused = _run(step, out, command, say)
+        record = {
+            "words": _portable(step.words, out),
+            "needs": [_stem(name) for name in step.needs],
+            "refused": refused,
+            "seconds": round(time.monotonic() - started, 1),
+            "created": provenance.now(),
+        }
+        files.write_json(record_path(out, step), record)
+
+
+def record_path(out: Path, step: Step) -> Path:
+    """The record that says that a step is done."""
+    return out / STEPS / f"{_stem(step.name)}.json"
+
+
+def records(out: Path) -> dict[str, dict[str, Any]]:
+    """The records of all steps done, by the file's name before the suffix."""
+    return {path.stem: files.read_json(path) for path in sorted((out / STEPS).glob("*.json"))}
+
+
+def _done(step: Step, out: Path) -> bool:
+    path = record_path(out, step)
+    if not path.is_file():
+        return False
+    record = files.read_json(path)
+    return record["words"] == _portable(step.words, out) and bool(record["refused"] or step.output.exists())
+
+
+def _portable(words: Sequence[str], out: Path) -> list[str]:
+    """Words that stay the same when the folder is moved."""
+    return [f"OUT{word.removeprefix(f'{out}')}" if word.startswith(f"{out}/") else word for word in words]
+
+
+def _readers(name: str, done: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The steps done that read the output of the step ``name``, or of one that does."""
+    found: set[str] = set()
+    newest = {_stem(name)}
+    while newest:
+        newest = {stem for stem, record in done.items() if newest & set(record["needs"])} - found
+        found |= newest
+    return found
+
+
+def _stem(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def _run(step: Step, out: Path, command: Command, say: Say) -> str:
+    """Run one step; "" or, where it may fail, why it did."""
+    if step.output.is_file():
+        step.output.unlink()  # bench appends
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said) if step.may_fail else contextlib.nullcontext():
+            code = command(step.words)
+    except KeyboardInterrupt:
+        code = 130
+    if code == 0:
+        return ""
+    lines = said.getvalue().strip().splitlines()
+    if code == 1 and step.may_fail and lines:
+        say(f"{lines[-1]}\n(noted as refused; to try again, remove {record_path(out, step)})")
+        return lines[-1].removeprefix("footseg: ")
+    go_on = f"go on with: footseg reproduce thesis --out {shlex.quote(f'{out}')}"
+    if code == 130:
+        raise ReproductionInterruptedError(f"stopped in the step {step.name!r}; {go_on}")
+    raise FootsegError(
+        f"the step {step.name!r} failed with exit code {code}, the line above says why; when mended, {go_on}"
+    )

@@ -1,0 +1,141 @@
+"""The commands that make the thesis's tables anew, in order."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from footseg.errors import did_you_mean
+from footseg.reproduce.settings import Settings
+
+TEACHER = "emilseg"
+DATA, BENCH = "data", "bench"
+PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of the tables: ``key`` names its folders, ``options`` are the network's."""
+
+    key: str
+    title: str
+    network: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: its ``words``, what it leaves, and the names of the steps whose output it reads.
+
+    Where ``may_fail``, a refusal (an int8 file out of its tolerance) is a result and not the end.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    output: Path
+    needs: tuple[str, ...] = ()
+    may_fail: bool = False
+
+
+STUDENTS = (
+    # The thesis's size and FLOPs are ten times those of the published ENet: without the reduction of
+    # channels inside the bottlenecks both come out. Its unpooling by addition is in section 3.2.1.
+    Row("enet", "ENet", "enet", {"internal_scale": 1, "unpool": "add"}),
+    Row("enet_published", "ENet as published", "enet"),
+    # Stride 2 in the first block, as in LinkNet's figure: only so are its FLOPs those of Table 4.1.
+    Row("linknet", "LinkNet", "linknet", {"first_stride": 2}),
+    Row("mobileseg", "MobileSeg", "mobileseg"),
+    Row("fast_linknet", "FastLinkNet", "fast_linknet"),
+)
+
+
+def rows(settings: Settings, students: Sequence[str] = ()) -> tuple[Row, ...]:
+    """The teacher and the students named, or all of them, in the order of the thesis.
+
+    Raises:
+        ValueError: no such student.
+    """
+    known = [row.key for row in STUDENTS]
+    for key in students:
+        if key not in known:
+            raise ValueError(f"no student {key!r}: {did_you_mean(key, known)}")
+    base = settings.teacher_base
+    teacher = Row(TEACHER, f"EmilSeg (U-Net {base})", TEACHER, {"base": base})
+    return (teacher, *(row for row in STUDENTS if row.key in (students or known)))
+
+
+def run(out: Path, row: Row) -> Path:
+    """Where a network's training run lies."""
+    return out / "runs" / row.key
+
+
+def evaluation(out: Path, row: Row, what: str) -> Path:
+    """Where its scores lie: ``what`` is "composited", "real" or "real_int8"."""
+    return out / "evaluation" / row.key / what
+
+
+def artifact(out: Path, row: Row, size: int, precision: str) -> Path:
+    """Its exported file, by the name that ``footseg export`` gives it."""
+    return out / "export" / row.key / f"{row.network}_{size}x{size}_{precision}.tflite"
+
+
+def until_export(out: Path, settings: Settings, made: Iterable[Row]) -> list[Step]:
+    """From photographs to exported files."""
+    size, seed = f"{settings.size}", f"{settings.seed}"
+    data = ["data", "synth", f"{out / DATA}", "--feet", settings.feet, "--floors", settings.floors]
+    count = ["--count", f"{settings.count}", "--size", size, "--seed", seed, "--force"]
+    steps = [Step(DATA, (*data, *count), out / DATA)]
+    for row in made:
+        train, folder = f"train {row.key}", f"{run(out, row)}"
+        teacher = () if row.key == TEACHER else (f"train {TEACHER}",)
+        steps.append(Step(train, _train(out, settings, row), run(out, row), (DATA, *teacher)))
+        for what, images, needs in (
+            ("composited", f"{out / DATA}", (DATA, train)),
+            ("real", settings.real, (train,)),
+        ):
+            target = evaluation(out, row, what)
+            words = ("evaluate", folder, "--data", images, "--out", f"{target}")
+            steps.append(Step(f"evaluate {row.key} {what}", words, target, needs))
+        for precision in PRECISIONS:
+            file = artifact(out, row, settings.size, precision)
+            export = ("export", folder, "--out", f"{file.parent}", "--data", f"{out / DATA}")
+            how = ("--precision", precision, "--seed", seed)
+            sidecar = file.with_name(f"{file.name}.json")
+            name = f"export {row.key} {precision}"
+            steps.append(Step(name, (*export, *how), sidecar, (DATA, train), precision == "int8"))
+    return steps
+
+
+def after_export(out: Path, settings: Settings, made: Sequence[Row], threads: int) -> list[Step]:
+    """From the exported files that there are to their accuracy in int8 and to their latency."""
+    steps, measured = [], []
+    for precision in PRECISIONS:
+        # FastLinkNet first: bench holds all others against the first fp32 file.
+        for row in reversed(made):
+            file = artifact(out, row, settings.size, precision)
+            if not file.is_file():
+                continue
+            measured.append((f"export {row.key} {precision}", file))
+            if precision == "int8":
+                target = evaluation(out, row, "real_int8")
+                words = ("evaluate", f"{file}", "--data", settings.real, "--out", f"{target}")
+                steps.append(Step(f"evaluate {row.key} int8", words, target, (measured[-1][0],)))
+    needs, paths = tuple(name for name, _ in measured), tuple(f"{path}" for _, path in measured)
+    output = out / "bench.jsonl"
+    bench = ("bench", *paths, "--threads", f"{threads}", "--out", f"{output}")
+    return [*steps, Step(BENCH, bench, output, needs)]
+
+
+def _train(out: Path, settings: Settings, row: Row) -> tuple[str, ...]:
+    words = ["train", row.network, "--data", f"{out / DATA}", "--out", f"{run(out, row)}", "--resume"]
+    words += ["--preset", "thesis"]
+    for name in ("size", "epochs", "steps", "batch", "learning_rate", "seed"):
+        words += [f"--{name.replace('_', '-')}", f"{getattr(settings, name)}"]
+    for name, value in row.options.items():
+        words += ["--network-options", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    if row.key == TEACHER:
+        return (*words, "--loss", "ce")
+    teacher = out / "runs" / TEACHER
+    words += ["--loss", *settings.loss, "--teacher", f"{teacher}"]
+    return (*words, "--temperature", f"{settings.temperature}")

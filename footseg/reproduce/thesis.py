@@ -1,0 +1,83 @@
+"""``footseg reproduce thesis``: from photographs of feet to the thesis's two tables and two figures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from footseg import files
+from footseg.reproduce import claims, grid, results, settings, steps, tables
+from footseg.reproduce.runner import Command, Say, run_steps
+
+TABLES = "tables"
+FIGURES = (
+    ("figure_4_1.jpg", "real", "Figure 4.1: real"),
+    ("figure_4_2.jpg", "composited", "Figure 4.2: composited"),
+)
+
+
+def reproduce(
+    out: Path,
+    given: Mapping[str, Any],
+    *,
+    students: Sequence[str] = (),
+    threads: int = 1,
+    command: Command,
+    cost_of: Callable[[Any], Any],
+    say: Say,
+) -> dict[str, Any]:
+    """Do what is not done yet in the folder ``out``, then write ``out/tables``; returns ``results.json``.
+
+    Args:
+        given: fields of ``Settings``; a folder that was begun needs none, and none may differ from its own.
+        students: which of the students (default: all); more of them may be added to a folder later.
+        threads: of the runtime whose latency is measured.
+        command: runs one footseg command line and returns its exit code.
+        cost_of: the cost of a Keras network, with a ``summary()``.
+
+    Raises:
+        ValueError: a setting is missing, wrong, or not the one that ``out`` was begun with.
+        FootsegError: ``out`` holds something else, a step failed, Ctrl-C.
+    """
+    out = out.resolve()
+    chosen = settings.resolve(out, given)
+    made = steps.rows(chosen, students)
+    if not settings.begun(out):
+        settings.save(out, chosen)
+    before = steps.until_export(out, chosen, made)
+    run_steps(before, out, command, say)
+    run_steps(steps.after_export(out, chosen, made, threads), out, command, say, first=len(before) + 1)
+    return write(out, chosen, made, cost_of)
+
+
+def write(
+    out: Path, chosen: settings.Settings, made: Sequence[steps.Row], cost_of: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Read what the steps left and write tables, text and figures; returns ``results.json``."""
+    found = results.gather(out, chosen, made, cost_of)
+    made_on = results.made_on(out, chosen, made)
+    ours = {result.key: result.figures for result in found}
+    titles = {row.key: row.title for row in steps.rows(chosen)}
+    judged = claims.judge(results.THESIS, ours, titles)
+    sheets = {
+        "table_4_1_computed": tables.computed(found),
+        "table_4_1_measured": tables.measured(found, made_on),
+        "table_4_2": tables.accuracy(found, made_on),
+        "training": tables.training(found),
+    }
+    record = {
+        "made_on": made_on,
+        "thesis": {key: asdict(figures) for key, figures in results.THESIS.items()},
+        "networks": [asdict(result) for result in found],
+        "claims": [asdict(claim) for claim in judged],
+    }
+    folder = out / TABLES
+    for name, table in sheets.items():
+        files.write_text(folder / f"{name}.csv", table.to_csv())
+    files.write_json(folder / "results.json", record)
+    for name, what, title in FIGURES:
+        columns = [grid.Column(row.title, steps.evaluation(out, row, what)) for row in made]
+        grid.write_grid(folder / name, title, columns)
+    text = tables.document(list(sheets.values()), found, judged, chosen, made_on)
+    files.write_text(folder / "README.md", text)
+    return record
