@@ -67,14 +67,7 @@ def class_weights(names: Sequence[str], counts: ClassCounts) -> np.ndarray | Non
 
 def _by_hand(names: Sequence[str], classes: int) -> np.ndarray:
     """The numbers as they were given."""
-    try:
-        weights = np.array([float(name) for name in names])
-    except ValueError:
-        wrong = next(name for name in names if not _is_number(name))
-        if wrong in ("none", *METHODS):
-            raise ValueError(f"class_weights: {wrong} stands alone, not in {' '.join(names)}") from None
-        hint = did_you_mean(wrong, ("none", *METHODS))
-        raise ValueError(f"class_weights: {wrong!r} is no method and no number: {hint}") from None
+    weights = np.array([_number(name, names) for name in names])
     if len(weights) != classes:
         raise ValueError(f"class_weights: {len(weights)} numbers for {classes} classes: give one a class")
     if not (np.isfinite(weights) & (weights > 0)).all():
@@ -85,12 +78,15 @@ def _by_hand(names: Sequence[str], classes: int) -> np.ndarray:
     return weights
 
 
-def _is_number(text: str) -> bool:
+def _number(name: str, names: Sequence[str]) -> float:
     try:
-        float(text)
+        return float(name)
     except ValueError:
-        return False
-    return True
+        methods = ("none", *METHODS)
+        if name in methods:
+            raise ValueError(f"class_weights: {name} stands alone, not in {' '.join(names)}") from None
+        hint = did_you_mean(name, methods)
+        raise ValueError(f"class_weights: {name!r} is no method and no number: {hint}") from None
 
 
 # ---- the methods, on counts of classes that occur
@@ -123,7 +119,7 @@ def enet(counts: ClassCounts) -> np.ndarray:
 
 
 def median(counts: ClassCounts) -> np.ndarray:
-    """Median of the frequencies over each (Eigen and Fergus 2015, section 6.3.1; used by SegNet).
+    """Median of the frequencies over each (Eigen and Fergus 2015; used by SegNet).
 
     A class's frequency is its share of the pixels of those images that hold it.
     """

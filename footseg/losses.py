@@ -45,7 +45,7 @@ def cross_entropy(logits: Tensor, masks: Tensor, *, class_weights: ClassWeights 
         ValueError: the number of class weights is not that of the classes.
     """
     truth = _one_hot(masks, logits)
-    return _weighted_mean(_surprise(logits, truth), _pixel_weights(truth, class_weights))
+    return weighted_mean(_surprise(logits, truth), _pixel_weights(truth, class_weights))
 
 
 def focal(
@@ -64,7 +64,7 @@ def focal(
     surprise = _surprise(logits, truth)
     # 1 - p without cancellation; kept off 0, where the slope of a power below 1 has no finite value.
     doubt = ops.maximum(-ops.expm1(-surprise), EPSILON)
-    return _weighted_mean(doubt**gamma * surprise, _pixel_weights(truth, class_weights))
+    return weighted_mean(doubt**gamma * surprise, _pixel_weights(truth, class_weights))
 
 
 def boundary_cross_entropy(
@@ -82,7 +82,7 @@ def boundary_cross_entropy(
     """
     truth = _one_hot(masks, logits)
     weights = _pixel_weights(truth, class_weights) * (1 + factor * near_edges(masks, width, logits.dtype))
-    return _weighted_mean(_surprise(logits, truth), weights)
+    return weighted_mean(_surprise(logits, truth), weights)
 
 
 def near_edges(masks: Tensor, width: int, dtype: str = "float32") -> Tensor:
@@ -159,7 +159,7 @@ def _region_loss(logits: Tensor, masks: Tensor, score: Callable[[Tensor, Tensor,
     empty = ops.all(areas == 0, axis=-1, keepdims=True)
     judged = ops.cast(ops.logical_or(areas > 0, empty), logits.dtype)
     losses = 1 - ops.sum(scores * judged, axis=-1) / ops.sum(judged, axis=-1)
-    return _weighted_mean(losses, ops.cast(ops.any(known > 0, axis=(1, 2)), logits.dtype))
+    return weighted_mean(losses, ops.cast(ops.any(known > 0, axis=(1, 2)), logits.dtype))
 
 
 # ---- pieces
@@ -192,7 +192,7 @@ def _vector(class_weights: ClassWeights, like: Tensor) -> Tensor:
     return ops.convert_to_tensor(class_weights, dtype=like.dtype)
 
 
-def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Sum of weights times values over the sum of weights; 0 where there is no weight at all."""
     total = ops.sum(weights)
     return ops.sum(values * weights) / ops.where(total > 0, total, ops.ones_like(total))
