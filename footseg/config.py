@@ -66,7 +66,7 @@ class TrainConfig:
     learning_rate: float = _option(4e-3, "highest learning rate, reached after the warm-up", above=0)
     warmup: float = _option(0.05, "share of all steps in which the rate rises", least=0, below=1)
     weight_decay: float = _option(0.15, "decoupled weight decay of the kernels (0: plain Adam)", least=0)
-    clip: float = _option(0.0, "largest norm of a gradient tensor (0: no limit)", least=0)
+    clip: float = _option(0.0, "largest norm of the whole gradient (0: no limit)", least=0)
     ema: float = _option(0.995, "momentum of the weight average that is saved (0: off)", least=0, below=1)
     swa: float = _option(0.0, "last share of the run averaged with equal weights (0: off)", least=0, below=1)
     patience: int = _option(0, "epochs without a better validation IoU before stopping (0: never)", least=0)
