@@ -282,10 +282,14 @@ def test_regions_do_not_count_the_background(loss: losses.Loss) -> None:
 
 @both_regions
 def test_regions_average_the_foreground_classes_that_an_image_holds(loss: losses.Loss) -> None:
-    # Three classes; only class 2 is there, found with certainty: class 1 must not dilute it.
+    # Three classes; only class 2 is there, and missed: class 1, rightly not seen, must not halve the loss.
     logits = np.full((1, 1, 2, 3), -20.0, "float32")
-    logits[0, 0, 0, 0] = logits[0, 0, 1, 2] = 20
-    assert value(loss, logits, np.array([[[0, 2]]])) == pytest.approx(0, abs=1e-5)
+    logits[..., 0] = 20
+    assert value(loss, logits, np.array([[[0, 2]]])) == pytest.approx(1, abs=1e-5)
+    # Found in one image and missed in the other.
+    logits = np.concatenate([logits, logits])
+    logits[1, 0, 1] = (-20, -20, 20)
+    assert value(loss, logits, np.array([[[0, 2]], [[0, 2]]])) == pytest.approx(1 / 2, abs=1e-5)
 
 
 def test_regions_of_three_classes_worked_out() -> None:
