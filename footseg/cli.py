@@ -182,26 +182,50 @@ def _networks(args: Arguments) -> Output:
 # ---- data
 
 
+DRAWN = {"train": 400, "val": 60, "test": 60}
+
+
 def _synth_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    for split, count in (("train", 400), ("val", 60), ("test", 60)):
-        sub.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"images (default {count})")
+    sub.add_argument(
+        "--feet", type=Path, metavar="DIR",
+        help="photographs with masks (or with transparent background) to cut feet from (default: draw feet)",
+    )  # fmt: skip
+    sub.add_argument("--floors", type=Path, metavar="DIR", help="pictures of floors to lay them on")
+    sub.add_argument("--count", type=int, metavar="N", help="images in all, in the thesis's shares")
+    for split, count in DRAWN.items():
+        sub.add_argument(f"--{split}", type=int, metavar="N", help=f"images, instead of --count ({count})")
     _size_argument(sub)
-    sub.add_argument("--seed", type=int, default=0, help="the same seed draws the same images")
+    sub.add_argument("--seed", type=int, default=0, help="the same seed makes the same images")
     sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw")
     sub.add_argument("--force", action="store_true", help="replace the folder")
 
 
 def _synth(args: Arguments) -> Output:
-    counts = {"train": args.train, "val": args.val, "test": args.test}
-    out = _load("footseg.data.shapes:write_shapes")(
-        args.out, counts, args.seed, tuple(args.size), args.workers, args.force
-    )
+    if bool(args.feet) != bool(args.floors):
+        given, other = ("--feet", "--floors") if args.feet else ("--floors", "--feet")
+        raise FootsegError(f"{given} needs {other} DIR too: feet are cut from one and laid on the other")
+    counts = _synth_counts(args)
+    rest = (counts, args.seed, tuple(args.size), args.workers, args.force)
+    if args.feet:
+        _load("footseg.data.composite:write_composites")(args.out, args.feet, args.floors, *rest)
+    else:
+        _load("footseg.data.shapes:write_shapes")(args.out, *rest)
     return Output(
-        {"data": str(out), "images": counts},
-        f"{sum(counts.values())} images in {out}: "
+        {"data": str(args.out), "images": counts},
+        f"{sum(counts.values())} images in {args.out}: "
         + ", ".join(f"{n} {split}" for split, n in counts.items()),
     )
+
+
+def _synth_counts(args: Arguments) -> dict[str, int]:
+    """Images by split: --count divided, or --train, --val and --test."""
+    named = {split: getattr(args, split) for split in DRAWN}
+    if args.count is None:
+        return {split: DRAWN[split] if count is None else count for split, count in named.items()}
+    if any(count is not None for count in named.values()):
+        raise FootsegError("give --count N, or --train, --val and --test, not both")
+    return _load("footseg.data.composite:counts_of")(args.count)
 
 
 def _check_arguments(sub: argparse.ArgumentParser) -> None:
@@ -539,7 +563,12 @@ COMMANDS = (
     ),
     Command(("doctor",), "what is installed, what is missing, how to get it", _no_arguments, _doctor),
     Command(("networks",), "the networks, with parameters and cost", _networks_arguments, _networks),
-    Command(("data", "synth"), "draw a data set of feet on floors", _synth_arguments, _synth),
+    Command(
+        ("data", "synth"),
+        "make a data set of feet on floors, drawn or from photographs",
+        _synth_arguments,
+        _synth,
+    ),
     Command(("data", "check"), "find what is wrong with a data set", _check_arguments, _check),
     Command(("data", "preview"), "draw a contact sheet with overlays", _preview_arguments, _preview),
     Command(("train",), "train a network on a data set", _train_arguments, _train),

@@ -82,7 +82,7 @@ def open_data(path: Path) -> DataSet:
     path = Path(path)
     if not path.is_dir():
         raise FootsegError(f"no such folder: {path}")
-    classes, colours = _description(path / "dataset.toml")
+    classes, colours = description(path / "dataset.toml")
     data = DataSet(path, classes, colours)
     if not data.splits:
         raise FootsegError(f"{path} has no folder train, val or test: arrange it as {LAYOUT}")
@@ -110,7 +110,15 @@ def pairs(data: DataSet, split: str) -> list[Pair]:
     """
     if split not in data.splits:
         raise FootsegError(f"{data.path} has no split {split!r}: it has {', '.join(data.splits)}")
-    folder = data.path / split
+    return pairs_in(data.path / split)
+
+
+def pairs_in(folder: Path) -> list[Pair]:
+    """The photographs in ``folder``/images with their masks in ``folder``/masks, sorted by name.
+
+    Raises:
+        FootsegError: no images, an image without a mask, a name twice.
+    """
     images, masks = images_by_name(folder / "images"), images_by_name(folder / "masks")
     if not images:
         raise FootsegError(f"no images in {folder / 'images'}: arrange the data as {LAYOUT}")
@@ -142,7 +150,12 @@ def shorten(names: Sequence[str], separator: str = ", ") -> str:
 # ---- dataset.toml
 
 
-def _description(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
+def description(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
+    """Names and colours of the classes in a ``dataset.toml``; background and foot where there is none.
+
+    Raises:
+        FootsegError: it is wrong.
+    """
     if not path.is_file():
         return DEFAULT_CLASSES, default_colours(len(DEFAULT_CLASSES))
     try:
@@ -225,7 +238,7 @@ def load_split(data: DataSet, split: str, size: Size, memory_limit: int = 2 << 3
         with files.atomic_path(cache) as temporary:
             temporary.mkdir()
             images, masks = (
-                _new_file(temporary / f"{name}.npy", shape)
+                new_file(temporary / f"{name}.npy", shape)
                 for name, shape in zip(("images", "masks"), shapes, strict=True)
             )
             _decode(data, split, found, images, masks)
@@ -247,12 +260,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "footseg"
 
 
-def _new_file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A uint8 array in a new file that has its room on the disk.
+def new_file(path: Path, shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
+    """An array in a new file that has its room on the disk.
 
     Without the room a write into the mapped memory kills the process (SIGBUS) when the disk is full.
     """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -7,7 +7,7 @@ picture's shorter side, and a foot's own plane has its heel at (0, 0) and its to
 
 import multiprocessing
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ IMAGES_A_WORKER = 100
 """A process takes about as long to start as to draw these."""
 SPLIT_STRIDE = 10**6
 """Each split draws its own range of indices, so that a longer train split begins with the shorter one."""
+RECORDS = ("synth.json", "manifest.jsonl")
+"""What stands beside a composited data set: how it was made, and what is in each image."""
 
 Rng = np.random.Generator
 
@@ -50,36 +52,56 @@ def write_shapes(
         FootsegError: ``out`` is not empty (``force`` replaces it), or the disk is full.
         ValueError: an unknown split, a negative count, all counts 0, or a size below 16 pixels.
     """
-    out = Path(out)
-    if counts.keys() - set(SPLITS) or min(counts.values(), default=0) < 0 or not sum(counts.values()):
-        raise ValueError(
-            f"counts must give {', '.join(SPLITS)} pictures, at least one in all, got {dict(counts)}"
-        )
-    _check_size(size)
-    if out.exists() and not out.is_dir():
-        raise FootsegError(f"{out} is a file: give the name of a new folder")
-    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if there and not force:
-        raise FootsegError(f"{out} is not empty: give another folder, or --force to replace it")
-    if foreign := there - {*SPLITS, "dataset.toml"}:
-        # A mistyped --out must not cost anybody a folder of other things.
-        raise FootsegError(f"{out} holds more than a data set ({min(foreign)}): --force does not replace it")
-
+    check_counts(counts)
+    check_size(size)
+    out = free_folder(out, force)
     with files.atomic_path(out) as temporary:
         jobs = [
             (temporary / split, SPLITS.index(split) * SPLIT_STRIDE + number, number)
             for split, count in counts.items()
             for number in range(count)
         ]
-        workers = min(workers, len(jobs) // IMAGES_A_WORKER)
-        # "spawn": forking a process in which TensorFlow runs can hang it.
-        executor = (
-            ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-            if workers > 1
-            else ThreadPoolExecutor(1)
-        )
-        run_on(executor, partial(_write, seed, size), jobs, "draw feet")
+        run_on(processes(workers, len(jobs)), partial(_write, seed, size), jobs, "draw feet")
     return out
+
+
+def check_counts(counts: Mapping[str, int]) -> None:
+    """Refuse counts that make no data set.
+
+    Raises:
+        ValueError: an unknown split, a negative count, or all counts 0.
+    """
+    if counts.keys() - set(SPLITS) or min(counts.values(), default=0) < 0 or not sum(counts.values()):
+        raise ValueError(
+            f"counts must give {', '.join(SPLITS)} pictures, at least one in all, got {dict(counts)}"
+        )
+
+
+def free_folder(out: Path, force: bool) -> Path:
+    """``out``, if a data set may be written there.
+
+    Raises:
+        FootsegError: it is a file, or not empty (``force``: or holds anything but a data set).
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise FootsegError(f"{out} is a file: give the name of a new folder")
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if there and not force:
+        raise FootsegError(f"{out} is not empty: give another folder, or --force to replace it")
+    if foreign := there - {*SPLITS, "dataset.toml", *RECORDS}:
+        # A mistyped --out must not cost anybody a folder of other things.
+        raise FootsegError(f"{out} holds more than a data set ({min(foreign)}): --force does not replace it")
+    return out
+
+
+def processes(workers: int, jobs: int) -> Executor:
+    """An executor of ``workers`` processes, fewer (or a thread) where starting them would take longer."""
+    workers = min(workers, jobs // IMAGES_A_WORKER)
+    if workers <= 1:
+        return ThreadPoolExecutor(1)
+    # "spawn": forking a process in which TensorFlow runs can hang it.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def _write(seed: int, size: Size, job: tuple[Path, int, int]) -> None:
@@ -97,7 +119,7 @@ def draw(seed: int, index: int, size: Size = (256, 256)) -> tuple[np.ndarray, np
     Raises:
         ValueError: a side below 16 pixels.
     """
-    _check_size(size)
+    check_size(size)
     rng = np.random.default_rng((seed, index))
     floor = _floor(rng, size)
     canvas = _Canvas(size)
@@ -108,7 +130,12 @@ def draw(seed: int, index: int, size: Size = (256, 256)) -> tuple[np.ndarray, np
     return image, (canvas.layer("foot") >= 0.5).astype(np.uint8)
 
 
-def _check_size(size: Size) -> None:
+def check_size(size: Size) -> None:
+    """Refuse a picture too small to show a foot.
+
+    Raises:
+        ValueError: a side below 16 pixels.
+    """
     if min(size) < 16:
         raise ValueError(f"a picture needs at least 16x16 pixels to show a foot, got {size}")
 

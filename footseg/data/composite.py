@@ -1,0 +1,636 @@
+"""Feet cut out of photographs, on other floors: a data set with exact masks.
+
+After section 3.1 of the thesis: feet and floors are divided among train, val and test before anything is
+made, so that no part shares a foot or a floor with another. An image depends on the seed, its part, its
+number and the size alone. It is made the way a picture comes about: a floor seen by a camera, shadows where
+the feet stand, feet in the floor's light, then the camera's blur, noise and compression.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from footseg import files
+from footseg.data import cutouts, floors
+from footseg.data.cutouts import Cutout, Person, Source
+from footseg.data.floors import Floor
+from footseg.data.folder import SPLITS, shorten
+from footseg.data.images import BadFileError, Size, write_mask
+from footseg.data.shapes import RECORDS, check_counts, check_size, free_folder, processes
+from footseg.data.threads import each, run_on
+from footseg.errors import FootsegError
+
+THESIS = {"train": 43_896, "val": 12_960, "test": 14_168}
+"""Images of the thesis's synthetic data set (section 3.1): the shares of the parts."""
+FEET = {1: 0.25, 2: 0.5, 3: 0.1, 4: 0.15}
+"""How often an image shows so many feet."""
+TRIES = 12
+"""Places tried for a cut-out; the best is taken if none is good."""
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What one part may use: names and files of prepared cut-outs and floors."""
+
+    feet: tuple[tuple[str, Path], ...]
+    floors: tuple[tuple[str, Path], ...]
+
+
+def counts_of(count: int) -> dict[str, int]:
+    """Divide ``count`` images among the parts as the thesis does, at least one each from three up.
+
+    Raises:
+        ValueError: fewer than one image.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1 image, got {count}")
+    return dict(zip(SPLITS, _shares(count, [THESIS[split] for split in SPLITS]), strict=True))
+
+
+def _shares(count: int, weights: Sequence[int]) -> list[int]:
+    """``count`` in whole shares by the largest remainders; none is 0 if there is enough for all."""
+    exact = np.array(weights) * count / sum(weights)
+    if count >= len(weights):
+        exact = np.maximum(exact, 1)
+        exact = 1 + (exact - 1) * (count - len(weights)) / max((exact - 1).sum(), 1e-9)
+    whole = np.floor(exact + 1e-9).astype(int)
+    largest = np.argsort(whole - exact, kind="stable")[: count - whole.sum()]
+    whole[largest] += 1
+    return whole.tolist()
+
+
+# ---- the data set
+
+
+def write_composites(
+    out: Path,
+    feet: Path,
+    floors_from: Path,
+    counts: Mapping[str, int],
+    seed: int = 0,
+    size: Size = (256, 256),
+    workers: int = 1,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a data set of the feet in ``feet`` on the floors in ``floors_from``; returns what it wrote.
+
+    ``feet`` is a data set, a folder with images/ and masks/, or one of pictures with a transparent
+    background; ``floors_from`` any folder of pictures. Their own train, val and test are kept where they have them.
+    The files are the same whatever the number of ``workers``. The folder appears when it is complete; beside
+    the data it holds ``manifest.jsonl`` (what went into each image) and ``synth.json`` (how it was made).
+
+    Raises:
+        FootsegError: unusable feet or floors, too few for the parts, ``out`` not free, the disk is full.
+        ValueError: wrong counts or size.
+    """
+    check_counts(counts)
+    check_size(size)
+    out = free_folder(out, force)
+    found = cutouts.find_feet(feet)
+    pictures = cutouts.parts_of(Path(floors_from), floors.find_pictures)
+    if not any(found.parts.values()):
+        raise FootsegError(f"no images in {feet}")
+    if not any(pictures.values()):
+        raise FootsegError(f"no pictures of floors in {floors_from}")
+    used = [split for split in SPLITS if counts.get(split)]
+
+    with files.atomic_path(out) as temporary:
+        temporary.mkdir()
+        store = temporary.with_name("store")  # goes with the temporary folder
+        store.mkdir()
+        sources = _prepared_feet(feet, found, store, 2 * max(size), workers)
+        grounds = _prepared_floors(Path(floors_from), pictures, store, 4 * max(size))
+        rng = np.random.default_rng((seed, len(SPLITS)))
+        divided_feet = _divide(rng, sources, used, f"photographs with feet in {feet}")
+        divided_floors = _divide(rng, grounds, used, f"floors in {floors_from}")
+        stock = {split: {"feet": divided_feet[split], "floors": divided_floors[split]} for split in used}
+        files.write_json(store / "stock.json", stock)
+        jobs = [(split, number) for split in used for number in range(counts[split])]
+        make = partial(_make, store, temporary, len(found.classes), seed, size)
+        lines = run_on(processes(workers, len(jobs)), make, jobs, "composite")
+        files.write_text(temporary / RECORDS[1], "".join(lines))
+        about = {
+            "feet": str(feet),
+            "floors": str(floors_from),
+            "seed": seed,
+            "size": list(size),
+            "counts": {split: counts.get(split, 0) for split in SPLITS},
+            "parts": {
+                split: {kind: sorted(name for name, _ in items) for kind, items in part.items()}
+                for split, part in stock.items()
+            },
+        }
+        files.write_json(temporary / RECORDS[0], about)
+        colours = [list(colour) for colour in found.colours]
+        files.write_text(
+            temporary / "dataset.toml",
+            f"classes = {json.dumps(list(found.classes), ensure_ascii=False)}\ncolours = {colours}\n",
+        )
+    return about
+
+
+Prepared = dict[str, list[tuple[str, str, str]]]
+"""By split: name, SHA-256 of the file, and file of what was prepared."""
+
+
+def _prepared_feet(root: Path, found: cutouts.Feet, store: Path, longest: int, workers: int) -> Prepared:
+    jobs = [
+        (split, source, store / f"{split}feet{number:06d}.npz")
+        for split, sources in found.parts.items()
+        for number, source in enumerate(sources)
+    ]
+    executor: Executor = processes(workers, len(jobs))
+    done = run_on(executor, partial(_prepare, len(found.classes), longest), jobs, "cut out feet")
+    bad = [problem for _, problem in done if problem]
+    if bad:
+        raise FootsegError(
+            f"{len(bad)} of {len(jobs)} photographs in {root} cannot be used: {shorten(bad, ' | ')}"
+        )
+    if not any(count for count, _ in done):
+        raise FootsegError(
+            f"no feet in {root}: the masks of all {len(jobs)} photographs are empty, or what they mark is "
+            "too small"
+        )
+    kept = [job for job, (count, _) in zip(jobs, done, strict=True) if count]
+    digests = each(files.sha256, [source.image for _, source, _ in kept], "fingerprint")
+    prepared: Prepared = {split: [] for split in found.parts}
+    for (split, source, path), digest in zip(kept, digests, strict=True):
+        prepared[split].append((source.name, digest, path.name))
+    return prepared
+
+
+def _prepare(classes: int, longest: int, job: tuple[str, Source, Path]) -> tuple[int, str | None]:
+    """Write a photograph's cut-outs: how many, and what is wrong with it."""
+    _, source, path = job
+    try:
+        person = cutouts.prepare(source, classes, longest)
+    except BadFileError as error:
+        return 0, str(error)
+    if person.feet:
+        cutouts.save(path, person)
+    return len(person.feet), None
+
+
+def _prepared_floors(root: Path, pictures: Mapping[str, list[Path]], store: Path, longest: int) -> Prepared:
+    jobs = [
+        (path, store / f"{split}floor{number:06d}.npy")
+        for split, paths in pictures.items()
+        for number, path in enumerate(paths)
+    ]
+
+    def prepare(job: tuple[Path, Path]) -> tuple[str, str | None]:
+        try:
+            np.save(job[1], floors.prepare(job[0], longest))
+        except BadFileError as error:
+            return "", str(error)
+        return files.sha256(job[0]), None
+
+    done = each(prepare, jobs, "read floors")
+    if bad := [problem for _, problem in done if problem]:
+        raise FootsegError(
+            f"{len(bad)} of {len(jobs)} floors in {root} cannot be used: {shorten(bad, ' | ')}"
+        )
+    prepared: Prepared = {split: [] for split in pictures}
+    results = iter(zip(jobs, done, strict=True))
+    for split, paths in pictures.items():
+        for _ in paths:
+            (path, stored), (digest, _) = next(results)
+            prepared[split].append((path.relative_to(root).as_posix(), digest, stored.name))
+    return prepared
+
+
+def _divide(rng: Rng, items: Prepared, used: Sequence[str], what: str) -> dict[str, list[tuple[str, str]]]:
+    """Items by part, in the thesis's shares; where they come in parts already, these are kept.
+
+    Files of the same bytes always go to one part.
+
+    Raises:
+        FootsegError: not enough for the parts, or one file in two of them.
+    """
+    if "" not in items:
+        if missing := [split for split in used if not items.get(split)]:
+            raise FootsegError(
+                f"no {what}/{missing[0]}: add some, make no {missing[0]} images (--{missing[0]} 0), or give "
+                "one folder without splits, which is divided"
+            )
+        first: dict[str, tuple[str, str]] = {}
+        for split in used:
+            for name, digest, _ in items[split]:
+                other, seen = first.setdefault(digest, (split, name))
+                if other != split:
+                    raise FootsegError(
+                        f"{what}: {name} in {split} is the same file as {seen} in {other}: remove one of them"
+                    )
+        return {split: [(name, stored) for name, _, stored in items[split]] for split in used}
+
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, digest, stored in items[""]:
+        groups.setdefault(digest, []).append((name, stored))
+    if len(groups) < len(used):
+        raise FootsegError(
+            f"{len(groups)} different {what} are too few for {', '.join(used)}, which share none: give at "
+            f"least {len(used)}"
+        )
+    order = rng.permutation(len(groups))
+    shares = _shares(len(groups), [THESIS[split] for split in used])
+    several, divided, start = list(groups.values()), {}, 0
+    for split, share in zip(used, shares, strict=True):
+        mine = sorted(order[start : start + share])
+        divided[split] = [item for index in mine for item in several[index]]
+        start += share
+    return divided
+
+
+# ---- one image
+
+
+@lru_cache(maxsize=1)
+def _stock(store: Path) -> dict[str, Any]:
+    return files.read_json(store / "stock.json")
+
+
+# As many as fit in some hundred megabytes; reading one again takes a millisecond or two.
+@lru_cache(maxsize=1024)
+def _person(path: Path) -> Person:
+    return cutouts.load(path)
+
+
+@lru_cache(maxsize=512)
+def _floor(path: Path) -> Floor:
+    pixels = np.load(path)
+    return Floor(pixels, floors.tiles(pixels))
+
+
+def _make(store: Path, out: Path, classes: int, seed: int, size: Size, job: tuple[str, int]) -> str:
+    """Write image and mask of one number, and return its line of the manifest."""
+    split, number = job
+    rng = np.random.default_rng((seed, SPLITS.index(split), number))
+    stock = _stock(store)[split]
+    floor_name, floor_file = stock["floors"][rng.integers(len(stock["floors"]))]
+    wanted = int(rng.choice(list(FEET), p=list(FEET.values())))
+    people: list[tuple[str, Person, list[Cutout]]] = []
+    for index in rng.permutation(len(stock["feet"]))[:wanted]:
+        if missing := wanted - sum(len(feet) for _, _, feet in people):
+            name, file = stock["feet"][index]
+            person = _person(store / file)
+            chosen = sorted(rng.permutation(len(person.feet))[:missing])
+            people.append((name, person, [person.feet[i] for i in chosen]))
+    image, mask, record = compose(rng, _floor(store / floor_file), people, size)
+
+    name = f"{number:05d}"
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, "JPEG", quality=record["jpeg_quality"])
+    path = out / split / "images" / f"{name}.jpg"
+    files.write_bytes(path, encoded.getvalue())
+    write_mask(out / split / "masks" / f"{name}.png", mask)
+    line = {
+        "image": f"{split}/images/{name}.jpg",
+        "sha256": hashlib.sha256(encoded.getvalue()).hexdigest(),
+        "floor": floor_name,
+        **record,
+    }
+    return json.dumps(line) + "\n"
+
+
+def compose(
+    rng: Rng, floor: Floor, people: Sequence[tuple[str, Person, Sequence[Cutout]]], size: Size
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Stand people's feet on a floor: image uint8 (h, w, 3), mask uint8 (h, w), and what was done.
+
+    A mask's pixel has a foot's class where feet cover half of it or more.
+    """
+    roll = rng.uniform(-np.pi, np.pi) if rng.random() < 0.25 else rng.normal(0, 0.15)
+    ground, homography = floors.view(rng, floor, size, roll)
+    canvas = ground.astype(np.float32)
+    canvas *= _light(rng, size)[..., None]
+    cover = np.zeros(size, np.float32)
+    classes = np.zeros(size, np.uint8)
+    occupied = np.zeros(size, bool)
+
+    placed = _place_all(rng, people, size, roll, occupied)
+    # Whoever stands lower in the picture (as the camera is held) stands nearer.
+    down = np.array([-np.sin(roll), np.cos(roll)])
+    placed.sort(key=lambda one: float(_lowest(one.matrix, one.cutout) @ down))
+    shadow = _Shadow.choose(rng, roll)
+    level = canvas.mean((0, 1))
+    for one in placed:
+        shadow.cast(canvas, one, size)
+    for one in placed:
+        _paste(canvas, cover, classes, one, _gain(rng, one.ground, level))
+
+    image, quality = _camera(rng, canvas)
+    record = {
+        "floor_homography": np.round(homography, 6).tolist(),
+        "feet": [one.record for one in placed],
+        "jpeg_quality": quality,
+    }
+    return image, np.where(cover >= 0.5, classes, 0).astype(np.uint8), record
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A cut-out and the matrix (2, 3) from its photograph to the image."""
+
+    cutout: Cutout
+    matrix: np.ndarray
+    ground: tuple[float, float, float] | None
+    record: dict[str, Any]
+
+
+def _place_all(
+    rng: Rng,
+    people: Sequence[tuple[str, Person, Sequence[Cutout]]],
+    size: Size,
+    roll: float,
+    occupied: np.ndarray,
+) -> list[_Placed]:
+    number = sum(len(feet) for _, _, feet in people)
+    largest = {1: 0.95, 2: 0.75, 3: 0.6}.get(number, 0.5)
+    length = np.exp(rng.uniform(np.log(0.22), np.log(largest))) * min(size)
+    placed = []
+    for name, person, feet in people:
+        own = length * rng.uniform(0.85, 1.15) / float(np.median([foot.diagonal for foot in feet]))
+        scale = min(own, 1.6)
+        mirrored = bool(rng.random() < 0.5)
+        best: tuple[float, np.ndarray, float] | None = None
+        for attempt in range(TRIES):
+            turn = roll + (rng.normal(0, 0.12) if attempt < TRIES / 2 else 0)
+            linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+            linear = linear @ np.diag([-1.0 if mirrored else 1.0, 1.0])
+            aim = rng.uniform(0.12, 0.88, 2) * size[::-1]
+            matrix = _aimed(linear, feet, aim, size)
+            score = _score(matrix, feet, occupied)
+            if best is None or score > best[0]:
+                best = score, matrix, turn
+            if score >= 1:
+                break
+        assert best is not None
+        _, matrix, turn = best
+        for foot in feet:
+            _occupy(occupied, matrix, foot)
+            record = {
+                "source": name,
+                "component": foot.component,
+                "matrix": np.round(matrix, 4).tolist(),
+                "scale": round(scale, 4),
+                "rotation": round(float(np.degrees(turn)), 2),
+                "mirrored": mirrored,
+            }
+            placed.append(_Placed(foot, matrix, person.ground, record))
+    return placed
+
+
+def _aimed(linear: np.ndarray, feet: Sequence[Cutout], aim: np.ndarray, size: Size) -> np.ndarray:
+    """A matrix (2, 3) that brings the feet's middle to ``aim``, or as near as their cut sides allow.
+
+    Where a photograph's border cut a foot, the image's border must hide it: the feet are moved out over it.
+    """
+    points = np.concatenate([foot.points for foot in feet])
+    middle = (points.min(0) + points.max(0)) / 2
+    matrix = np.column_stack([linear, aim - linear @ middle])
+    cut = np.concatenate([foot.cut for foot in feet])
+    if not len(cut):
+        return matrix
+    out = linear @ np.sum([foot.out for foot in feet], 0)
+    length = float(np.hypot(*out))
+    if not length:
+        return matrix
+    out /= length
+    ends = _through(matrix, cut)
+    inside = np.all((ends > -2) & (ends < np.array(size[::-1]) + 2), 1)
+    if not inside.any():
+        return matrix
+    far = np.where(out > 0, np.array(size[::-1]) + 2, -2.0)
+    with np.errstate(divide="ignore"):
+        steps = np.where(np.abs(out) > 1e-6, (far - ends[inside]) / out, np.inf).min(1)
+    matrix[:, 2] += out * max(float(steps.max()), 0)
+    return matrix
+
+
+def _score(matrix: np.ndarray, feet: Sequence[Cutout], occupied: np.ndarray) -> float:
+    """At least 1 where each foot is well visible and hides little of what stands there."""
+    shares, hidden = [], []
+    for foot in feet:
+        at, inside = _pixels(matrix, foot, occupied.shape)
+        shares.append(inside.mean())
+        hidden.append(occupied[at[:, 1], at[:, 0]].mean() if len(at) else 1.0)
+    visible = min(shares) if max(shares) < 0.6 else max(min(shares), 0.35) * (np.mean(shares) > 0.4)
+    good = visible >= 0.35 and max(hidden) <= 0.2
+    return float(good) + float(np.mean(shares)) / 2 - float(np.mean(hidden))
+
+
+def _occupy(occupied: np.ndarray, matrix: np.ndarray, foot: Cutout) -> None:
+    at, _ = _pixels(matrix, foot, occupied.shape)
+    reach = max(2, round(0.06 * foot.diagonal * float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))))
+    for x, y in at:
+        occupied[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
+
+
+def _pixels(matrix: np.ndarray, foot: Cutout, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The image's pixels x, y (n, 2) under a foot's points, and which of its points lie in the image."""
+    at = np.floor(_through(matrix, foot.points)).astype(int)
+    inside = np.all((at >= 0) & (at < (size[1], size[0])), 1)
+    return at[inside], inside
+
+
+def _through(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _lowest(matrix: np.ndarray, foot: Cutout) -> np.ndarray:
+    """Where the lowest point of a foot stands in the image."""
+    return _through(matrix, foot.points[foot.points[:, 1].argmax()][None])[0]
+
+
+# ---- light
+
+
+def _light(rng: Rng, size: Size) -> np.ndarray:
+    """How bright each pixel of the floor is lit, float32 (h, w): it falls off, and has blotches."""
+    angle = rng.uniform(0, 2 * np.pi)
+    rows = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
+    columns = np.linspace(-1, 1, size[1], dtype=np.float32)
+    light = 1 + rng.uniform(0, 0.25) * (
+        columns * np.float32(np.cos(angle)) + rows * np.float32(np.sin(angle))
+    )
+    coarse = Image.fromarray(rng.standard_normal((5, 5), np.float32))
+    light += rng.uniform(0, 0.09) * np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC))
+    return light * np.float32(rng.uniform(0.75, 1.1))
+
+
+def _gain(rng: Rng, ground: tuple[float, float, float] | None, level: np.ndarray) -> np.ndarray:
+    """What a foot's colours are multiplied by (3,), so that it seems to stand in the floor's light.
+
+    A dark floor may be dark in bright light: brightness follows the floor's only in part, colour a little.
+    """
+    before = np.full(3, 110.0) if ground is None else np.maximum(ground, 12)
+    brightness = np.clip((max(level.mean(), 12) / before.mean()) ** rng.uniform(0.25, 0.5), 0.6, 1.4)
+    tint = (np.maximum(level, 12) / max(level.mean(), 12)) ** rng.uniform(0.05, 0.2)
+    return (brightness * tint * rng.uniform(0.94, 1.06)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Shadow:
+    """Dark where a foot touches the floor, and, in directed light, its shadow lying on the floor."""
+
+    roll: float
+    contact: float
+    contact_blur: float
+    cast_strength: float
+    cast_blur: float
+    shear: float
+    squash: float
+
+    @classmethod
+    def choose(cls, rng: Rng, roll: float) -> "_Shadow":
+        sunny = rng.random() < 0.35
+        return cls(
+            roll=roll,
+            contact=rng.uniform(0.45, 0.85),
+            contact_blur=rng.uniform(0.02, 0.05),
+            cast_strength=rng.uniform(0.3, 0.65) if sunny else rng.uniform(0.1, 0.3),
+            cast_blur=rng.uniform(0.008, 0.02) if sunny else rng.uniform(0.05, 0.12),
+            shear=rng.uniform(-1.2, 1.2),
+            squash=rng.uniform(-0.5, 0.5),
+        )
+
+    def cast(self, canvas: np.ndarray, one: _Placed, size: Size) -> None:
+        """Darken the floor under and beside a foot."""
+        foot = one.cutout
+        scale = float(np.sqrt(abs(np.linalg.det(one.matrix[:, :2]))))
+        length = foot.diagonal * scale
+        base = foot.top + foot.pixels.shape[0] - cutouts.ROOM
+        # In the photograph's plane: heights above the sole lie down along the floor.
+        lay = np.array([[1, self.shear * -1, self.shear * base], [0, self.squash, base * (1 - self.squash)]])
+        flat = one.matrix @ np.vstack([lay, [0, 0, 1]])
+        for channel, matrix, strength, blur in (
+            (3, flat, self.cast_strength, self.cast_blur),
+            (5, one.matrix, self.contact, self.contact_blur),
+        ):
+            radius = blur * length
+            layer = _half_size(foot, channel, matrix, size, radius)
+            if layer is not None:
+                # A blurred rim of 255 is about half as dark at its middle.
+                dark = np.minimum(layer * (1.6 if channel == 5 else 1), 1) * np.float32(strength)
+                canvas *= 1 - dark[..., None]
+
+
+def _half_size(
+    foot: Cutout, channel: int, matrix: np.ndarray, size: Size, radius: float
+) -> np.ndarray | None:
+    """A channel of a cut-out in the image, blurred, float32 (h, w) in [0, 1]; at half size while blurring."""
+    half = -(-size[0] // 2), -(-size[1] // 2)
+    warped = _warp(foot, [channel], 0.5 * matrix, half, margin=int(radius * 1.5) + 2)
+    if warped is None:
+        return None
+    layer, (rows, columns) = warped
+    whole = np.zeros(half, np.uint8)
+    whole[rows, columns] = layer[..., 0]
+    blurred = Image.fromarray(whole).filter(ImageFilter.GaussianBlur(radius / 2))
+    large = blurred.resize((half[1] * 2, half[0] * 2), Image.Resampling.BILINEAR)
+    return np.asarray(large, np.float32)[: size[0], : size[1]] / 255
+
+
+# ---- pasting
+
+
+def _paste(
+    canvas: np.ndarray, cover: np.ndarray, classes: np.ndarray, one: _Placed, gain: np.ndarray
+) -> None:
+    """Lay a cut-out on the canvas (h, w, 3), and on the shares (h, w) and classes (h, w) of the feet."""
+    warped = _warp(one.cutout, [0, 1, 2, 3], one.matrix, cover.shape)
+    if warped is None:
+        return
+    layer, place = warped
+    alpha = layer[..., 3].astype(np.float32) / 255
+    kind = _warp(one.cutout, [4], one.matrix, cover.shape, nearest=True)
+    assert kind is not None
+    region = canvas[place]
+    region += alpha[..., None] * (layer[..., :3] * gain - region)
+    seen = cover[place] * (1 - alpha)
+    classes[place] = np.where(alpha >= seen, kind[0][..., 0], classes[place])
+    cover[place] = seen + alpha
+
+
+def _warp(
+    foot: Cutout,
+    channels: list[int],
+    matrix: np.ndarray,
+    size: tuple[int, ...],
+    margin: int = 0,
+    nearest: bool = False,
+) -> tuple[np.ndarray, tuple[slice, slice]] | None:
+    """Channels of a cut-out through a matrix (2, 3): uint8 (h, w, n) and its place; None: outside.
+
+    One channel or four. Shrunk to less than half it is averaged first.
+    """
+    height, width = foot.pixels.shape[:2]
+    box = np.array([(0, 0), (width, 0), (0, height), (width, height)]) + np.array((foot.left, foot.top))
+    corners = _through(matrix, box)
+    left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int), (size[1], size[0]))
+    if left >= right or top >= bottom:
+        return None
+    if abs(np.linalg.det(matrix[:, :2])) < 1e-6:
+        return None
+    source = _channels(foot, channels)
+    shrink = 1 / max(float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))), 1e-3)
+    factor = 1 if nearest else max(1, int(shrink / 1.2))
+    if factor > 1:
+        source = source.reduce(factor)
+    # From the image's region back to the cut-out's own pixels.
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    back = (
+        np.diag([1 / factor, 1 / factor, 1])
+        @ np.array([[1, 0, -foot.left], [0, 1, -foot.top], [0, 0, 1]])
+        @ back
+        @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+    )
+    how = (
+        Image.Resampling.NEAREST
+        if nearest
+        else Image.Resampling.BILINEAR
+        if shrink > 1
+        else Image.Resampling.BICUBIC
+    )
+    region = source.transform(
+        (int(right - left), int(bottom - top)), Image.Transform.AFFINE, back[:2].ravel().tolist(), how
+    )
+    array = np.asarray(region)
+    return array.reshape(*array.shape[:2], -1), (slice(top, bottom), slice(left, right))
+
+
+def _channels(foot: Cutout, channels: list[int]) -> Image.Image:
+    pixels = np.ascontiguousarray(foot.pixels[..., channels])
+    # RGBX, not RGBA: Pillow would multiply the colours by the opacity, and divide again, at every turn.
+    mode = "L" if len(channels) == 1 else "RGBX"
+    return Image.frombytes(mode, (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+
+
+# ---- the camera
+
+
+def _camera(rng: Rng, canvas: np.ndarray) -> tuple[np.ndarray, int]:
+    """Blur, colour cast, noise and the JPEG quality of the photograph: uint8 (h, w, 3)."""
+    warmth, exposure = rng.normal(0, 0.04), rng.uniform(0.88, 1.15)
+    canvas *= np.array([1 + warmth, 1, 1 - warmth], np.float32) * np.float32(exposure)
+    image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    if rng.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8)))
+    noisy = np.asarray(image, np.float32)
+    noisy = (
+        noisy
+        + (rng.standard_normal(noisy.shape[:2], np.float32) * np.float32(rng.uniform(0.5, 5)))[..., None]
+    )
+    return np.clip(noisy + 0.5, 0, 255).astype(np.uint8), int(rng.integers(60, 96))
