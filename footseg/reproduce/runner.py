@@ -98,9 +98,11 @@ def _run(step: Step, out: Path, command: Command, say: Say) -> str:
             code = command(step.words)
     except KeyboardInterrupt:
         code = 130
-    if code == 0:
-        return ""
     lines = said.getvalue().strip().splitlines()
+    if code == 0:
+        for line in lines:
+            say(line)
+        return ""
     if code == 1 and step.may_fail and lines:
         say(f"{lines[-1]}\n(noted as refused; to try again, remove {record_path(out, step)})")
         return lines[-1].removeprefix("footseg: ")

@@ -9,6 +9,7 @@ from typing import Any
 
 from footseg import config, files
 from footseg.errors import FootsegError, did_you_mean
+from footseg.losses import parse
 
 RECORD, STEPS = "settings.json", "steps"
 FOLDERS = ("feet", "floors", "real")
@@ -143,4 +144,5 @@ def _new(given: dict[str, Any]) -> Settings:
             raise ValueError(f"{name} is {getattr(settings, name)}: it must be {least} or more")
     shared = ("epochs", "steps", "batch", "learning_rate", "loss", "temperature", "seed")
     config.from_values({name: getattr(settings, name) for name in shared})  # ValueError: out of its limits
+    parse(settings.loss)  # ValueError: no such loss
     return settings

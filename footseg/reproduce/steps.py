@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from footseg.errors import did_you_mean
+from footseg.losses import TEACHER_TERMS, parse
 from footseg.reproduce.settings import Settings
 
 TEACHER = "emilseg"
@@ -88,7 +89,7 @@ def until_export(out: Path, settings: Settings, made: Iterable[Row]) -> list[Ste
     steps = [Step(DATA, (*data, *count), out / DATA)]
     for row in made:
         train, folder = f"train {row.key}", f"{run(out, row)}"
-        teacher = () if row.key == TEACHER else (f"train {TEACHER}",)
+        teacher = (f"train {TEACHER}",) if row.key != TEACHER and _taught(settings) else ()
         steps.append(Step(train, _train(out, settings, row), run(out, row), (DATA, *teacher)))
         for what, images, needs in (
             ("composited", f"{out / DATA}", (DATA, train)),
@@ -136,6 +137,11 @@ def _train(out: Path, settings: Settings, row: Row) -> tuple[str, ...]:
         words += ["--network-options", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     if row.key == TEACHER:
         return (*words, "--loss", "ce")
-    teacher = out / "runs" / TEACHER
-    words += ["--loss", *settings.loss, "--teacher", f"{teacher}"]
-    return (*words, "--temperature", f"{settings.temperature}")
+    words += ["--loss", *settings.loss]
+    if not _taught(settings):
+        return tuple(words)
+    return (*words, "--teacher", f"{out / 'runs' / TEACHER}", "--temperature", f"{settings.temperature}")
+
+
+def _taught(settings: Settings) -> bool:
+    return any(name in TEACHER_TERMS for name, _ in parse(settings.loss))

@@ -215,10 +215,10 @@ def _made(settings: Settings, made_on: Mapping[str, Any]) -> str:
         [
             f"Preset `{settings.preset}`{own}: {sum(images.values()):,} composited images of "
             f"{settings.size}x{settings.size} ({images['train']:,} to train on, {images['val']:,} to "
-            f"validate, {images['test']:,} to test; feet of {s['feet']}, floors of {s['floors']}, none in two "
-            f"parts); each network {settings.epochs} epochs of {settings.steps} steps of {settings.batch} "
-            f"({total:,} images). Students: {' + '.join(settings.loss)}, T = {settings.temperature:g}; "
-            f"learning rate {settings.learning_rate:g}; seed {settings.seed}.",
+            f"validate, {images['test']:,} to test; feet of {s['feet']}, floors of {s['floors']}, none in "
+            f"two parts); each network {settings.epochs} epochs of {settings.steps} steps of "
+            f"{settings.batch} ({total:,} images). Students: {' + '.join(settings.loss)}, "
+            f"T = {settings.temperature:g}; learning rate {settings.learning_rate:g}; seed {settings.seed}.",
             "",
             f"Made in {made_on['minutes']:.0f} minutes, finished {made_on['finished']}, on: {machines}.",
             f"Versions: {chosen}.",
