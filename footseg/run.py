@@ -36,6 +36,8 @@ class Run:
     data: str
     data_fingerprint: str
     seed: int
+    parents: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each model that took part: "start_from", "teacher"."""
     epochs_done: int = 0
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -109,3 +111,12 @@ def load_trained(path: Path) -> Run:
             f"{path} has no model.keras yet: finish it with footseg train --resume --out {path}"
         )
     return run
+
+
+def model_file(path: Path) -> Path:
+    """The best weights of a run's folder; any other path is itself.
+
+    Raises:
+        FootsegError: as ``load_trained``.
+    """
+    return load_trained(path).model if path.is_dir() else path

@@ -75,10 +75,11 @@ class Sampler:
         if not self.extra:
             return self._group(own, count, rng)
         extra = np.arange(self.own, self.own + self.extra)
-        from_extra = rng.permutation(np.arange(count) < round(self.share * count))
+        mixed = round(self.share * count)
+        from_extra = rng.permutation(np.arange(count) < mixed)
         order = np.empty(count, np.int64)
-        order[~from_extra] = self._group(own, np.count_nonzero(~from_extra), rng)
-        order[from_extra] = self._group(extra, np.count_nonzero(from_extra), rng)
+        order[~from_extra] = self._group(own, count - mixed, rng)
+        order[from_extra] = self._group(extra, mixed, rng)
         return order
 
     def _group(self, images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,39 +1,44 @@
 """Train a network: from a configuration and a folder of images and masks to a run."""
 
 import contextlib
-import csv
 import dataclasses
-import io
-import json
+import itertools
 import math
 import shlex
-import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from footseg import augment, files, metrics, networks, provenance, run
+from footseg import (
+    augment,
+    files,
+    finetune,
+    lessons,
+    logbook,
+    metrics,
+    networks,
+    provenance,
+    run,
+    sampling,
+)
+from footseg.class_weights import class_weights, count
 from footseg.config import TrainConfig, dump
 from footseg.data import folder, images
+from footseg.distill import load_teacher
 from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
-from footseg.losses import parse
+from footseg.logbook import Row
 from footseg.run import Run
 from footseg.runtime import to_float
 from footseg.step import TrainingStep
 
-HISTORY = (
-    "epoch", "loss", "val_loss", "val_iou", "val_pixel_accuracy", "learning_rate",
-    "images_per_second", "seconds",
-)  # fmt: skip
 SAMPLES = 4
-Row = dict[str, float]
 
 
 class TrainingInterruptedError(FootsegError):
@@ -42,22 +47,31 @@ class TrainingInterruptedError(FootsegError):
     interrupted = True
 
 
+class DivergedError(FootsegError):
+    """The loss or a weight is no finite number any more."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """What the loop works with and never changes itself."""
 
     config: TrainConfig
     data: folder.DataSet
-    training: folder.Split
+    pool: sampling.Pool
+    sampler: sampling.Sampler
     validation: folder.Split
     step: TrainingStep
     validated: keras.Model
-    """A second copy of the network, which holds the averaged weights while they are validated."""
+    """A second copy of the network, float32, which holds the averaged weights while they are validated."""
+    teacher_logits: np.ndarray | None
+    """What the teacher gives for each image of the pool, where nothing is augmented."""
+    parents: dict[str, str]
+    """SHA-256 of the models that took part, by option."""
 
     @property
     def steps(self) -> int:
         """Steps an epoch."""
-        return steps_an_epoch(self.config, len(self.training.names))
+        return steps_an_epoch(self.config, self.pool.own)
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,8 @@ def train(
     history as if it had never stopped; a finished one is returned as it is. ``say`` gets a line an epoch.
 
     Raises:
-        FootsegError: bad data, a run that stands in the way, a loss that is no number, Ctrl-C.
+        FootsegError: bad data, a run that stands in the way, Ctrl-C.
+        DivergedError: a loss that is no number; what was good before it is kept.
         ValueError: an unknown network, option or loss, or a size the network cannot take.
     """
     going_on = resume and run.exists(out)
@@ -93,34 +108,26 @@ def train(
         return run.load(out)
     if not going_on:
         _check_free(out, force)
-    job = _prepare(config)
-    if going_on:
-        record = _reopen(out, job)
-        history = _load_checkpoint(record.checkpoint, job.step)
-    else:
-        record = _create(out, job, command)
-        history = []
+    job = _prepare(config, say, fresh=not going_on)
+    record = _reopen(out, job) if going_on else _create(out, job, command)
+    history = logbook.load_checkpoint(record.checkpoint, job.step.load_state)
     started = time.monotonic() - record.seconds
     try:
-        with _logs(record, len(history)) as log, _progress(job, len(history)) as bar:
+        with (
+            logbook.events(record.path / "tensorboard", len(history)) as log,
+            _progress(job, len(history)) as bar,
+        ):
             while len(history) < config.epochs and not _out_of_patience(history, config.patience):
                 row, validation = _epoch(job, len(history), history, bar)
-                better = row["val_iou"] > max((r["val_iou"] for r in history), default=-1.0)
                 history.append(row)
-                if better:
-                    with files.atomic_path(record.model) as temporary:
-                        job.validated.save(temporary)
-                files.write_text(record.history, _csv(history))
-                picture = _save_samples(record, job, len(history), validation)
-                log(row, picture)
                 record = _progressed(record, history, time.monotonic() - started)
-                record.save()
-                # Last: a kill before this line repeats the epoch, to the same numbers.
-                _save_checkpoint(record.checkpoint, job.step, history)
-                say(_epoch_line(row, config.epochs))
-    except KeyboardInterrupt:
+                _write_epoch(job, record, history, validation, log)
+                say(logbook.epoch_line(row, config.epochs))
+    except (KeyboardInterrupt, DivergedError) as stop:
         record = dataclasses.replace(record, status="interrupted")
         record.save()
+        if isinstance(stop, DivergedError):
+            raise DivergedError(f"{stop}; {_kept(record)}") from None
         raise TrainingInterruptedError(_farewell(record)) from None
     record = dataclasses.replace(record, status="finished", seconds=round(time.monotonic() - started, 1))
     record.save()
@@ -143,19 +150,74 @@ def _check_free(out: Path, force: bool) -> None:
     raise FootsegError(f"{out} is an unfinished run: go on with --resume, or replace it with --force")
 
 
-def _prepare(config: TrainConfig) -> _Job:
-    """Load the data and build the step; nothing is written, so nothing is lost when this fails."""
-    parse(config.loss)
+def _prepare(config: TrainConfig, say: Callable[[str], None], *, fresh: bool) -> _Job:
+    """Build the networks, load the data; nothing is written, so nothing is lost when this fails.
+
+    First weights are read from files for a ``fresh`` run only: a checkpoint holds what became of them.
+    """
+    lessons.check(config)
     data = folder.open_data(Path(config.data))
     keras.utils.set_random_seed(config.seed)
-    shape, classes = (*config.size, 3), len(data.classes)
-    network = networks.build(config.network, shape, classes, **config.network_options)
-    validated = networks.build(config.network, shape, classes, **config.network_options)
-    limit = config.memory_limit_mb << 20
-    training = folder.load_split(data, "train", config.size, limit)
-    validation = folder.load_split(data, "val", config.size, limit)
-    steps = steps_an_epoch(config, len(training.names)) * config.epochs
-    return _Job(config, data, training, validation, TrainingStep(network, config, steps), validated)
+    plain = networks.architecture(config.network_options)
+    with arithmetic(config.precision):
+        network = _build(config, len(data.classes), config.network_options if fresh else plain)
+    validated = _build(config, len(data.classes), plain)
+    parents = {}
+    if config.start_from and fresh:
+        start = finetune.start_from(network, Path(config.start_from))
+        parents["start_from"] = start.sha256
+        say(str(start))
+    if config.freeze_encoder:
+        finetune.freeze(network, config)
+    teacher = None
+    if config.teacher:
+        teacher = load_teacher(Path(config.teacher), config, data.classes)
+        parents["teacher"] = files.sha256(run.model_file(Path(config.teacher)))
+    pool = sampling.load_pool(data, config)
+    validation = folder.load_split(data, "val", config.size, config.memory_limit_mb << 20)
+    logits = None
+    if teacher is not None and lessons.may_be_cached(config):
+        logits, teacher = lessons.teacher_logits(teacher, parents["teacher"], pool, config), None
+    return _Job(
+        config=config,
+        data=data,
+        pool=pool,
+        sampler=sampling.sampler(config, pool, len(data.classes)),
+        validation=validation,
+        step=TrainingStep(
+            network,
+            config,
+            steps_an_epoch(config, pool.own) * config.epochs,
+            class_weights=_class_weights(config, pool, len(data.classes)),
+            teacher=teacher,
+        ),
+        validated=validated,
+        teacher_logits=logits,
+        parents=parents,
+    )
+
+
+def _build(config: TrainConfig, classes: int, options: Mapping[str, Any]) -> keras.Model:
+    return networks.build(config.network, (*config.size, 3), classes, **options)
+
+
+def _class_weights(config: TrainConfig, pool: sampling.Pool, classes: int) -> tuple[float, ...] | None:
+    """The configured weights of the classes, where they need it by their pixels in all training images."""
+    masks = itertools.chain.from_iterable(split.masks for split in pool.splits)
+    none = config.class_weights == ("none",)
+    weights = None if none else class_weights(config.class_weights, count(masks, classes))
+    return None if weights is None else tuple(weights.tolist())
+
+
+@contextlib.contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Build layers that compute in ``precision``, a dtype policy of Keras, while the block runs."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def steps_an_epoch(config: TrainConfig, images: int) -> int:
@@ -169,14 +231,15 @@ def _create(out: Path, job: _Job, command: str) -> Run:
         path=out,
         status="running",
         network=job.config.network,
-        network_options=job.config.network_options,
+        network_options=networks.architecture(job.config.network_options),
         input_shape=(*job.config.size, 3),
         classes=job.data.classes,
         colours=job.data.colours,
         parameters=job.step.network.count_params(),
         data=str(Path(job.config.data).resolve()),
-        data_fingerprint=job.training.fingerprint,
+        data_fingerprint=job.pool.fingerprint,
         seed=job.config.seed,
+        parents=job.parents,
         command=command,
         backend=keras.backend.backend(),
         versions=provenance.versions(),
@@ -187,15 +250,23 @@ def _create(out: Path, job: _Job, command: str) -> Run:
         beginning.mkdir()
         begun = dataclasses.replace(record, path=beginning)
         files.write_text(begun.config, dump(job.config))
+        # From here on neither the run nor the file that gave the first weights is needed.
+        logbook.save_checkpoint(begun.checkpoint, job.step.state(), [])
         begun.save()
     return record
 
 
 def _reopen(out: Path, job: _Job) -> Run:
     record = run.load(out)
-    if record.data_fingerprint != job.training.fingerprint:
+    if record.parents.get("teacher") != job.parents.get("teacher"):
         raise FootsegError(
-            f"{job.config.data} is not what {out} was trained on (its fingerprint differs): "
+            f"{job.config.teacher} is not the teacher that {out} began with: "
+            "restore it, or start anew with --force"
+        )
+    if record.data_fingerprint != job.pool.fingerprint:
+        sets = " and ".join([job.config.data, *job.config.extra_data])
+        raise FootsegError(
+            f"{sets} is not what {out} was trained on (its fingerprint differs): "
             "restore the data, or start anew with --force"
         )
     record = dataclasses.replace(record, status="running")
@@ -210,25 +281,24 @@ def _epoch(job: _Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Ro
     """Train on every batch once, then validate. All that is random comes from (seed, epoch)."""
     config = job.config
     rng = np.random.default_rng([config.seed, epoch])
-    order = rng.permutation(len(job.training.names))
+    order = job.sampler.epoch(job.steps * config.batch, rng)
     best = max((r["val_iou"] for r in history), default=0.0)
     how = config.augmentation()
     losses = []
     began = time.monotonic()
     bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
-    for number in range(job.steps):
-        # Modulo: a set smaller than a batch still fills one.
-        chosen = order[np.arange(number * config.batch, (number + 1) * config.batch) % len(order)]
+    for number, chosen in enumerate(order.reshape(job.steps, config.batch)):
         drawn = augment.sample(how, config.batch, config.size, rng)
-        losses.append(job.step.train(job.training.images[chosen], job.training.masks[chosen], drawn))
+        logits = None if job.teacher_logits is None else job.teacher_logits[chosen]
+        losses.append(job.step.train(*job.pool.take(chosen), drawn, logits))
         if not math.isfinite(losses[-1]):
-            raise FootsegError(
-                f"the loss became {losses[-1]} in epoch {epoch + 1}, step {number + 1}: try --learning-rate "
-                f"{config.learning_rate / 3:.2g} or --clip 1; the weights of the best epoch so far are kept"
-            )
+            raise _diverged(job, f"the loss became {losses[-1]}", epoch, number)
         bar.set_postfix(loss=f"{np.mean(losses):.3f}", val_iou=f"{best:.3f}", refresh=False)
         bar.update(config.batch)
     seconds = time.monotonic() - began
+    if not all(np.isfinite(values).all() for values in job.step.state().values()):
+        # The next step would say so, but by then the checkpoint would hold these weights.
+        raise _diverged(job, "a weight became infinite or no number", epoch, job.steps - 1)
     validation = _validate(job)
     row = {
         "epoch": epoch + 1,
@@ -241,6 +311,16 @@ def _epoch(job: _Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Ro
         "seconds": time.monotonic() - began,
     }
     return row, validation
+
+
+def _diverged(job: _Job, what: str, epoch: int, number: int) -> DivergedError:
+    config, step = job.config, epoch * job.steps + number
+    clip = "a smaller --clip" if config.clip else "--clip 1"
+    return DivergedError(
+        f"{what} in epoch {epoch + 1}, step {number + 1} (step {step + 1} of the run), at learning rate "
+        f"{float(job.step.schedule(step)):.3g}: start anew with --learning-rate "
+        f"{config.learning_rate / 3:.2g} or {clip}"
+    )
 
 
 def _validate(job: _Job) -> _Validation:
@@ -274,23 +354,23 @@ def _out_of_patience(history: Sequence[Row], patience: int) -> bool:
 # ---- what is written
 
 
-def _save_checkpoint(path: Path, step: TrainingStep, history: Sequence[Row]) -> None:
-    with files.atomic_path(path) as temporary:
-        np.savez(temporary, allow_pickle=False, history=np.array(json.dumps(history)), **step.state())
-
-
-def _load_checkpoint(path: Path, step: TrainingStep) -> list[Row]:
-    """Put ``step`` where the checkpoint was; [] where the run was stopped in its first epoch."""
-    if not path.is_file():
-        return []
-    try:
-        with np.load(path) as saved:
-            step.load_state(saved)
-            return json.loads(str(saved["history"]))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise FootsegError(
-            f"{path} cannot be read or belongs to another network ({error}): start anew with --force"
-        ) from error
+def _write_epoch(
+    job: _Job,
+    record: Run,
+    history: Sequence[Row],
+    validation: _Validation,
+    log: Callable[[Row, np.ndarray | None], None],
+) -> None:
+    """Bring the run's folder up to the last epoch of ``history``."""
+    row = history[-1]
+    if record.best["epoch"] == row["epoch"]:
+        with files.atomic_path(record.model) as temporary:
+            job.validated.save(temporary)
+    files.write_text(record.history, logbook.history_csv(history))
+    log(row, _save_samples(record, job, len(history), validation))
+    record.save()
+    # Last: a kill before this line repeats the epoch, to the same numbers.
+    logbook.save_checkpoint(record.checkpoint, job.step.state(), history)
 
 
 def _progressed(record: Run, history: Sequence[Row], seconds: float) -> Run:
@@ -304,80 +384,33 @@ def _progressed(record: Run, history: Sequence[Row], seconds: float) -> Run:
     )
 
 
-def _csv(history: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _short(row[name]) for name in HISTORY} for row in history)
-    return text.getvalue()
-
-
-def _short(number: float) -> str:
-    """Nine significant digits: all that a float32 loss holds."""
-    return f"{number:.9g}"
-
-
 def _save_samples(record: Run, job: _Job, epoch: int, validation: _Validation) -> np.ndarray | None:
-    """A picture of photograph, truth and prediction, in ten epochs of the run and in the first."""
-    every = max(1, job.config.epochs // 10)
-    if epoch != 1 and epoch % every and epoch != job.config.epochs:
+    if not logbook.wants_picture(epoch, job.config.epochs):
         return None
-    rows = []
-    chosen = evenly_spaced(len(job.validation.names), SAMPLES)
-    for index, predicted in zip(chosen, validation.samples, strict=True):
-        image, truth = job.validation.images[index], job.validation.masks[index]
-        overlays = [images.overlay(image, mask, job.data.colours) for mask in (truth, predicted)]
-        rows.append(np.concatenate([image, *overlays], axis=1))
-    picture = np.concatenate(rows)
+    chosen = list(evenly_spaced(len(job.validation.names), SAMPLES))
+    picture = logbook.comparison(
+        job.validation.images[chosen], job.validation.masks[chosen], validation.samples, job.data.colours
+    )
     images.write_image(record.path / "samples" / f"epoch_{epoch:04d}.jpg", picture)
     return picture
 
 
-@contextlib.contextmanager
-def _logs(record: Run, epochs_done: int) -> Iterator[Callable[[Row, np.ndarray | None], None]]:
-    """TensorBoard events; those of epochs that a resume repeats are purged."""
-    from tensorboardX import SummaryWriter
-
-    with SummaryWriter(str(record.path / "tensorboard"), purge_step=epochs_done + 1) as writer:
-
-        def log(row: Row, picture: np.ndarray | None) -> None:
-            epoch = int(row["epoch"])
-            for name in HISTORY[1:-1]:
-                writer.add_scalar(name, row[name], epoch)
-            if picture is not None:
-                writer.add_image("photograph, truth, prediction", picture, epoch, dataformats="HWC")
-            writer.flush()
-
-        yield log
-
-
-@contextlib.contextmanager
-def _progress(job: _Job, epochs_done: int) -> Iterator[tqdm]:
+def _progress(job: _Job, epochs_done: int) -> tqdm:
     an_epoch = job.steps * job.config.batch
-    with tqdm(
-        total=an_epoch * job.config.epochs,
-        initial=an_epoch * epochs_done,
-        unit=" images",
-        disable=None,
-        dynamic_ncols=True,
-        smoothing=0.05,
-        file=sys.stderr,
-    ) as bar:
-        yield bar
-
-
-def _epoch_line(row: Row, epochs: int) -> str:
-    return (
-        f"epoch {row['epoch']:.0f}/{epochs}  loss {row['loss']:.4f}  val_loss {row['val_loss']:.4f}  "
-        f"val_iou {row['val_iou']:.4f}  {row['images_per_second']:.0f} images/s"
-    )
+    return logbook.progress(an_epoch * job.config.epochs, an_epoch * epochs_done)
 
 
 def _farewell(record: Run) -> str:
     resume = f"go on with: footseg train --resume --out {shlex.quote(str(record.path))}"
     if not record.best:
         return f"stopped in the first epoch, nothing to keep yet; {resume}"
+    return f"stopped after {record.epochs_done} epochs; {_kept(record)}; {resume}"
+
+
+def _kept(record: Run) -> str:
+    if not record.best:
+        return "no epoch was whole, so there is nothing to keep"
     return (
-        f"stopped after {record.epochs_done} epochs; the best weights (epoch {record.best['epoch']:.0f}, "
-        f"validation IoU {record.best['val_iou']:.4f}) are in {record.model}; {resume}"
+        f"the best weights (epoch {record.best['epoch']:.0f}, "
+        f"validation IoU {record.best['val_iou']:.4f}) are in {record.model}"
     )

@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 
 from footseg import run
+from footseg.config import from_values, load
+from footseg.errors import FootsegError
+from footseg.step import TrainingStep
+from footseg.train import _out_of_patience, train
 from tests.conftest import TINY
 
 # A figure that depends on the clock, which no resume can repeat.
@@ -32,11 +36,11 @@ def history(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in TIMED} for row in csv.DictReader(file)]
 
 
-def wait_for(path: Path, process: "subprocess.Popen[str]", seconds: float = 120) -> None:
+def wait_for_epoch(epochs: int, out: Path, process: "subprocess.Popen[str]", seconds: float = 240) -> None:
     end = time.monotonic() + seconds
-    while not path.exists():
+    while not run.exists(out) or run.load(out).epochs_done < epochs:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, f"{path} did not appear"
+        assert time.monotonic() < end, f"{out} did not get through {epochs} epochs"
         time.sleep(0.02)
 
 
@@ -81,10 +85,7 @@ def test_a_run_killed_twice_ends_with_the_same_history_and_weights(
     for epochs_before_kill in (1, 2):
         more = ["--resume"] if epochs_before_kill > 1 else []
         with subprocess.Popen(arguments(tiny_data, out, *more), stderr=subprocess.PIPE, text=True) as process:
-            wait_for(out / "checkpoint.npz", process)
-            while run.load(out).epochs_done < epochs_before_kill:
-                assert process.poll() is None
-                time.sleep(0.02)
+            wait_for_epoch(epochs_before_kill, out, process)
             process.send_signal(signal.SIGKILL)
     assert run.load(out).status == "running"
     subprocess.run(
@@ -110,7 +111,7 @@ def test_ctrl_c_ends_cleanly_with_the_best_weights(tiny_data: Path, tmp_path: Pa
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(out / "checkpoint.npz", process)
+        wait_for_epoch(1, out, process)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -150,9 +151,6 @@ def test_a_finished_run_is_not_overwritten_without_force(
 
 
 def test_force_never_replaces_what_is_not_a_run(tiny_data: Path, tmp_path: Path) -> None:
-    from footseg.config import from_values
-    from footseg.errors import FootsegError
-    from footseg.train import train
 
     (tmp_path / "thesis.docx").touch()
     config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY})
@@ -162,8 +160,6 @@ def test_force_never_replaces_what_is_not_a_run(tiny_data: Path, tmp_path: Path)
 
 
 def test_early_stopping_counts_epochs_without_a_better_score() -> None:
-    from footseg.train import _out_of_patience
-
     rows = [{"val_iou": score} for score in (0.1, 0.5, 0.4, 0.5)]
     assert _out_of_patience(rows, 2)
     assert not _out_of_patience(rows, 3)
@@ -172,19 +168,78 @@ def test_early_stopping_counts_epochs_without_a_better_score() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tiny_data: Path, tmp_path: Path) -> None:
-    from footseg.config import from_values
-    from footseg.errors import FootsegError
-    from footseg.train import train
+    """The weights overflow in the first steps, as they do in a float32 network at any rate near its limit."""
+    options = {
+        "network": "fast_linknet",
+        "data": str(tiny_data),
+        **TINY,
+        "learning_rate": 1e30,
+        "warmup": 0.0,
+    }
+    with pytest.raises(
+        FootsegError,
+        match=r"(loss became (nan|inf)|weight became infinite.*) in epoch 1, step (\d) "
+        r"\(step \3 of the run\), at learning rate (1e\+30|9\.\d+e\+29): start anew with "
+        r"--learning-rate 3\.3e\+29 or "
+        r"--clip 1; no epoch was whole",
+    ):
+        train(from_values(options), tmp_path / "run")
+    assert run.load(tmp_path / "run").status == "interrupted"
 
-    config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY, "learning_rate": 1e30})
-    with pytest.raises(FootsegError, match=r"the loss became nan in epoch \d, step \d.*try --learning-rate"):
-        train(config, tmp_path / "run")
+
+def test_what_was_good_before_a_loss_became_no_number_is_kept(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[float] = []
+    real = TrainingStep.train
+
+    def broken(self: TrainingStep, *batch: object) -> float:
+        steps.append(real(self, *batch))
+        return float("nan") if len(steps) == 5 else steps[-1]  # three steps an epoch
+
+    monkeypatch.setattr(TrainingStep, "train", broken)
+    config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY})
+    out = tmp_path / "run"
+    with pytest.raises(FootsegError) as caught:
+        train(config, out)
+    rate = config.learning_rate * (1 + np.cos(np.pi * (4 - 1) / 11)) / 2  # 12 steps in all, 1 of them warm-up
+    assert f"the loss became nan in epoch 2, step 2 (step 5 of the run), at learning rate {rate:.3g}" in str(
+        caught.value
+    )
+    assert (
+        f"the best weights (epoch 1, validation IoU {run.load(out).best['val_iou']:.4f}) are in {out}"
+        in str(caught.value)
+    )
+    assert run.load(out).status == "interrupted"
+    assert len(history(out)) == 1
+    assert all(np.isfinite(w).all() for w in weights(out))
+    # The checkpoint is the first epoch's: without what broke it, the run goes on.
+    monkeypatch.setattr(TrainingStep, "train", real)
+    assert train(config, out, resume=True).epochs_done == 4
+
+
+def test_weights_that_broke_in_the_last_step_of_an_epoch_reach_no_checkpoint(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = TrainingStep.train
+
+    def breaking(self: TrainingStep, *batch: object) -> float:
+        loss = real(self, *batch)
+        if int(self.step) == 6:
+            variable = self.trainable_variables[0]
+            variable.assign(variable * np.inf)
+        return loss
+
+    monkeypatch.setattr(TrainingStep, "train", breaking)
+    config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY})
+    out = tmp_path / "run"
+    with pytest.raises(FootsegError, match="a weight became infinite or no number in epoch 2, step 3"):
+        train(config, out)
+    with np.load(out / "checkpoint.npz") as saved:
+        assert all(np.isfinite(saved[name]).all() for name in saved if name != "history")
 
 
 def test_resuming_on_other_data_is_refused(whole: Path, tiny_data: Path, tmp_path: Path) -> None:
-    from footseg.config import from_values, load
-    from footseg.errors import FootsegError
-    from footseg.train import train
 
     out, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(whole, out)
