@@ -36,15 +36,12 @@ FEET = {1: 0.25, 2: 0.5, 3: 0.1, 4: 0.15}
 TRIES = 12
 """Places tried for a cut-out; the best is taken if none is good."""
 
+LEGS = 0.7
+"""How often people whose legs could be cut out are preferred: shoes without legs look taken off."""
+
 Rng = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Stock:
-    """What one part may use: names and files of prepared cut-outs and floors."""
-
-    feet: tuple[tuple[str, Path], ...]
-    floors: tuple[tuple[str, Path], ...]
+_Standing = tuple[str, Person, tuple[Cutout, ...]]
+"""A photograph's name, whom it shows, and the cut-outs of it that an image shows."""
 
 
 def counts_of(count: int) -> dict[str, int]:
@@ -86,9 +83,10 @@ def write_composites(
     """Write a data set of the feet in ``feet`` on the floors in ``floors_from``; returns what it wrote.
 
     ``feet`` is a data set, a folder with images/ and masks/, or one of pictures with a transparent
-    background; ``floors_from`` any folder of pictures. Their own train, val and test are kept where they have them.
-    The files are the same whatever the number of ``workers``. The folder appears when it is complete; beside
-    the data it holds ``manifest.jsonl`` (what went into each image) and ``synth.json`` (how it was made).
+    background; ``floors_from`` any folder of pictures. Their own train, val and test are kept where they
+    have them. The files are the same whatever the number of ``workers``. The folder appears when it is
+    complete; beside the data it holds ``manifest.jsonl`` (what went into each image) and ``synth.json`` (how
+    it was made).
 
     Raises:
         FootsegError: unusable feet or floors, too few for the parts, ``out`` not free, the disk is full.
@@ -127,7 +125,7 @@ def write_composites(
             "size": list(size),
             "counts": {split: counts.get(split, 0) for split in SPLITS},
             "parts": {
-                split: {kind: sorted(name for name, _ in items) for kind, items in part.items()}
+                split: {kind: sorted(item[0] for item in items) for kind, items in part.items()}
                 for split, part in stock.items()
             },
         }
@@ -140,8 +138,10 @@ def write_composites(
     return about
 
 
-Prepared = dict[str, list[tuple[str, str, str]]]
-"""By split: name, SHA-256 of the file, and file of what was prepared."""
+Item = tuple[str, str, int]
+"""Name, file of what was prepared, and how many feet its figure with legs has (floors: 0)."""
+Prepared = dict[str, list[tuple[str, Item]]]
+"""By split: the SHA-256 of a file, and its item."""
 
 
 def _prepared_feet(root: Path, found: cutouts.Feet, store: Path, longest: int, workers: int) -> Prepared:
@@ -152,34 +152,34 @@ def _prepared_feet(root: Path, found: cutouts.Feet, store: Path, longest: int, w
     ]
     executor: Executor = processes(workers, len(jobs))
     done = run_on(executor, partial(_prepare, len(found.classes), longest), jobs, "cut out feet")
-    bad = [problem for _, problem in done if problem]
+    bad = [problem for _, _, problem in done if problem]
     if bad:
         raise FootsegError(
             f"{len(bad)} of {len(jobs)} photographs in {root} cannot be used: {shorten(bad, ' | ')}"
         )
-    if not any(count for count, _ in done):
+    if not any(count for count, _, _ in done):
         raise FootsegError(
             f"no feet in {root}: the masks of all {len(jobs)} photographs are empty, or what they mark is "
             "too small"
         )
-    kept = [job for job, (count, _) in zip(jobs, done, strict=True) if count]
-    digests = each(files.sha256, [source.image for _, source, _ in kept], "fingerprint")
+    kept = [(*job, figure) for job, (count, figure, _) in zip(jobs, done, strict=True) if count]
+    digests = each(files.sha256, [source.image for _, source, _, _ in kept], "fingerprint")
     prepared: Prepared = {split: [] for split in found.parts}
-    for (split, source, path), digest in zip(kept, digests, strict=True):
-        prepared[split].append((source.name, digest, path.name))
+    for (split, source, path, figure), digest in zip(kept, digests, strict=True):
+        prepared[split].append((digest, (source.name, path.name, figure)))
     return prepared
 
 
-def _prepare(classes: int, longest: int, job: tuple[str, Source, Path]) -> tuple[int, str | None]:
-    """Write a photograph's cut-outs: how many, and what is wrong with it."""
+def _prepare(classes: int, longest: int, job: tuple[str, Source, Path]) -> tuple[int, int, str | None]:
+    """Write a photograph's cut-outs: how many, how many feet with legs, and what is wrong with it."""
     _, source, path = job
     try:
         person = cutouts.prepare(source, classes, longest)
     except BadFileError as error:
-        return 0, str(error)
+        return 0, 0, str(error)
     if person.feet:
         cutouts.save(path, person)
-    return len(person.feet), None
+    return len(person.feet), person.figure.feet if person.figure else 0, None
 
 
 def _prepared_floors(root: Path, pictures: Mapping[str, list[Path]], store: Path, longest: int) -> Prepared:
@@ -206,11 +206,11 @@ def _prepared_floors(root: Path, pictures: Mapping[str, list[Path]], store: Path
     for split, paths in pictures.items():
         for _ in paths:
             (path, stored), (digest, _) = next(results)
-            prepared[split].append((path.relative_to(root).as_posix(), digest, stored.name))
+            prepared[split].append((digest, (path.relative_to(root).as_posix(), stored.name, 0)))
     return prepared
 
 
-def _divide(rng: Rng, items: Prepared, used: Sequence[str], what: str) -> dict[str, list[tuple[str, str]]]:
+def _divide(rng: Rng, items: Prepared, used: Sequence[str], what: str) -> dict[str, list[Item]]:
     """Items by part, in the thesis's shares; where they come in parts already, these are kept.
 
     Files of the same bytes always go to one part.
@@ -226,17 +226,17 @@ def _divide(rng: Rng, items: Prepared, used: Sequence[str], what: str) -> dict[s
             )
         first: dict[str, tuple[str, str]] = {}
         for split in used:
-            for name, digest, _ in items[split]:
+            for digest, (name, _, _) in items[split]:
                 other, seen = first.setdefault(digest, (split, name))
                 if other != split:
                     raise FootsegError(
                         f"{what}: {name} in {split} is the same file as {seen} in {other}: remove one of them"
                     )
-        return {split: [(name, stored) for name, _, stored in items[split]] for split in used}
+        return {split: [item for _, item in items[split]] for split in used}
 
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for name, digest, stored in items[""]:
-        groups.setdefault(digest, []).append((name, stored))
+    groups: dict[str, list[Item]] = {}
+    for digest, item in items[""]:
+        groups.setdefault(digest, []).append(item)
     if len(groups) < len(used):
         raise FootsegError(
             f"{len(groups)} different {what} are too few for {', '.join(used)}, which share none: give at "
@@ -277,15 +277,9 @@ def _make(store: Path, out: Path, classes: int, seed: int, size: Size, job: tupl
     split, number = job
     rng = np.random.default_rng((seed, SPLITS.index(split), number))
     stock = _stock(store)[split]
-    floor_name, floor_file = stock["floors"][rng.integers(len(stock["floors"]))]
+    floor_name, floor_file, _ = stock["floors"][rng.integers(len(stock["floors"]))]
     wanted = int(rng.choice(list(FEET), p=list(FEET.values())))
-    people: list[tuple[str, Person, list[Cutout]]] = []
-    for index in rng.permutation(len(stock["feet"]))[:wanted]:
-        if missing := wanted - sum(len(feet) for _, _, feet in people):
-            name, file = stock["feet"][index]
-            person = _person(store / file)
-            chosen = sorted(rng.permutation(len(person.feet))[:missing])
-            people.append((name, person, [person.feet[i] for i in chosen]))
+    people = _gather(rng, store, stock["feet"], wanted)
     image, mask, record = compose(rng, _floor(store / floor_file), people, size)
 
     name = f"{number:05d}"
@@ -303,8 +297,29 @@ def _make(store: Path, out: Path, classes: int, seed: int, size: Size, job: tupl
     return json.dumps(line) + "\n"
 
 
+def _gather(rng: Rng, store: Path, feet: Sequence[tuple[str, str, int]], wanted: int) -> list[_Standing]:
+    """People who show ``wanted`` feet together, or fewer where there are no more."""
+    order = rng.permutation(len(feet))
+    with_legs = rng.random() < LEGS
+    if with_legs:  # those first whose legs are known and fit
+        order = order[np.argsort([not 0 < feet[index][2] <= wanted for index in order], kind="stable")]
+    people: list[_Standing] = []
+    for index in order[:wanted]:
+        name, file, figure = feet[index]
+        missing = wanted - sum(cutout.feet for _, _, shown in people for cutout in shown)
+        if not missing:
+            break
+        person = _person(store / file)
+        if person.figure and with_legs and figure <= missing:
+            people.append((name, person, (person.figure,)))
+        else:
+            chosen = sorted(rng.permutation(len(person.feet))[:missing])
+            people.append((name, person, tuple(person.feet[i] for i in chosen)))
+    return people
+
+
 def compose(
-    rng: Rng, floor: Floor, people: Sequence[tuple[str, Person, Sequence[Cutout]]], size: Size
+    rng: Rng, floor: Floor, people: Sequence[_Standing], size: Size
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Stand people's feet on a floor: image uint8 (h, w, 3), mask uint8 (h, w), and what was done.
 
@@ -350,17 +365,17 @@ class _Placed:
 
 def _place_all(
     rng: Rng,
-    people: Sequence[tuple[str, Person, Sequence[Cutout]]],
+    people: Sequence[_Standing],
     size: Size,
     roll: float,
     occupied: np.ndarray,
 ) -> list[_Placed]:
-    number = sum(len(feet) for _, _, feet in people)
-    largest = {1: 0.95, 2: 0.75, 3: 0.6}.get(number, 0.5)
-    length = np.exp(rng.uniform(np.log(0.22), np.log(largest))) * min(size)
+    number = sum(foot.feet for _, _, feet in people for foot in feet)
+    largest = {1: 1.0, 2: 0.85, 3: 0.65}.get(number, 0.55)
+    length = np.exp(rng.uniform(np.log(0.27), np.log(largest))) * min(size)
     placed = []
     for name, person, feet in people:
-        own = length * rng.uniform(0.85, 1.15) / float(np.median([foot.diagonal for foot in feet]))
+        own = length * rng.uniform(0.85, 1.15) / float(np.median([foot.length for foot in feet]))
         scale = min(own, 1.6)
         mirrored = bool(rng.random() < 0.5)
         best: tuple[float, np.ndarray, float] | None = None
@@ -432,7 +447,7 @@ def _score(matrix: np.ndarray, feet: Sequence[Cutout], occupied: np.ndarray) -> 
 
 def _occupy(occupied: np.ndarray, matrix: np.ndarray, foot: Cutout) -> None:
     at, _ = _pixels(matrix, foot, occupied.shape)
-    reach = max(2, round(0.06 * foot.diagonal * float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))))
+    reach = max(2, round(0.06 * foot.length * float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))))
     for x, y in at:
         occupied[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
 
@@ -509,8 +524,8 @@ class _Shadow:
         """Darken the floor under and beside a foot."""
         foot = one.cutout
         scale = float(np.sqrt(abs(np.linalg.det(one.matrix[:, :2]))))
-        length = foot.diagonal * scale
-        base = foot.top + foot.pixels.shape[0] - cutouts.ROOM
+        length = foot.length * scale
+        base = float(foot.points[:, 1].max())
         # In the photograph's plane: heights above the sole lie down along the floor.
         lay = np.array([[1, self.shear * -1, self.shear * base], [0, self.squash, base * (1 - self.squash)]])
         flat = one.matrix @ np.vstack([lay, [0, 0, 1]])

@@ -7,7 +7,7 @@ outwards, as if the old floor had never been there.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from footseg.data.folder import (
     pairs_in,
 )
 from footseg.data.images import IGNORE, open_image, read_image, read_mask
+from footseg.data.legs import find_legs
 from footseg.errors import FootsegError
 
 FRAGMENT = 0.25
@@ -35,8 +36,8 @@ SMALLEST = 0.002
 """Of the photograph's area, and at least 80 pixels: smaller feet show nothing when enlarged."""
 EDGE = 2.5
 """Pixels on either side of the mask's outline in which the cut-out's own outline is looked for."""
-ROOM = 4
-"""Pixels around a cut-out, for the soft edge."""
+ROOM = 12
+"""Pixels around a cut-out, in which its background's colours are looked for."""
 
 Item = TypeVar("Item")
 
@@ -66,7 +67,8 @@ class Cutout:
     ``pixels`` uint8 (h, w, 6): RGB, opacity, class, and how near the foot is to the ground it stands on.
     ``left`` and ``top`` place it in its photograph; ``cut`` (n, 2) are x, y in the photograph where the
     photograph's border cuts it, and ``out`` (2,) points over that border, (0, 0) where it is whole.
-    ``points`` (n, 2) are x, y of pixels evenly spread over it.
+    ``points`` (n, 2) are x, y of pixels evenly spread over its feet, ``length`` is the diagonal of one foot's
+    bounding box in pixels, and ``feet`` how many there are.
     """
 
     component: str
@@ -76,18 +78,20 @@ class Cutout:
     cut: np.ndarray
     out: np.ndarray
     points: np.ndarray
-
-    @property
-    def diagonal(self) -> float:
-        """Of its bounding box, in pixels."""
-        return float(np.hypot(*self.pixels.shape[:2]))
+    length: float
+    feet: int = 1
 
 
 @dataclass(frozen=True)
 class Person:
-    """All cut-outs of one photograph; ``ground`` is the mean colour of what was around them, if known."""
+    """All cut-outs of one photograph.
+
+    ``figure`` is all its feet with the legs above them (class 0), where these could be told from the
+    background; ``ground`` is the mean colour of what was around the feet, if known.
+    """
 
     feet: tuple[Cutout, ...]
+    figure: Cutout | None
     ground: tuple[float, float, float] | None
 
 
@@ -149,7 +153,7 @@ def prepare(source: Source, classes: int, longest: int) -> Person:
     image, mask = _read(source, classes)
     foot = (mask > 0) & (mask != IGNORE)
     if not foot.any():
-        return Person((), None)
+        return Person((), None, None)
     rows, columns = (np.flatnonzero(foot.any(axis)) for axis in (1, 0))
     scale = longest / max(np.ptp(rows) + 1, np.ptp(columns) + 1)
     if scale < 1:
@@ -157,10 +161,16 @@ def prepare(source: Source, classes: int, longest: int) -> Person:
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
         mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
     ground = image[ndimage.binary_dilation(mask > 0, iterations=20) & (mask == 0)]
-    feet = tuple(_cut(image, mask, part, str(number)) for number, part in enumerate(_feet(mask)))
+    parts = _feet(mask)
+    feet = [_cut(image, mask, [part], part, str(number)) for number, part in enumerate(parts)]
+    figure = None
+    if source.mask is not None and parts and not (mask == IGNORE).any():
+        shape = find_legs(image, np.any(parts, axis=0))
+        figure = None if shape is None else _cut(image, mask, parts, shape, "figure")
     known = source.mask is not None and len(ground) > 0
     return Person(
         tuple(foot for foot in feet if foot is not None),
+        figure,
         tuple(ground.mean(0).tolist()) if known else None,
     )
 
@@ -192,28 +202,44 @@ def _feet(mask: np.ndarray) -> list[np.ndarray]:
     return feet
 
 
-def _cut(image: np.ndarray, mask: np.ndarray, inside: np.ndarray, component: str) -> Cutout | None:
-    """Cut one part of the mask out; None where it goes over more borders than can be hidden."""
-    height, width = inside.shape
-    rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-    box = (
-        slice(max(0, rows[0] - 3 * ROOM), min(height, rows[-1] + 1 + 3 * ROOM)),
-        slice(max(0, columns[0] - 3 * ROOM), min(width, columns[-1] + 1 + 3 * ROOM)),
-    )
-    part = inside[box]
+def _cut(
+    image: np.ndarray, mask: np.ndarray, feet: list[np.ndarray], inside: np.ndarray, component: str
+) -> Cutout | None:
+    """Cut ``inside`` out, in which ``feet`` are; None where it goes over more borders than can be hidden."""
     cut, out = _cut_by_border(inside)
     if out is None:
         return None
+    box = _box(inside)
+    part = inside[box]
     # Another foot's colour is no floor's: it must not count as the background.
     elsewhere = (mask[box] > 0) & ~part
     colour, alpha = matte(image[box], part, elsewhere)
     alpha[mask[box] == IGNORE] = 0
     nearest = ndimage.distance_transform_edt(~part, return_distances=False, return_indices=True)
     classes = mask[box][tuple(nearest)]
-    pixels = np.dstack([colour, alpha, classes, _standing(part)])
-    spread = np.argwhere(part)[:: max(1, part.sum() // 64)]
-    points = (spread[:, ::-1] + (box[1].start + 0.5, box[0].start + 0.5)).astype(np.float32)
-    return Cutout(component, pixels, int(box[1].start), int(box[0].start), cut, out, points)
+    standing = np.max([_standing(foot[box]) for foot in feet], axis=0)
+    seen = np.any(feet, axis=0)
+    spread = np.argwhere(seen)[:: max(1, seen.sum() // 64)]
+    return Cutout(
+        component,
+        pixels=np.dstack([colour, alpha, classes, standing]),
+        left=int(box[1].start),
+        top=int(box[0].start),
+        cut=cut,
+        out=out,
+        points=(spread[:, ::-1] + 0.5).astype(np.float32),
+        length=float(np.median([np.hypot(*np.ptp(np.argwhere(foot), axis=0)) for foot in feet])) + 1,
+        feet=len(feet),
+    )
+
+
+def _box(inside: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of a shape, with room for the matte to see its background."""
+    rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+    return (
+        slice(max(0, rows[0] - ROOM), min(inside.shape[0], rows[-1] + 1 + ROOM)),
+        slice(max(0, columns[0] - ROOM), min(inside.shape[1], columns[-1] + 1 + ROOM)),
+    )
 
 
 def _cut_by_border(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -321,25 +347,27 @@ def _hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def save(path: Path, person: Person) -> None:
     """Write a person's cut-outs to an .npz file."""
     arrays: dict[str, Any] = {}
-    for number, foot in enumerate(person.feet):
-        fields = {"pixels": foot.pixels, "cut": foot.cut, "out": foot.out, "points": foot.points}
-        arrays |= {f"{number}.{name}": array for name, array in fields.items()}
-    placed = [[foot.component, foot.left, foot.top] for foot in person.feet]
-    np.savez(path, about=json.dumps({"feet": placed, "ground": person.ground}), **arrays)
+    simple = []
+    for number, cutout in enumerate(_all(person)):
+        values = {field.name: getattr(cutout, field.name) for field in fields(cutout)}
+        arrays |= {f"{number}.{name}": v for name, v in values.items() if isinstance(v, np.ndarray)}
+        simple.append({name: v for name, v in values.items() if not isinstance(v, np.ndarray)})
+    about = {"cutouts": simple, "feet": len(person.feet), "ground": person.ground}
+    np.savez(path, about=np.array(json.dumps(about)), **arrays)
 
 
 def load(path: Path) -> Person:
     """Read what ``save`` wrote."""
     with np.load(path) as stored:
         about = json.loads(str(stored["about"]))
-        feet = tuple(
-            Cutout(
-                component,
-                left=int(left),
-                top=int(top),
-                **{name: stored[f"{number}.{name}"] for name in ("pixels", "cut", "out", "points")},
-            )
-            for number, (component, left, top) in enumerate(about["feet"])
-        )
-    ground = about["ground"]
-    return Person(feet, tuple(ground) if ground else None)
+        arrays: list[dict[str, Any]] = [{} for _ in about["cutouts"]]
+        for key in set(stored.files) - {"about"}:
+            number, _, name = key.partition(".")
+            arrays[int(number)][name] = stored[key]
+    cutouts = [Cutout(**simple, **more) for simple, more in zip(about["cutouts"], arrays, strict=True)]
+    feet, rest = cutouts[: about["feet"]], cutouts[about["feet"] :]
+    return Person(tuple(feet), rest[0] if rest else None, about["ground"] and tuple(about["ground"]))
+
+
+def _all(person: Person) -> list[Cutout]:
+    return [*person.feet, *([person.figure] if person.figure else [])]
