@@ -133,7 +133,8 @@ class TrainingStep(keras.Model):
     def _update_average(self) -> None:
         kept = average_momentum(self.step, self.momentum, self.swa_start)
         for average, weight in zip(self.average, self.network.weights, strict=True):
-            average.assign(kept * average + (1 - kept) * ops.cast(weight, "float32"))
+            # In this form the average of a frozen weight stays that weight, bit for bit.
+            average.assign(average + (1 - kept) * (ops.cast(weight, "float32") - average))
 
 
 def average_momentum(step: Tensor, ema: float, swa_start: int | None) -> Tensor:
