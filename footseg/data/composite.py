@@ -31,12 +31,14 @@ from footseg.errors import FootsegError
 
 THESIS = {"train": 43_896, "val": 12_960, "test": 14_168}
 """Images of the thesis's synthetic data set (section 3.1): the shares of the parts."""
-FEET = {1: 0.25, 2: 0.5, 3: 0.1, 4: 0.15}
+FEET = {1: 0.22, 2: 0.53, 3: 0.1, 4: 0.15}
 """How often an image shows so many feet."""
+ENLARGED = 1.5
+"""A foot is enlarged no further: it would look out of focus on a sharp floor."""
 TRIES = 12
 """Places tried for a cut-out; the best is taken if none is good."""
 
-LEGS = 0.7
+LEGS = 0.8
 """How often people whose legs could be cut out are preferred: shoes without legs look taken off."""
 
 Rng = np.random.Generator
@@ -313,8 +315,10 @@ def _gather(rng: Rng, store: Path, feet: Sequence[tuple[str, str, int]], wanted:
         if person.figure and with_legs and figure <= missing:
             people.append((name, person, (person.figure,)))
         else:
-            chosen = sorted(rng.permutation(len(person.feet))[:missing])
-            people.append((name, person, tuple(person.feet[i] for i in chosen)))
+            first, *others = [person.feet[i] for i in rng.permutation(len(person.feet))[:missing]]
+            # Feet that different borders cut cannot be hidden by one.
+            fits = [o for o in others if not (len(first.cut) or len(o.cut)) or (o.out == first.out).all()]
+            people.append((name, person, (first, *fits)))
     return people
 
 
@@ -331,16 +335,12 @@ def compose(
     canvas *= _light(rng, size)[..., None]
     cover = np.zeros(size, np.float32)
     classes = np.zeros(size, np.uint8)
-    occupied = np.zeros(size, bool)
-
-    placed = _place_all(rng, people, size, roll, occupied)
+    placed = _place_all(rng, people, size, roll)
     # Whoever stands lower in the picture (as the camera is held) stands nearer.
     down = np.array([-np.sin(roll), np.cos(roll)])
     placed.sort(key=lambda one: float(_lowest(one.matrix, one.cutout) @ down))
-    shadow = _Shadow.choose(rng, roll)
     level = canvas.mean((0, 1))
-    for one in placed:
-        shadow.cast(canvas, one, size)
+    canvas *= _shadows(rng, placed, size)[..., None]
     for one in placed:
         _paste(canvas, cover, classes, one, _gain(rng, one.ground, level))
 
@@ -363,28 +363,24 @@ class _Placed:
     record: dict[str, Any]
 
 
-def _place_all(
-    rng: Rng,
-    people: Sequence[_Standing],
-    size: Size,
-    roll: float,
-    occupied: np.ndarray,
-) -> list[_Placed]:
+def _place_all(rng: Rng, people: Sequence[_Standing], size: Size, roll: float) -> list[_Placed]:
+    """Find each person a place: well visible, cut sides hidden by the image's border, few feet hidden."""
     number = sum(foot.feet for _, _, feet in people for foot in feet)
     largest = {1: 1.0, 2: 0.85, 3: 0.65}.get(number, 0.55)
     length = np.exp(rng.uniform(np.log(0.27), np.log(largest))) * min(size)
+    occupied = np.zeros(size, bool)
     placed = []
     for name, person, feet in people:
         own = length * rng.uniform(0.85, 1.15) / float(np.median([foot.length for foot in feet]))
-        scale = min(own, 1.6)
+        scale = min(own, ENLARGED)
         mirrored = bool(rng.random() < 0.5)
+        flush = rng.random() < 0.6
         best: tuple[float, np.ndarray, float] | None = None
         for attempt in range(TRIES):
             turn = roll + (rng.normal(0, 0.12) if attempt < TRIES / 2 else 0)
             linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
             linear = linear @ np.diag([-1.0 if mirrored else 1.0, 1.0])
-            aim = rng.uniform(0.12, 0.88, 2) * size[::-1]
-            matrix = _aimed(linear, feet, aim, size)
+            matrix = _aimed(linear, feet, rng.uniform(0.12, 0.88, 2) * size[::-1], size, flush)
             score = _score(matrix, feet, occupied)
             if best is None or score > best[0]:
                 best = score, matrix, turn
@@ -406,10 +402,13 @@ def _place_all(
     return placed
 
 
-def _aimed(linear: np.ndarray, feet: Sequence[Cutout], aim: np.ndarray, size: Size) -> np.ndarray:
+def _aimed(
+    linear: np.ndarray, feet: Sequence[Cutout], aim: np.ndarray, size: Size, flush: bool
+) -> np.ndarray:
     """A matrix (2, 3) that brings the feet's middle to ``aim``, or as near as their cut sides allow.
 
-    Where a photograph's border cut a foot, the image's border must hide it: the feet are moved out over it.
+    Where a photograph's border cut them, the image's border must hide it: they are moved out over it.
+    ``flush``: no further out than that, so that as much of them is seen as can be.
     """
     points = np.concatenate([foot.points for foot in feet])
     middle = (points.min(0) + points.max(0)) / 2
@@ -417,37 +416,32 @@ def _aimed(linear: np.ndarray, feet: Sequence[Cutout], aim: np.ndarray, size: Si
     cut = np.concatenate([foot.cut for foot in feet])
     if not len(cut):
         return matrix
-    out = linear @ np.sum([foot.out for foot in feet], 0)
-    length = float(np.hypot(*out))
-    if not length:
-        return matrix
-    out /= length
-    ends = _through(matrix, cut)
-    inside = np.all((ends > -2) & (ends < np.array(size[::-1]) + 2), 1)
-    if not inside.any():
-        return matrix
-    far = np.where(out > 0, np.array(size[::-1]) + 2, -2.0)
-    with np.errstate(divide="ignore"):
-        steps = np.where(np.abs(out) > 1e-6, (far - ends[inside]) / out, np.inf).min(1)
-    matrix[:, 2] += out * max(float(steps.max()), 0)
+    # All cut feet of a person are cut on the same side. How far along the way out does each end leave?
+    out = linear @ next(foot.out for foot in feet if len(foot.cut))
+    out = np.where(np.abs(out) < 1e-6, 1e-6, out / np.hypot(*out))
+    limits = np.array([(-2.0, -2.0), (size[1] + 2.0, size[0] + 2.0)])
+    steps = (limits[:, None] - _through(matrix, cut)) / out
+    enter, leave = steps.min(0).max(1), steps.max(0).min(1)
+    if (met := leave > enter).any():
+        step = float(leave[met].max())
+        matrix[:, 2] += out * (step if flush else max(step, 0))
     return matrix
 
 
 def _score(matrix: np.ndarray, feet: Sequence[Cutout], occupied: np.ndarray) -> float:
-    """At least 1 where each foot is well visible and hides little of what stands there."""
+    """At least 1 where the feet are well visible and hide little of what stands there."""
     shares, hidden = [], []
     for foot in feet:
         at, inside = _pixels(matrix, foot, occupied.shape)
         shares.append(inside.mean())
         hidden.append(occupied[at[:, 1], at[:, 0]].mean() if len(at) else 1.0)
-    visible = min(shares) if max(shares) < 0.6 else max(min(shares), 0.35) * (np.mean(shares) > 0.4)
-    good = visible >= 0.35 and max(hidden) <= 0.2
-    return float(good) + float(np.mean(shares)) / 2 - float(np.mean(hidden))
+    good = max(shares) >= 0.6 and np.mean(shares) >= 0.5 and max(hidden) <= 0.2
+    return float(good) + float(np.mean(shares)) / 2 - float(np.mean(hidden)) / 2
 
 
 def _occupy(occupied: np.ndarray, matrix: np.ndarray, foot: Cutout) -> None:
     at, _ = _pixels(matrix, foot, occupied.shape)
-    reach = max(2, round(0.06 * foot.length * float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))))
+    reach = max(2, round(0.06 * foot.length * _scale(matrix)))
     for x, y in at:
         occupied[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
 
@@ -461,6 +455,11 @@ def _pixels(matrix: np.ndarray, foot: Cutout, size: tuple[int, ...]) -> tuple[np
 
 def _through(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _scale(matrix: np.ndarray) -> float:
+    """How many times a matrix (2, 3) enlarges lengths."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
 def _lowest(matrix: np.ndarray, foot: Cutout) -> np.ndarray:
@@ -495,66 +494,45 @@ def _gain(rng: Rng, ground: tuple[float, float, float] | None, level: np.ndarray
     return (brightness * tint * rng.uniform(0.94, 1.06)).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Shadow:
-    """Dark where a foot touches the floor, and, in directed light, its shadow lying on the floor."""
+def _shadows(rng: Rng, placed: Sequence[_Placed], size: Size) -> np.ndarray:
+    """How much light the feet leave to each pixel of the floor, float32 (h, w).
 
-    roll: float
-    contact: float
-    contact_blur: float
-    cast_strength: float
-    cast_blur: float
-    shear: float
-    squash: float
-
-    @classmethod
-    def choose(cls, rng: Rng, roll: float) -> "_Shadow":
-        sunny = rng.random() < 0.35
-        return cls(
-            roll=roll,
-            contact=rng.uniform(0.45, 0.85),
-            contact_blur=rng.uniform(0.02, 0.05),
-            cast_strength=rng.uniform(0.3, 0.65) if sunny else rng.uniform(0.1, 0.3),
-            cast_blur=rng.uniform(0.008, 0.02) if sunny else rng.uniform(0.05, 0.12),
-            shear=rng.uniform(-1.2, 1.2),
-            squash=rng.uniform(-0.5, 0.5),
-        )
-
-    def cast(self, canvas: np.ndarray, one: _Placed, size: Size) -> None:
-        """Darken the floor under and beside a foot."""
-        foot = one.cutout
-        scale = float(np.sqrt(abs(np.linalg.det(one.matrix[:, :2]))))
-        length = foot.length * scale
-        base = float(foot.points[:, 1].max())
-        # In the photograph's plane: heights above the sole lie down along the floor.
-        lay = np.array([[1, self.shear * -1, self.shear * base], [0, self.squash, base * (1 - self.squash)]])
-        flat = one.matrix @ np.vstack([lay, [0, 0, 1]])
-        for channel, matrix, strength, blur in (
-            (3, flat, self.cast_strength, self.cast_blur),
-            (5, one.matrix, self.contact, self.contact_blur),
-        ):
-            radius = blur * length
-            layer = _half_size(foot, channel, matrix, size, radius)
-            if layer is not None:
-                # A blurred rim of 255 is about half as dark at its middle.
-                dark = np.minimum(layer * (1.6 if channel == 5 else 1), 1) * np.float32(strength)
-                canvas *= 1 - dark[..., None]
-
-
-def _half_size(
-    foot: Cutout, channel: int, matrix: np.ndarray, size: Size, radius: float
-) -> np.ndarray | None:
-    """A channel of a cut-out in the image, blurred, float32 (h, w) in [0, 1]; at half size while blurring."""
+    It is dark where soles touch the floor, narrowly and widely around; and in directed light, the same for
+    all, the whole figure's shadow lies on the floor. At half size, where it costs a quarter.
+    """
     half = -(-size[0] // 2), -(-size[1] // 2)
-    warped = _warp(foot, [channel], 0.5 * matrix, half, margin=int(radius * 1.5) + 2)
-    if warped is None:
-        return None
-    layer, (rows, columns) = warped
-    whole = np.zeros(half, np.uint8)
-    whole[rows, columns] = layer[..., 0]
-    blurred = Image.fromarray(whole).filter(ImageFilter.GaussianBlur(radius / 2))
-    large = blurred.resize((half[1] * 2, half[0] * 2), Image.Resampling.BILINEAR)
-    return np.asarray(large, np.float32)[: size[0], : size[1]] / 255
+    light = np.ones(half, np.float32)
+    sunny = rng.random() < 0.35
+    cast = rng.uniform(0.3, 0.6) if sunny else rng.uniform(0.1, 0.3)
+    cast_blur = rng.uniform(0.01, 0.02) if sunny else rng.uniform(0.05, 0.12)
+    contact = rng.uniform(0.5, 0.95)
+    shear = rng.uniform(-1.2, 1.2)
+    squash = rng.uniform(0.1, 0.6) * rng.choice((-1, 1))
+    for one in placed:
+        length = one.cutout.length
+        sole = float(one.cutout.points[:, 1].max())
+        # In the photograph's plane: what is high above the sole lies far along the floor.
+        flat = np.array([[1, -shear, shear * sole], [0, squash, sole * (1 - squash)], [0, 0, 1]])
+        layers = (
+            (3, flat, cast, cast_blur),
+            (5, _lower(0.04 * length), 0.7 * contact, 0.05),
+            (5, _lower(0.012 * length), contact, 0.015),
+        )
+        scale = _scale(one.matrix) / 2
+        for channel, move, strength, blur in layers:
+            warped = _warp(one.cutout, [channel], one.matrix @ move / 2, half)
+            if warped is not None:
+                layer = np.zeros(half, np.uint8)
+                layer[warped[1]] = warped[0][..., 0]
+                soft = Image.fromarray(layer).filter(ImageFilter.GaussianBlur(blur * length * scale))
+                light *= 1 - np.asarray(soft, np.float32) * np.float32(strength / 255)
+    whole = Image.fromarray(light).resize((2 * half[1], 2 * half[0]), Image.Resampling.BILINEAR)
+    return np.asarray(whole)[: size[0], : size[1]]
+
+
+def _lower(by: float) -> np.ndarray:
+    """Moves what stands in a photograph down by so many pixels: (3, 3)."""
+    return np.array([[1, 0, 0], [0, 1, by], [0, 0, 1]])
 
 
 # ---- pasting
@@ -583,7 +561,6 @@ def _warp(
     channels: list[int],
     matrix: np.ndarray,
     size: tuple[int, ...],
-    margin: int = 0,
     nearest: bool = False,
 ) -> tuple[np.ndarray, tuple[slice, slice]] | None:
     """Channels of a cut-out through a matrix (2, 3): uint8 (h, w, n) and its place; None: outside.
@@ -597,10 +574,8 @@ def _warp(
     right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int), (size[1], size[0]))
     if left >= right or top >= bottom:
         return None
-    if abs(np.linalg.det(matrix[:, :2])) < 1e-6:
-        return None
     source = _channels(foot, channels)
-    shrink = 1 / max(float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))), 1e-3)
+    shrink = 1 / _scale(matrix)
     factor = 1 if nearest else max(1, int(shrink / 1.2))
     if factor > 1:
         source = source.reduce(factor)

@@ -59,8 +59,8 @@ def view(rng: Rng, floor: Floor, size: Size, roll: float) -> tuple[np.ndarray, n
     unit = min(size)
     repeated = floor.seamless or min(height, width) < unit / 2
     if repeated:
-        # Output pixels for one of the floor's: enlarged more than twice, a floor looks out of focus.
-        zoom = rng.uniform(0.8, 1.9) * np.clip(unit / 256, 0.5, 2) * (128 / max(128, min(height, width) / 2))
+        # Output pixels for one of the floor's: enlarged much more, a floor looks out of focus.
+        zoom = rng.uniform(0.75, 1.6) * np.clip(unit / 256, 0.5, 2) * (128 / max(128, min(height, width) / 2))
         tilt, turn = np.radians(rng.triangular(0, 50, 62)), rng.uniform(0, 2 * np.pi)
         if rng.random() < 0.5:  # joints of tiles and planks often run along or across the view
             turn = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.08)
