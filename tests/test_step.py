@@ -26,7 +26,7 @@ CLOSE = 1e-5
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the configured network the stages of the small ones below."""
-    monkeypatch.setattr(networks, "stages", lambda name: STAGES, raising=False)
+    monkeypatch.setattr(networks, "stages", lambda name: STAGES)
 
 
 def small(width: int, *, restless: bool = True, policy: str = "float32") -> keras.Model:
