@@ -273,7 +273,8 @@ def matte(image: np.ndarray, inside: np.ndarray, elsewhere: np.ndarray) -> tuple
     colour = image.astype(np.float32)
     depth = ndimage.distance_transform_edt(np.pad(inside, 1, "edge"))[1:-1, 1:-1].astype(np.float32)
     away = ndimage.distance_transform_edt(~inside).astype(np.float32)
-    foot = _nearby(colour, inside * np.minimum(depth, 4) ** 2)
+    # Pixels at the rim are mixed with the floor: they count only where a strap has no others.
+    foot = _nearby(colour, inside * (np.clip(depth - 2, 0, 3) ** 2 + 1e-3 * depth**2))
     ground = _nearby(colour, (~inside & ~elsewhere) * np.clip(away - 1, 0, 4) ** 2)
 
     # A mask drawn by superpixels has steps: its outline is smoothed first, and moved half a pixel inwards.
@@ -287,7 +288,7 @@ def matte(image: np.ndarray, inside: np.ndarray, elsewhere: np.ndarray) -> tuple
     alpha = ndimage.gaussian_filter(alpha, 0.5, mode="nearest")
 
     # Near the outline, and outside of it, the foot's own colour goes on.
-    own = np.clip(depth / EDGE, 0, 1)[..., None]
+    own = np.clip((depth - 1.5) / 1.5, 0, 1)[..., None]
     clean = colour * own + foot * (1 - own)
     return np.clip(clean, 0, 255).round().astype(np.uint8), (np.clip(alpha, 0, 1) * 255).round().astype(
         np.uint8

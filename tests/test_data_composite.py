@@ -1,0 +1,493 @@
+"""Composited data: no foot and no floor in two parts, exact masks, clean edges, the same files for a seed."""
+
+import errno
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from footseg.cli import main
+from footseg.data import composite, cutouts, floors, shapes
+from footseg.data.check import check
+from footseg.data.composite import compose, counts_of, write_composites
+from footseg.data.cutouts import Cutout, Person, Source, matte, prepare
+from footseg.data.floors import Floor
+from footseg.data.folder import open_data
+from footseg.data.images import read_image, read_mask, write_image, write_mask
+from footseg.errors import FootsegError
+
+SIZE = (64, 64)
+FEW = {"train": 5, "val": 3, "test": 3}
+
+
+def digests(path: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in path.rglob("*")
+        if file.is_file()
+    }
+
+
+def photograph(folder: Path, name: str, colour: tuple[int, int, int], mask: np.ndarray) -> None:
+    """A foot of one colour on a green floor, noisy, so that no two files are the same."""
+    rng = np.random.default_rng(sum(map(ord, name)))
+    image = np.where(mask[..., None] > 0, np.array(colour), (40, 160, 60)) + rng.normal(
+        0, 3, (*mask.shape, 3)
+    )
+    write_image(folder / "images" / f"{name}.png", image.clip(0, 255).astype(np.uint8))
+    write_mask(folder / "masks" / f"{name}.png", mask)
+
+
+def two_feet(shift: int = 0, kind: int = 1) -> np.ndarray:
+    mask = np.zeros((80, 80), np.uint8)
+    mask[30:60, 12 + shift : 30 + shift] = kind
+    mask[34:64, 44 + shift : 62 + shift] = kind
+    return mask
+
+
+@pytest.fixture(scope="module")
+def feet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten photographs of two feet each."""
+    folder = tmp_path_factory.mktemp("feet")
+    for number in range(10):
+        photograph(folder, f"{number:02d}", (200, 20 * number, 30), two_feet(number % 5))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine floors in folders of folders."""
+    folder = tmp_path_factory.mktemp("floors")
+    rng = np.random.default_rng(0)
+    for number in range(9):
+        pixels = np.clip(rng.normal(90 + 10 * number, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+        write_image(folder / f"kind{number % 2}" / f"{number}.png", pixels)
+    return folder
+
+
+def manifest(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def out(feet: Path, ground: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("out") / "set"
+    write_composites(path, feet, ground, FEW, seed=3, size=SIZE)
+    return path
+
+
+class TestDataSet:
+    def test_is_a_clean_data_set(self, out: Path) -> None:
+        report = check(out)
+        assert report.ok
+        assert report.counts == FEW
+        assert open_data(out).classes == ("background", "foot")
+
+    def test_no_foot_and_no_floor_is_in_two_parts(self, out: Path) -> None:
+        used: dict[str, tuple[set[str], set[str]]] = {split: (set(), set()) for split in FEW}
+        for line in manifest(out):
+            sources, grounds = used[line["image"].split("/")[0]]
+            sources |= {foot["source"] for foot in line["feet"]}
+            grounds.add(line["floor"])
+        about = json.loads((out / "synth.json").read_text())["parts"]
+        for split, (sources, grounds) in used.items():
+            assert sources and sources <= set(about[split]["feet"])
+            assert grounds and grounds <= set(about[split]["floors"])
+        for kind, number in (("feet", 10), ("floors", 9)):
+            everywhere = [name for part in about.values() for name in part[kind]]
+            assert len(everywhere) == len(set(everywhere)) == number  # all are used, none twice
+
+    def test_manifest_names_every_image_and_its_bytes(self, out: Path) -> None:
+        lines = manifest(out)
+        assert {line["image"] for line in lines} == {str(p.relative_to(out)) for p in out.glob("*/images/*")}
+        for line in lines:
+            assert hashlib.sha256((out / line["image"]).read_bytes()).hexdigest() == line["sha256"]
+            assert 1 <= len(line["feet"]) <= 4
+
+    def test_same_files_for_one_worker_and_three(
+        self, out: Path, feet: Path, ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shapes, "IMAGES_A_WORKER", 1)
+        write_composites(tmp_path / "set", feet, ground, FEW, seed=3, size=SIZE, workers=3)
+        assert digests(tmp_path / "set") == digests(out)
+
+    def test_a_longer_part_begins_with_the_shorter_one(
+        self, out: Path, feet: Path, ground: Path, tmp_path: Path
+    ) -> None:
+        write_composites(tmp_path / "set", feet, ground, {**FEW, "train": 6}, seed=3, size=SIZE)
+        more = digests(tmp_path / "set")
+        for name, digest in digests(out).items():
+            assert "/" not in name or more[name] == digest
+
+    def test_another_seed_makes_other_images(
+        self, out: Path, feet: Path, ground: Path, tmp_path: Path
+    ) -> None:
+        write_composites(tmp_path / "set", feet, ground, FEW, seed=4, size=SIZE)
+        other, own = digests(tmp_path / "set"), digests(out)
+        assert not any(other[name] == digest for name, digest in own.items() if "/images/" in name)
+
+    def test_stopped_it_leaves_what_was_there(
+        self, out: Path, feet: Path, ground: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(composite, "write_mask", stop)
+        before, beside = digests(out), sorted(out.parent.iterdir())
+        with pytest.raises(KeyboardInterrupt):
+            write_composites(out, feet, ground, FEW, size=SIZE, force=True)
+        assert digests(out) == before
+        assert sorted(out.parent.iterdir()) == beside
+
+    def test_a_full_disk_is_said(
+        self, feet: Path, ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(composite, "write_mask", full)
+        with pytest.raises(FootsegError, match=r"the disk is full .*: .*set was not written"):
+            write_composites(tmp_path / "set", feet, ground, FEW, size=SIZE)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_force_replaces_a_composited_set(self, feet: Path, ground: Path, tmp_path: Path) -> None:
+        out = tmp_path / "set"
+        write_composites(out, feet, ground, {"train": 2}, size=SIZE)
+        with pytest.raises(FootsegError, match=r"not empty.*--force"):
+            write_composites(out, feet, ground, {"train": 1}, size=SIZE)
+        write_composites(out, feet, ground, {"train": 1}, size=SIZE, force=True)
+        assert len(manifest(out)) == 1
+        assert not (out / "val").exists()
+
+
+class TestParts:
+    def test_shares_are_the_thesis_s(self) -> None:
+        assert counts_of(71_024) == {"train": 43_896, "val": 12_960, "test": 14_168}
+        assert counts_of(3) == {"train": 1, "val": 1, "test": 1}
+        assert counts_of(1) == {"train": 1, "val": 0, "test": 0}
+        for count in range(1, 60):
+            assert sum(counts_of(count).values()) == count
+
+    def test_own_splits_are_kept(self, feet: Path, ground: Path, tmp_path: Path) -> None:
+        for split, names in (("train", ["00", "01", "02"]), ("val", ["03"])):
+            for name in names:
+                photograph(tmp_path / "feet" / split, name, (200, 9, 30), two_feet(int(name)))
+        (tmp_path / "feet" / "dataset.toml").write_text('classes = ["floor", "shoe"]')
+        about = write_composites(
+            tmp_path / "set", tmp_path / "feet", ground, {"train": 2, "val": 2, "test": 0}, size=SIZE
+        )
+        assert about["parts"]["train"]["feet"] == [f"train/images/0{n}.png" for n in range(3)]
+        assert about["parts"]["val"]["feet"] == ["val/images/03.png"]
+        assert open_data(tmp_path / "set").classes == ("floor", "shoe")
+        with pytest.raises(FootsegError, match=r"feet/test: add some.*--test 0"):
+            write_composites(tmp_path / "no", tmp_path / "feet", ground, FEW, size=SIZE)
+
+    def test_one_photograph_under_two_names_stays_in_one_part(self, ground: Path, tmp_path: Path) -> None:
+        for number in range(3):
+            photograph(tmp_path / "feet", f"{number}", (200, 9, 30), two_feet(number))
+        for part in ("images", "masks"):
+            copy = tmp_path / "feet" / part / "copy.png"
+            copy.write_bytes((tmp_path / "feet" / part / "1.png").read_bytes())
+        for seed in range(4):
+            about = write_composites(
+                tmp_path / "set", tmp_path / "feet", ground, FEW, seed=seed, size=(32, 32), force=True
+            )
+            where = {name: split for split, part in about["parts"].items() for name in part["feet"]}
+            assert len(where) == 4
+            assert where["images/1.png"] == where["images/copy.png"]
+
+    def test_the_same_floor_in_two_splits_is_refused(self, feet: Path, ground: Path, tmp_path: Path) -> None:
+        for split in ("train", "val"):
+            (tmp_path / split).mkdir()
+            (tmp_path / split / f"{split}.png").write_bytes((ground / "kind0" / "0.png").read_bytes())
+        with pytest.raises(FootsegError, match=r"val/val\.png in val is the same file as train/train\.png"):
+            write_composites(tmp_path / "set", feet, tmp_path, {"train": 1, "val": 1}, size=SIZE)
+
+
+class TestBadInput:
+    def run(self, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+        assert main(["data", "synth", *map(str, words), "--size", "32", "--workers", "1"]) == 1
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    def test_of_the_command(
+        self, feet: Path, ground: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "out"
+        both = ("--feet", feet, "--floors", ground)
+        assert "--floors needs --feet" in self.run(capsys, out, "--floors", ground)
+        assert "--feet needs --floors" in self.run(capsys, out, "--feet", feet)
+        assert "at least 1 image, got 0" in self.run(capsys, out, *both, "--count", 0)
+        assert "not both" in self.run(capsys, out, *both, "--count", 9, "--val", 1)
+        assert "no such folder" in self.run(capsys, out, "--feet", tmp_path / "x", "--floors", ground)
+        assert not out.exists()
+
+    def test_of_the_folders(
+        self, feet: Path, ground: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out, empty = tmp_path / "out", tmp_path / "empty"
+        empty.mkdir()
+        assert "no pictures of floors" in self.run(capsys, out, "--feet", feet, "--floors", empty)
+        assert "no masks for the feet" in self.run(
+            capsys, out, "--feet", ground / "kind0", "--floors", ground
+        )
+        photograph(tmp_path / "none", "a", (0, 0, 0), np.zeros((40, 40), np.uint8))
+        line = self.run(capsys, out, "--feet", tmp_path / "none", "--floors", ground)
+        assert "the masks of all 1 photographs are empty" in line
+        for name in ("a", "b"):
+            photograph(tmp_path / "two", name, (200, 0, 0), two_feet())
+        line = self.run(capsys, out, "--feet", tmp_path / "two", "--floors", ground)
+        assert "2 different photographs with feet" in line
+        assert "at least 3" in line
+        (tmp_path / "two" / "images" / "b.png").write_bytes(b"no image")
+        assert "b.png" in self.run(capsys, out, "--feet", tmp_path / "two", "--floors", ground)
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "floor.jpg").write_bytes(b"no image")
+        assert "floor.jpg" in self.run(capsys, out, "--feet", feet, "--floors", tmp_path / "bad")
+        assert not out.exists()
+
+
+class TestCutouts:
+    def test_edge_has_none_of_the_old_floor(self) -> None:
+        """A red foot, photographed over a green floor with a soft edge, and a mask one pixel too large."""
+        rows, columns = np.mgrid[:60, :60]
+        away = np.hypot(rows - 30, columns - 30)
+        cover = np.clip(15 - away + 0.5, 0, 1)[..., None]
+        image = (cover * (200, 30, 30) + (1 - cover) * (30, 200, 30)).astype(np.uint8)
+        colour, alpha = matte(image, away <= 16, np.zeros((60, 60), bool))
+        seen = alpha > 0
+        # The foot's red and green are 200 and 30; the floor's part is below 5 % everywhere.
+        assert np.abs(colour[seen].astype(int) - (200, 30, 30)).max() <= 0.05 * 170
+        # And it is the foot that is cut out, not the mask: within 2 % of its 707 pixels.
+        assert alpha.sum() / 255 == pytest.approx(np.pi * 15**2, rel=0.02)
+
+    def test_outline_decides_where_colours_are_alike(self) -> None:
+        image = np.full((40, 40, 3), 90, np.uint8)
+        inside = np.zeros((40, 40), bool)
+        inside[10:30, 10:30] = True
+        _, alpha = matte(image, inside, np.zeros((40, 40), bool))
+        assert ((alpha >= 128) == inside).mean() > 0.95  # the square's rim of 76 is 4.75 % of the pixels
+        assert (alpha[14:26, 14:26] == 255).all()
+        assert (alpha[:6] == 0).all()
+
+    def test_ignored_pixels_are_never_pasted(self, tmp_path: Path) -> None:
+        mask = two_feet()
+        mask[30:60, 30:36] = 255
+        photograph(tmp_path, "a", (200, 0, 0), mask)
+        person = prepare(Source("a", tmp_path / "images/a.png", tmp_path / "masks/a.png"), 2, 100)
+        assert len(person.feet) == 2
+        left = min(person.feet, key=lambda foot: foot.left)
+        ignored = left.pixels[30 - left.top : 60 - left.top, 30 - left.left : 36 - left.left]
+        assert ignored.size and not ignored[..., 3].any()
+
+    def test_transparent_pictures(self, tmp_path: Path) -> None:
+        pixels = np.zeros((50, 50, 4), np.uint8)
+        pixels[10:40, 10:30] = (10, 20, 200, 255)
+        Image.fromarray(pixels).save(tmp_path / "foot.png")
+        (source,) = cutouts.find_feet(tmp_path).parts[""]
+        person = prepare(source, 2, 100)
+        (foot,) = person.feet
+        assert person.ground is None and person.figure is None
+        np.testing.assert_array_equal(foot.pixels[25 - foot.top, 20 - foot.left, :5], (10, 20, 200, 255, 1))
+
+    def test_fragments_belong_to_their_foot_and_specks_to_none(self) -> None:
+        mask = two_feet()
+        mask[20:28, 14:24] = 1  # a strap, 2 pixels above the left foot
+        mask[2:4, 70:72] = 1
+        first, second = cutouts._feet(mask)
+        assert (first.sum(), second.sum()) == (540 + 80, 540)
+
+    def test_a_large_photograph_is_scaled_down(self, tmp_path: Path) -> None:
+        mask = np.kron(two_feet(), np.ones((4, 4), np.uint8))
+        photograph(tmp_path, "a", (200, 0, 0), mask)
+        person = prepare(Source("a", tmp_path / "images/a.png", tmp_path / "masks/a.png"), 2, 50)
+        # Both feet together are 200 pixels wide, and a foot 120 high: 30 after scaling by a quarter.
+        assert [round(foot.length) for foot in person.feet] == [35, 35]  # hypot(30, 18)
+
+    @pytest.mark.parametrize(
+        ("cut", "out"), [("top", (0, -1)), ("bottom", (0, 1)), ("left", (-1, 0)), ("right", (1, 0))]
+    )
+    def test_border_that_cuts_a_foot(self, cut: str, out: tuple[int, int]) -> None:
+        inside = np.zeros((40, 50), bool)
+        rows = {"top": slice(0, 9), "bottom": slice(31, 40)}.get(cut, slice(15, 25))
+        columns = {"left": slice(0, 9), "right": slice(41, 50)}.get(cut, slice(15, 25))
+        inside[rows, columns] = True
+        points, direction = cutouts._cut_by_border(inside)
+        np.testing.assert_array_equal(direction, out)
+        ends = {"top": (15, 25, 0), "bottom": (15, 25, 40), "left": (15, 25, 0), "right": (15, 25, 50)}[cut]
+        along = points[:, 0] if cut in ("top", "bottom") else points[:, 1]
+        across = points[:, 1] if cut in ("top", "bottom") else points[:, 0]
+        assert (along.min(), along.max(), *np.unique(across)) == ends
+
+    def test_cut_on_opposite_sides_it_is_left_out(self) -> None:
+        inside = np.zeros((40, 50), bool)
+        inside[:, 20:30] = True
+        assert cutouts._cut_by_border(inside)[1] is None
+
+    def test_kept_and_read_again(self, feet: Path, tmp_path: Path) -> None:
+        person = prepare(cutouts.find_feet(feet).parts[""][0], 2, 100)
+        cutouts.save(tmp_path / "a.npz", person)
+        again = cutouts.load(tmp_path / "a.npz")
+        assert again.ground == person.ground
+        for one, other in zip(person.feet, again.feet, strict=True):
+            np.testing.assert_array_equal(one.pixels, other.pixels)
+            np.testing.assert_array_equal(one.points, other.points)
+            assert (one.left, one.top, one.length) == (other.left, other.top, other.length)
+
+
+def square(kind: int = 1, cut: bool = False) -> Cutout:
+    """An opaque white square, 20 pixels a side; ``cut`` by its photograph's upper border."""
+    pixels = np.zeros((20, 20, 6), np.uint8)
+    pixels[..., :4], pixels[..., 4], pixels[-3:, :, 5] = 255, kind, 255
+    at = np.stack(np.meshgrid(np.arange(1, 20, 3), np.arange(1, 20, 3)), -1).reshape(-1, 2) + 0.5
+    ends = np.array([(x, 0) for x in range(21)], np.float32) if cut else np.zeros((0, 2), np.float32)
+    out = np.array((0, -1) if cut else (0, 0), np.float32)
+    return Cutout("0", pixels, 0, 0, ends, out, at.astype(np.float32), float(np.hypot(20, 20)))
+
+
+class TestCompose:
+    def test_mask_is_where_the_feet_cover_half(self) -> None:
+        """White squares on a black floor: nothing else is bright but noise, blur and compression."""
+        black = Floor(np.zeros((32, 32, 3), np.uint8), True)
+        for seed in range(12):
+            person = Person((square(),), None, (110.0, 110.0, 110.0))
+            image, mask, _ = compose(np.random.default_rng(seed), black, [("a", person, person.feet)], SIZE)
+            bright = image.mean(-1)
+            # Half of the foot's own brightness, wherever the gain has put it.
+            foot = bright >= np.median(bright[mask == 1]) / 2
+            rim = np.pad(np.abs(np.diff(mask.astype(int), axis=0)), ((0, 1), (0, 0))) + np.pad(
+                np.abs(np.diff(mask.astype(int), axis=1)), ((0, 0), (0, 1))
+            )
+            # The camera's blur moves the edge by less than a pixel: only there may the two differ.
+            assert ((foot != mask) & (rim == 0)).sum() <= 0.15 * rim.astype(bool).sum()
+            assert mask.any()
+
+    def test_classes_are_kept_and_the_nearer_foot_hides_the_other(self) -> None:
+        canvas = np.zeros((40, 40, 3), np.float32)
+        cover, classes = np.zeros((40, 40), np.float32), np.zeros((40, 40), np.uint8)
+        for kind, left in ((1, 5.0), (2, 15.0)):
+            matrix = np.array([[1.0, 0, left], [0, 1, 10]])
+            placed = composite._Placed(square(kind), matrix, None, {})
+            composite._paste(canvas, cover, classes, placed, np.ones(3, np.float32))
+        expected = np.zeros((40, 40), np.uint8)
+        expected[10:30, 5:15], expected[10:30, 15:35] = 1, 2
+        np.testing.assert_array_equal(np.where(cover >= 0.5, classes, 0), expected)
+
+    def test_what_a_photograph_cut_lies_at_the_border(self) -> None:
+        """The cut side of 21 points must lie outside the image, whatever the aim and the rotation."""
+        foot = square(cut=True)
+        rng = np.random.default_rng(0)
+        for flush in (False, True):
+            for _ in range(40):
+                turn = rng.uniform(-np.pi, np.pi)
+                linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+                matrix = composite._aimed(linear, [foot], rng.uniform(10, 54, 2), SIZE, flush)
+                ends = composite._through(matrix, foot.cut)
+                assert not np.all((ends > 0) & (ends < 64), 1).any()
+
+    def test_a_shadow_lies_under_the_sole(self) -> None:
+        placed = composite._Placed(square(), np.array([[1.0, 0, 20], [0, 1, 20]]), None, {})
+        light = composite._shadows(np.random.default_rng(0), [placed], SIZE)
+        assert light[41, 25:35].mean() < 0.8  # just below the sole, at row 40
+        assert light[41, 25:35].mean() < light[5, 5] - 0.1
+
+    def test_brightness_follows_the_floor_in_part(self) -> None:
+        def gain(level: float) -> float:
+            return float(composite._gain(np.random.default_rng(0), (100.0,) * 3, np.full(3, level)).mean())
+
+        assert gain(40) < gain(100) < gain(200)
+        assert gain(100) == pytest.approx(1, abs=0.061)  # only its random part, 6 %
+        assert gain(200) < 2  # never the whole way
+
+    def test_a_foot_may_leave_the_image_but_is_seen(self, feet: Path) -> None:
+        person = prepare(cutouts.find_feet(feet).parts[""][0], 2, 100)
+        floor = Floor(np.full((32, 32, 3), 90, np.uint8), True)
+        masks = np.stack(
+            [
+                compose(np.random.default_rng(n), floor, [("a", person, person.feet)], SIZE)[1]
+                for n in range(40)
+            ]
+        )
+        assert masks.any((1, 2)).all()
+        rims = masks[:, 0].any(1) | masks[:, -1].any(1) | masks[:, :, 0].any(1) | masks[:, :, -1].any(1)
+        assert 0.1 < rims.mean() < 0.9
+
+
+class TestFloors:
+    def test_seam(self) -> None:
+        rows, columns = np.mgrid[:64, :64] * (2 * np.pi / 64)
+        tile = (127 + 60 * np.sin(3 * rows) * np.cos(2 * columns)).astype(np.uint8)
+        assert floors.tiles(np.dstack([tile] * 3))
+        slope = np.dstack([(rows * 40).astype(np.uint8)] * 3)
+        assert not floors.tiles(slope)
+
+    @pytest.mark.parametrize("seamless", [True, False])
+    def test_beyond_its_edge_it_is_repeated_or_mirrored(self, seamless: bool) -> None:
+        pixels = np.repeat(np.arange(0, 240, 10, dtype=np.uint8)[None, :, None], 24, 0).repeat(3, 2)
+        shown = floors.sample(Floor(pixels, seamless), np.eye(3), (24, 48))[..., 0]
+        np.testing.assert_array_equal(shown[:, :24], pixels[..., 0])
+        again = pixels[..., 0] if seamless else pixels[:, ::-1, 0]
+        np.testing.assert_array_equal(shown[:, 24:], again)
+
+    def test_camera_straight_above_only_scales(self) -> None:
+        homography = floors._camera((64, 96), zoom=2, tilt=0, turn=0, roll=0, focal=1.5)
+        middle, right = (homography @ (x, 32, 1) for x in (48, 58))
+        np.testing.assert_allclose(middle[:2] / middle[2], 0, atol=1e-9)
+        np.testing.assert_allclose(right[:2] / right[2], (5, 0), atol=1e-9)  # 10 pixels, twice enlarged
+
+    def test_a_tilted_camera_sees_further_at_the_top(self) -> None:
+        homography = floors._camera((64, 64), zoom=1, tilt=np.pi / 4, turn=0, roll=0, focal=1.5)
+        top, middle, bottom = (homography @ (32, y, 1) for y in (0, 32, 64))
+        top, middle, bottom = (point[1] / point[2] for point in (top, middle, bottom))
+        assert middle == pytest.approx(0, abs=1e-9)
+        assert middle - top > bottom - middle > 0
+
+
+def test_legs_are_found_or_refused() -> None:
+    """Dark legs from the upper border to two shoes, on a light floor; then on one of their own colour."""
+    from footseg.data.legs import find_legs
+
+    rng = np.random.default_rng(0)
+    foot, leg = np.zeros((120, 120), bool), np.zeros((120, 120), bool)
+    for left in (25, 70):
+        foot[80:100, left : left + 24] = True
+        leg[0:80, left + 4 : left + 20] = True
+    for floor, found in ((210, True), (40, False)):
+        image = np.full((120, 120, 3), floor) + rng.normal(0, 6, (120, 120, 3))
+        image[leg] = (40, 42, 60) if found else 40
+        image[foot] = (150, 40, 30)
+        image = np.clip(image, 0, 255).astype(np.uint8)
+        figure = find_legs(image, foot)
+        assert (figure is not None) == found
+        if figure is not None:
+            both = leg | foot
+            # A pixel's rim around 2 x 250 pixels of outline is all that may differ: 0.95 is half of it.
+            assert (figure & both).sum() / (figure | both).sum() > 0.9
+            assert (figure & foot).sum() == foot.sum()
+
+
+def test_real_photographs(shared_data: Path, tmp_path: Path) -> None:
+    """The cut-outs of street photographs on real floors pass the check, near duplicates included."""
+    small = tmp_path / "feet"
+    for kind in ("images", "masks"):
+        (small / kind).mkdir(parents=True)
+        for path in sorted((shared_data / "ccp_footwear/train" / kind).iterdir())[:30]:
+            (small / kind / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "floors").mkdir()
+    for path in sorted((shared_data / "floors/train").iterdir())[::20]:
+        (tmp_path / "floors" / path.name).write_bytes(path.read_bytes())
+    counts = {"train": 24, "val": 8, "test": 8}
+    write_composites(tmp_path / "set", small, tmp_path / "floors", counts, size=(128, 128))
+    report = check(tmp_path / "set")
+    assert report.findings == ()
+    assert 0.02 < report.shares["train"]["foot"] < 0.4
+    assert any(foot["component"] == "figure" for line in manifest(tmp_path / "set") for foot in line["feet"])
+    for line in manifest(tmp_path / "set")[:5]:
+        assert read_image(tmp_path / "set" / line["image"]).shape == (128, 128, 3)
+        name = line["image"].replace("images", "masks").replace(".jpg", ".png")
+        assert read_mask(tmp_path / "set" / name, 2).any()
