@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import logging
 import os
 import shlex
 import sys
@@ -267,6 +268,10 @@ def _train_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--preset", help=f"a set of options: {', '.join(sorted(config.PRESETS))}")
     sub.add_argument("--resume", action="store_true", help="go on with the unfinished run in RUN")
     sub.add_argument("--force", action="store_true", help="replace the run in RUN")
+    sub.add_argument(
+        "--distribute", action="store_true",
+        help="use all GPUs, and all processes where KERAS_DISTRIBUTION_* are set (KERAS_BACKEND=jax)",
+    )  # fmt: skip
     options = sub.add_argument_group("options", "Each is also a key of the TOML file.")
     hints = get_type_hints(config.TrainConfig)
     for option in dataclasses.fields(config.TrainConfig):
@@ -341,8 +346,8 @@ def _train(args: Arguments) -> Output:
         resumed=args.out / "config.toml" if args.resume else None,
     )
     run = _load("footseg.train:train")(
-        resolved, args.out, resume=args.resume, force=args.force, command=args.command_line,
-        say=say if not sys.stderr.isatty() else lambda line: None,
+        resolved, args.out, resume=args.resume, force=args.force, distribute=args.distribute,
+        command=args.command_line, say=say if not sys.stderr.isatty() else lambda line: None,
     )  # fmt: skip
     text = (
         f"{run.path}: {run.network}, {run.epochs_done} epochs in {run.seconds / 60:.1f} min, "
@@ -514,6 +519,8 @@ def _thesis(args: Arguments) -> Output:
     require("tensorflow", "train")
     names = {option.name for option in dataclasses.fields(_load("footseg.reproduce.settings:Settings"))}
     given = {name: value for name, value in vars(args).items() if name in names}
+    # It takes the many networks of one process for one network that is traced again and again.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     document = _load("footseg.reproduce.thesis:reproduce")(
         args.out, given, students=args.students, threads=args.threads,
         command=_to_stderr, cost_of=_load("benchmarks.cost:cost_of_keras"), say=say,
