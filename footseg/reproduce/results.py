@@ -127,7 +127,7 @@ def _result(
     }
     figures = Figures(
         flops=cost["flops_tf_benchmark"] / 1e9,
-        latency_ms=exported["fp32"]["latency_ms"],
+        latency_ms=exported["fp32"].get("latency_ms"),
         size_mb=cost["parameters"] * 4 / 1e6,
         test_accuracy=accuracy["composited"]["pixel_accuracy"],
         test_iou=accuracy["composited"]["iou"],

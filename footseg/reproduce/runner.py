@@ -1,4 +1,7 @@
-"""Runs the steps that are not done yet; a step is done when its record and its output are there."""
+"""Runs the steps that are not done yet; a step is done when its record and its output are there.
+
+A step that may fail and did is noted and tried again the next time.
+"""
 
 import contextlib
 import io
@@ -66,7 +69,8 @@ def _done(step: Step, out: Path) -> bool:
     if not path.is_file():
         return False
     record = files.read_json(path)
-    return record["words"] == _portable(step.words, out) and bool(record["refused"] or step.output.exists())
+    same = record["words"] == _portable(step.words, out)
+    return same and not record["refused"] and step.output.exists()
 
 
 def _portable(words: Sequence[str], out: Path) -> list[str]:
@@ -104,7 +108,7 @@ def _run(step: Step, out: Path, command: Command, say: Say) -> str:
             say(line)
         return ""
     if code == 1 and step.may_fail and lines:
-        say(f"{lines[-1]}\n(noted as refused; to try again, remove {record_path(out, step)})")
+        say(f"{lines[-1]}\n(noted in the tables; the next run tries again)")
         return lines[-1].removeprefix("footseg: ")
     go_on = f"go on with: footseg reproduce thesis --out {shlex.quote(f'{out}')}"
     if code == 130:

@@ -10,6 +10,7 @@ from typing import Any
 from footseg.reproduce.claims import Claim
 from footseg.reproduce.results import MEASURES, THESIS, THESIS_SIZE, Result
 from footseg.reproduce.settings import Settings, changed
+from footseg.reproduce.steps import PRECISIONS
 
 Cell = str | float | None
 
@@ -59,7 +60,7 @@ def computed(results: Sequence[Result]) -> Table:
             _thesis(r, "size_mb"),
             r.figures.size_mb,
             r.cost["parameters"],
-            *(_megabytes(r.files[precision]) for precision in ("fp32", "int8")),
+            *(_megabytes(r.files[precision]) for precision in PRECISIONS),
         )
         for r in results
     )
@@ -87,10 +88,7 @@ def measured(results: Sequence[Result], made_on: Mapping[str, Any]) -> Table:
             r.title,
             phone := _thesis(r, "latency_ms"),
             None if phone is None else phone / fast,
-            r.files["fp32"]["latency_ms"],
-            r.files["fp32"]["ratio"],
-            r.files["int8"].get("latency_ms"),
-            r.files["int8"].get("ratio"),
+            *(r.files[p].get(figure) for p in PRECISIONS for figure in ("latency_ms", "ratio")),
         )
         for r in results
     )
@@ -263,9 +261,10 @@ def _megabytes(file: Mapping[str, Any]) -> Cell:
 
 def _refusals(results: Sequence[Result]) -> list[str]:
     return [
-        f"{r.title} in int8 was refused by the export's own check: {r.files['int8']['refused']}"
+        f"{r.title} in {precision} was refused by the export's own check: {file['refused']}"
         for r in results
-        if "refused" in r.files["int8"]
+        for precision, file in r.files.items()
+        if "refused" in file
     ]
 
 
