@@ -136,7 +136,7 @@ class TestDataSet:
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(composite, "write_mask", stop)
+        monkeypatch.setattr(composite, "encode", stop)
         before, beside = digests(out), sorted(out.parent.iterdir())
         with pytest.raises(KeyboardInterrupt):
             write_composites(out, feet, ground, FEW, size=SIZE, force=True)
@@ -149,7 +149,7 @@ class TestDataSet:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(composite, "write_mask", full)
+        monkeypatch.setattr(composite, "encode", full)
         with pytest.raises(FootsegError, match=r"the disk is full .*: .*set was not written"):
             write_composites(tmp_path / "set", feet, ground, FEW, size=SIZE)
         assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,6 @@ the feet stand, feet in the floor's light, then the camera's blur, noise and com
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -24,7 +23,7 @@ from footseg.data import cutouts, floors
 from footseg.data.cutouts import Cutout, Person, Source
 from footseg.data.floors import Floor
 from footseg.data.folder import SPLITS, shorten
-from footseg.data.images import BadFileError, Size, write_mask
+from footseg.data.images import BadFileError, Size, encode
 from footseg.data.shapes import RECORDS, check_counts, check_size, free_folder, processes
 from footseg.data.threads import each, run_on
 from footseg.errors import FootsegError
@@ -116,6 +115,9 @@ def write_composites(
         divided_floors = _divide(rng, grounds, used, f"floors in {floors_from}")
         stock = {split: {"feet": divided_feet[split], "floors": divided_floors[split]} for split in used}
         files.write_json(store / "stock.json", stock)
+        for split in used:
+            for kind in ("images", "masks"):
+                (temporary / split / kind).mkdir(parents=True)
         jobs = [(split, number) for split in used for number in range(counts[split])]
         make = partial(_make, store, temporary, len(found.classes), seed, size)
         lines = run_on(processes(workers, len(jobs)), make, jobs, "composite")
@@ -285,14 +287,13 @@ def _make(store: Path, out: Path, classes: int, seed: int, size: Size, job: tupl
     image, mask, record = compose(rng, _floor(store / floor_file), people, size)
 
     name = f"{number:05d}"
-    encoded = io.BytesIO()
-    Image.fromarray(image).save(encoded, "JPEG", quality=record["jpeg_quality"])
-    path = out / split / "images" / f"{name}.jpg"
-    files.write_bytes(path, encoded.getvalue())
-    write_mask(out / split / "masks" / f"{name}.png", mask)
+    encoded = encode(image, ".jpg", record["jpeg_quality"])
+    # Not atomically, which would double the time of a file: the whole folder is.
+    (out / split / "images" / f"{name}.jpg").write_bytes(encoded)
+    (out / split / "masks" / f"{name}.png").write_bytes(encode(mask, ".png"))
     line = {
         "image": f"{split}/images/{name}.jpg",
-        "sha256": hashlib.sha256(encoded.getvalue()).hexdigest(),
+        "sha256": hashlib.sha256(encoded).hexdigest(),
         "floor": floor_name,
         **record,
     }

@@ -265,15 +265,24 @@ def write_image(path: Path, array: np.ndarray, quality: int = 90) -> None:
         ValueError: another suffix or another kind of array.
         FootsegError: the disk is full.
     """
+    files.write_bytes(path, encode(array, path.suffix, quality))
+
+
+def encode(array: np.ndarray, suffix: str, quality: int = 90) -> bytes:
+    """A file's bytes of uint8 (H, W, 3) or (H, W) as JPEG or PNG, by the suffix.
+
+    Raises:
+        ValueError: another suffix or another kind of array.
+    """
     formats = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-    if path.suffix.lower() not in formats:
-        raise ValueError(f"an image is written as .jpg or .png, got {path.name!r}")
+    if suffix.lower() not in formats:
+        raise ValueError(f"an image is written as .jpg or .png, got {suffix!r}")
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise ValueError(f"an image is uint8 (H, W, 3) or (H, W), got {array.dtype} {array.shape}")
     # Encoded in memory first: Pillow's own file writing hides the reason when the disk is full.
     encoded = io.BytesIO()
-    Image.fromarray(array).save(encoded, formats[path.suffix.lower()], quality=quality)
-    files.write_bytes(path, encoded.getvalue())
+    Image.fromarray(array).save(encoded, formats[suffix.lower()], quality=quality)
+    return encoded.getvalue()
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
