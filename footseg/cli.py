@@ -14,7 +14,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -156,28 +156,47 @@ def _networks_arguments(sub: argparse.ArgumentParser) -> None:
 def _networks(args: Arguments) -> Output:
     require("keras", "train")
     networks, cost_of = importlib.import_module("footseg.networks"), _load("benchmarks.cost:cost_of_keras")
-    rows = [
-        {
-            "name": name,
-            "paper": networks.reference(name)["paper"],
-            **cost_of(networks.build(name, (*args.size, 3))).summary(),
-        }
-        for name in networks.names()
-    ]
-    heads = ("network", "parameters", "MB fp32", "MACs", "FLOPs (2 MAC)", "FLOPs (TF tool)", "paper")
+    rows = []
+    for name in networks.names():
+        for variant, figures in networks.variants(name).items():
+            cost = cost_of(networks.build(name, (*args.size, 3), **figures["options"]))
+            rows.append(
+                {
+                    "name": name,
+                    "variant": variant,
+                    "options": figures["options"],
+                    "paper": figures.get("paper", networks.reference(name)["paper"]),
+                    "published": figures.get("paper_figures", {}),
+                    "size": list(args.size),
+                    "megabytes": cost.parameters * 4 / 1e6,
+                    **cost.summary(),
+                }
+            )
+    heads = ("network", "parameters", "MB fp32", "MACs", "FLOPs (2 MAC)", "FLOPs (TF tool)", "published")
     cells = [
         (
-            row["name"],
+            " ".join([row["name"], *(f"{option}={value}" for option, value in row["options"].items())]),
             f"{row['parameters']:,}",
-            f"{row['parameters'] * 4 / 1e6:.2f}",
-            f"{row['macs'] / 1e9:.3f} G",
-            f"{row['flops'] / 1e9:.3f} G",
-            f"{row['flops_tf_benchmark'] / 1e9:.3f} G",
-            row["paper"],
+            f"{row['megabytes']:.2f}",
+            *(f"{row[rule] / 1e9:.3f} G" for rule in ("macs", "flops", "flops_tf_benchmark")),
+            _published(row["published"]),
         )
         for row in rows
     ]
     return Output(rows, f"at {args.size[0]}x{args.size[1]}, two classes\n" + _table(heads, cells))
+
+
+def _published(figures: Mapping[str, Any]) -> str:
+    """What a paper says of a network's size and work; "at" is the input it says it of, where not 256x256."""
+    words = {
+        "parameters": (1e6, "M parameters"),
+        "size_mb": (1, "MB"),
+        "macs": (1e9, "G MACs"),
+        "flops": (1e9, "G FLOPs"),
+        "flops_tf_benchmark": (1e9, "G (TF tool)"),
+    }
+    said = [f"{figures[key] / unit:.4g} {word}" for key, (unit, word) in words.items() if key in figures]
+    return ", ".join(said) + (f" at {figures['at']}" if "at" in figures else "")
 
 
 # ---- data

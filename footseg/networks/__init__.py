@@ -4,8 +4,10 @@ A network module holds a function of the module's own name,
 ``(input_shape=(256, 256, 3), classes=2, *, <options>) -> keras.Model``, functional, channels last, from
 images (N, H, W, 3) in [0, 1] to logits (N, H, W, classes), and
 
-``REFERENCE``  its title, paper, the paper's figures, and the figures it is tested against; under "variants",
-               by name, the same for other options ("options");
+``REFERENCE``  its title, its paper and what that says ("paper_figures": parameters, size_mb, macs, flops,
+               flops_tf_benchmark, and "at", the input size of them where it is not 256x256), and what it is
+               tested against at 256x256 with two classes (parameters and trainable_parameters exactly, macs
+               and flops_tf_benchmark to 1 %); "variants" has the same, by name, of other "options";
 ``STAGES``     names of the layers that end its encoder's stages, from the shallowest (highest resolution) to
                the deepest: what a student is compared with its teacher at;
 ``ENCODER``    how the names of its encoder's layers begin: what ``freeze_encoder`` freezes.

@@ -25,7 +25,7 @@ Convolution = Callable[[keras.KerasTensor, int, int, str], keras.KerasTensor]
 REFERENCE = {
     "title": "LinkNet",
     "paper": "Chaurasia and Culurciello 2017, arXiv:1707.03718",
-    "paper_figures": {"parameters": 11.5e6, "flops_640x360": 21.2e9},
+    "paper_figures": {"parameters": 11.5e6, "flops": 21.2e9, "at": "640x360"},
     "parameters": 11_546_210,
     "trainable_parameters": 11_534_498,
     "macs": 2.683e9,
