@@ -17,8 +17,9 @@ SIDE = 100
 BINS = 12
 ROUNDS = 4
 ALIKE = 0.42
-"""Overlap of the histograms (Bhattacharyya, 0 to 1) from which a result is not trusted. Of 24 street
-photographs looked at, the 8 below had good legs, and 10 of the 14 above had the street on them."""
+"""Overlap of the histograms (Bhattacharyya, 0 to 1) from which a result is not trusted. Of 240 street
+photographs 118 lie below; of 36 of these looked at, 4 had something of the street on them. Above, it is half.
+"""
 
 
 def find_legs(image: np.ndarray, foot: np.ndarray) -> np.ndarray | None:
@@ -49,9 +50,11 @@ def find_legs(image: np.ndarray, foot: np.ndarray) -> np.ndarray | None:
         taken = (share > 0.5) & ~feet
         if taken.sum() < 20:
             return None
-        legs = _histogram(small[taken], share[taken])
+        # Without what looks like the ground: else a little of it, once taken, brings the rest.
+        legs = _histogram(small[taken], share[taken] / (1 + _at(near, small)[taken] * BINS**3 / 3))
         far = _histogram(small[share <= 0.5], 1 - share[share <= 0.5])
-    if np.sqrt(legs * np.maximum(near, far)).sum() > ALIKE:
+    colours = _histogram(small[taken], share[taken])
+    if np.sqrt(colours * np.maximum(near, far)).sum() > ALIKE:
         return None
     figure = ndimage.binary_opening(share > 0.5) | feet
     parts, _ = ndimage.label(figure)
