@@ -8,7 +8,7 @@ measured of it is a statement on the thesis's own.
 
 import keras
 
-from footseg.networks.unet import ENCODER, STAGES, unet
+from footseg.networks.unet import ENCODER, STAGES, assemble
 
 __all__ = ["ENCODER", "REFERENCE", "STAGES", "emilseg"]
 
@@ -41,5 +41,4 @@ def emilseg(
     Raises:
         ValueError: as ``unet``.
     """
-    network = unet(input_shape, classes, base=base, dropout=dropout)
-    return keras.Model(network.input, network.output, name="emilseg")
+    return assemble("emilseg", input_shape, classes, base=base, dropout=dropout)

@@ -80,11 +80,31 @@ def unet(
     Raises:
         ValueError: an option out of its range, or a size that the strides do not divide.
     """
-    blocks.check_choice("unet", "norm", norm, ("batch", "group"))
+    return assemble(
+        "unet", input_shape, classes, base=base, norm=norm, decoder_norm=decoder_norm, dropout=dropout
+    )
+
+
+def assemble(
+    name: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    base: int,
+    norm: str = "batch",
+    decoder_norm: bool = True,
+    dropout: float,
+) -> keras.Model:
+    """U-Net under any name, which is that of its model and in its messages.
+
+    Raises:
+        ValueError: as ``unet``.
+    """
+    blocks.check_choice(name, "norm", norm, ("batch", "group"))
     blocks.check_dropout(dropout)
-    blocks.check_input_shape("unet", input_shape, 2**LEVELS)
+    blocks.check_input_shape(name, input_shape, 2**LEVELS)
     if base < 1:
-        raise ValueError(f"unet with base {base} leaves its first level without channels: use 1 or more")
+        raise ValueError(f"{name} with base {base} leaves its first level without channels: use 1 or more")
 
     image = keras.Input(input_shape, name="image")
     x, skips = image, []
@@ -94,12 +114,12 @@ def unet(
         x = layers.MaxPooling2D(2, name=f"encoder{level + 1}_pool")(x)
     x = _double(x, base << LEVELS, norm, "centre")
     for level in reversed(range(LEVELS)):
-        name = f"decoder{level + 1}"
-        x = layers.Conv2DTranspose(base << level, 2, 2, name=f"{name}_up")(x)
-        x = layers.Concatenate(name=f"{name}_skip")([skips[level], x])
-        x = _double(x, base << level, norm if decoder_norm else "", name)
+        block = f"decoder{level + 1}"
+        x = layers.Conv2DTranspose(base << level, 2, 2, name=f"{block}_up")(x)
+        x = layers.Concatenate(name=f"{block}_skip")([skips[level], x])
+        x = _double(x, base << level, norm if decoder_norm else "", block)
     x = layers.Conv2D(classes, 1, name="classifier")(blocks.drop(x, dropout))
-    return keras.Model(image, x, name="unet")
+    return keras.Model(image, x, name=name)
 
 
 def _double(x: keras.KerasTensor, channels: int, norm: str, name: str) -> keras.KerasTensor:
