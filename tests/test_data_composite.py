@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +390,17 @@ class TestCompose:
                 matrix = composite._aimed(linear, [foot], rng.uniform(10, 54, 2), SIZE, flush)
                 ends = composite._through(matrix, foot.cut)
                 assert not np.all((ends > 0) & (ends < 64), 1).any()
+
+    def test_long_legs_never_push_the_feet_out(self) -> None:
+        """A figure twice as long as the image: its feet are seen none the less."""
+        pixels = np.zeros((130, 20, 6), np.uint8)
+        pixels[..., :4], pixels[110:, :, 4] = 255, 1
+        foot = square(cut=True)
+        legs = replace(foot, pixels=pixels, points=foot.points + np.float32((0, 110)))
+        people = [("a", Person((foot,), legs, None), (legs,))]
+        floor = Floor(np.zeros((32, 32, 3), np.uint8), True)
+        for seed in range(20):
+            assert compose(np.random.default_rng(seed), floor, people, SIZE)[1].any()
 
     def test_a_shadow_lies_under_the_sole(self) -> None:
         placed = composite._Placed(square(), np.array([[1.0, 0, 20], [0, 1, 20]]), None, {})

@@ -375,10 +375,11 @@ def _place_all(rng: Rng, people: Sequence[_Standing], size: Size, roll: float) -
         own = length * rng.uniform(0.85, 1.15) / float(np.median([foot.length for foot in feet]))
         scale = min(own, ENLARGED)
         mirrored = bool(rng.random() < 0.5)
-        flush = rng.random() < 0.6
+        preferred = rng.random() < 0.6
         best: tuple[float, np.ndarray, float] | None = None
         for attempt in range(TRIES):
             turn = roll + (rng.normal(0, 0.12) if attempt < TRIES / 2 else 0)
+            flush = preferred and attempt < TRIES / 2  # long legs enlarged may be longer than the image
             linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
             linear = linear @ np.diag([-1.0 if mirrored else 1.0, 1.0])
             matrix = _aimed(linear, feet, rng.uniform(0.12, 0.88, 2) * size[::-1], size, flush)

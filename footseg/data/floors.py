@@ -125,7 +125,7 @@ def sample(floor: Floor, homography: np.ndarray, size: Size) -> np.ndarray:
     coefficients = (to_patch / to_patch[2, 2]).ravel()[:8]
     return np.asarray(
         patch.transform(
-            (size[1], size[0]), Image.Transform.PERSPECTIVE, coefficients.tolist(), Image.Resampling.BICUBIC
+            (size[1], size[0]), Image.Transform.PERSPECTIVE, coefficients.tolist(), Image.Resampling.BILINEAR
         )
     )
 

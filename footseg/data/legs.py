@@ -59,7 +59,8 @@ def find_legs(image: np.ndarray, foot: np.ndarray) -> np.ndarray | None:
     figure = ndimage.binary_opening(share > 0.5) | feet
     parts, _ = ndimage.label(figure)
     figure = np.isin(parts, np.unique(parts[feet]))
-    soft = np.where(figure, np.maximum(share, 0.5), np.minimum(share, 0.5)).astype(np.float32)
+    # 0.4, not 0.5: enlarging overshoots, and would draw outlines around what was left out.
+    soft = np.where(figure, np.maximum(share, 0.5), np.minimum(share, 0.4)).astype(np.float32)
     size = foot.shape[1], foot.shape[0]
     return (np.asarray(Image.fromarray(soft).resize(size, Image.Resampling.BICUBIC)) > 0.5) | foot
 
