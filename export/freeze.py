@@ -33,6 +33,11 @@ def load_network(path: Path) -> Any:
         return lower(keras.saving.load_model(path, compile=False))
 
 
+def remembers_positions(model: Any) -> bool:
+    """Whether ``model`` unpools to where maxima stood, which ``footseg.networks._unpool`` finds with ceil."""
+    return any(type(operation).__name__ == "Ceil" for operation in model.operations)
+
+
 def serving_function(model: Any) -> Any:
     """A tf.function of ``model`` in inference mode: ``image`` float32 (1, H, W, 3) in, {"logits": ...} out.
 

@@ -39,13 +39,16 @@ def lower(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _lowered(layer: keras.layers.Layer) -> keras.layers.Layer:
-    config = layer.get_config() | {"dtype": "float32"}
-    kind = PixelConvolution if _is_narrow_pixel_convolution(layer) else type(layer)
+def _lowered(operation: keras.Operation) -> keras.Operation:
+    """A layer in float32, or an operation of ``keras.ops``, whose type is that of what it is given."""
+    config = operation.get_config()
+    if isinstance(operation, keras.layers.Layer):
+        config |= {"dtype": "float32"}
+    kind = PixelConvolution if _is_narrow_pixel_convolution(operation) else type(operation)
     return kind.from_config(config)
 
 
-def _is_narrow_pixel_convolution(layer: keras.layers.Layer) -> bool:
+def _is_narrow_pixel_convolution(layer: keras.Operation) -> bool:
     """Wide ones fill their lanes already, and int8 would have to leave depth_to_space in float."""
     return (
         type(layer) is keras.layers.Conv2DTranspose

@@ -70,6 +70,7 @@ def export_run(
     say(f"{run.network}: verifying on {len(sample.names)} images of {sample.split}")
     expected = runtime.load(run.model, threads).logits(sample.images)
     network = freeze.load_network(run.model)
+    positions = freeze.remembers_positions(network)
     origin: dict[str, Any] = {
         "network": run.network,
         "network_options": run.network_options,
@@ -89,7 +90,9 @@ def export_run(
                 temporary.write_bytes(work.convert(target))
                 if target.format == "tflite":
                     tflite.check_graph(temporary)
-                verification = verify.verify(expected, temporary, sample, target.precision, threads)
+                verification = verify.verify(
+                    expected, temporary, sample, target.precision, threads, positions
+                )
             done = Artifact(
                 path=out_dir / name,
                 format=target.format,

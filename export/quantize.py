@@ -97,20 +97,46 @@ def quantize(path: Path, images: np.ndarray, io: str = "float32", threads: int =
 
 
 def _recipe(path: Path, io: str) -> Any:
-    """int8 throughout (a RecipeManager); with float ends, the operators at the ends stay float too."""
+    """int8 (a RecipeManager) but for positions; with float ends, the operators at the ends stay float too."""
     from ai_edge_quantizer import recipe, recipe_manager
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
+    skip = AlgorithmName.NO_QUANTIZE
+    kept = _before_positions(path)
     if io == "float32":
-        skip = AlgorithmName.NO_QUANTIZE
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             manager.add_quantization_config(".*", end, algorithm_key=skip)
-        for operator, tensor in _float_ends(path):
+        kept += _float_ends(path)
+    known = {
+        operator.value for operator in TFLOperationName
+    }  # it leaves others in float, and refuses to be told so
+    for operator, tensor in kept:
+        if operator in known:
             manager.add_quantization_config(re.escape(tensor), TFLOperationName(operator), algorithm_key=skip)
     return manager
+
+
+def _before_positions(path: Path) -> list[tuple[str, str]]:
+    """Operators that decide where max-unpooling puts its values, each with its output tensor's name.
+
+    They are those before a CEIL (see ``footseg.networks._unpool``). int8 makes neighbours equal, and the
+    values of such windows come back a pixel off. A trained ENet at 128x128, 8 photographs, one x86 thread,
+    everything in int8 and without these: largest logit difference 1.14 and 0.11 of their spread, mean 0.061
+    and 0.011, pixels of another class 0.55 % and 0.17 %, time 0.62 and 0.72 of fp32's.
+    """
+    interpreter = runtime.interpreter(path)
+    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
+    nodes = [node for node in interpreter._get_ops_details() if node["op_name"] != "DELEGATE"]
+    wanted: set[int] = set()
+    kept = []
+    for node in reversed(nodes):  # in order of execution, so that users come before makers here
+        if node["op_name"] == "CEIL" or wanted.intersection(node["outputs"]):
+            wanted.update(node["inputs"])
+            kept.append((node["op_name"], names[node["outputs"][0]]))
+    return kept
 
 
 def _float_ends(path: Path) -> list[tuple[str, str]]:

@@ -98,6 +98,31 @@ TOLERANCES = {
     "int8": Tolerance(logit_max=1.0, logit_mean=0.03, pixels_differ=0.02, iou=0.01, boundary_f=0.02),
 }
 
+# A network that remembers where maxima stood (max-unpooling) moves a value by a pixel wherever rounding turns
+# two nearly equal neighbours around: few pixels, but by any amount. Seen in ENets, max and mean: 0.92 and
+# 9.4e-5 in fp32 (random weights, 8 photographs; a trained one had none in 48), 0.18 and 4.6e-4 in fp16
+# (trained, 32). The mean still tells the planted fault, which moves it by 0.013.
+POSITIONS_MAX = 3.0
+POSITIONS_MEAN = 5e-4
+
+
+def tolerance(precision: str, positions: bool) -> Tolerance:
+    """The limits of a precision; ``positions`` says that the network remembers where maxima stood.
+
+    Raises:
+        ValueError: none for this ``precision``.
+    """
+    if precision not in TOLERANCES:
+        raise ValueError(f"no tolerance for precision {precision!r}: known are {', '.join(TOLERANCES)}")
+    limits = TOLERANCES[precision]
+    if not positions:
+        return limits
+    return dataclasses.replace(
+        limits,
+        logit_max=max(limits.logit_max, POSITIONS_MAX),
+        logit_mean=max(limits.logit_mean, POSITIONS_MEAN),
+    )
+
 
 def sample(data_dir: Path, size: tuple[int, int], count: int = IMAGES) -> Sample:
     """Up to ``count`` images evenly spaced over the validation split, where there is none the training split.
@@ -126,18 +151,26 @@ def sample(data_dir: Path, size: tuple[int, int], count: int = IMAGES) -> Sample
     )
 
 
-def verify(expected: np.ndarray, path: Path, on: Sample, precision: str, threads: int = 1) -> Verification:
+def verify(
+    expected: np.ndarray,
+    path: Path,
+    on: Sample,
+    precision: str,
+    threads: int = 1,
+    positions: bool = False,
+) -> Verification:
     """Run the file at ``path`` on the sample and hold it against ``expected``, the Keras logits.
+
+    For ``positions`` see ``tolerance``.
 
     Raises:
         FootsegError: the file cannot be run, or is out of tolerance: the measure, its value, the limit and
             the images that differ most are named.
         ValueError: no tolerance for this ``precision``.
     """
-    if precision not in TOLERANCES:
-        raise ValueError(f"no tolerance for precision {precision!r}: known are {', '.join(TOLERANCES)}")
+    limits = tolerance(precision, positions)
     verification = compare(expected, runtime.load(path, threads).logits(on.images), on)
-    check(verification, TOLERANCES[precision], path.name)
+    check(verification, limits, path.name)
     return verification
 
 

@@ -25,13 +25,11 @@ class Positions(NamedTuple):
 def max_pool(x: keras.KerasTensor, name: str) -> tuple[keras.KerasTensor, Positions]:
     """2x2 max-pooling with stride 2 of (N, H, W, C), H and W even: the pooled map and the positions."""
     _, height, width, channels = x.shape
-    pooled = layers.MaxPooling2D(2, name=name)(x)
-    left, right = ops.split(ops.reshape(x, (-1, height * width // 2, 2, channels)), 2, axis=2)
-    larger = ops.maximum(left, right)
-    rows = ops.reshape(larger, (-1, height // 2, 2, width // 2 * channels))
-    above, _ = ops.split(rows, 2, axis=2)
-    largest = ops.reshape(pooled, (-1, height // 2, 1, width // 2 * channels))
-    return pooled, Positions(_is_positive(larger - left), _is_positive(largest - above))
+    row = layers.MaxPooling2D((1, 2), name=f"{name}_row")(x)
+    left, right = _pairs(x, height * width // 2, channels)
+    above, below = _pairs(row, height // 2, width // 2 * channels)
+    pooled = layers.MaxPooling2D((2, 1), name=name)(row)
+    return pooled, Positions(_second(left, right), _second(above, below))
 
 
 def max_unpool(x: keras.KerasTensor, positions: Positions) -> keras.KerasTensor:
@@ -52,6 +50,11 @@ def _place(x: keras.KerasTensor, second: keras.KerasTensor) -> keras.KerasTensor
     return ops.concatenate([x - moved, moved], axis=2)
 
 
-def _is_positive(x: keras.KerasTensor) -> keras.KerasTensor:
-    """1 where ``x``, never negative, is more than 0. XNNPACK has ceil, but neither sign nor comparisons."""
-    return ops.minimum(ops.ceil(x), 1.0)
+def _pairs(x: keras.KerasTensor, count: int, channels: int) -> list[keras.KerasTensor]:
+    """``count`` pairs of neighbours of ``channels`` values: firsts and seconds, both (N, count, 1, C)."""
+    return ops.split(ops.reshape(x, (-1, count, 2, channels)), 2, axis=2)
+
+
+def _second(first: keras.KerasTensor, second: keras.KerasTensor) -> keras.KerasTensor:
+    """1 where ``second`` is larger, else 0. Exact: ceil makes 1 of the smallest difference."""
+    return ops.minimum(ops.ceil(ops.relu(second - first)), 1.0)

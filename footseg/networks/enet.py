@@ -1,13 +1,14 @@
 """ENet: bottleneck blocks, early downsampling, a small decoder that unpools with the encoder's indices.
 
-Paper: A. Paszke, A. Chaurasia, S. Kim, E. Culurciello, ENet: A Deep Neural Network Architecture for
-Real-Time Semantic Segmentation, 2016, arXiv:1606.02147; layers as in its released code (e-lab/ENet-training).
+Paper: A. Paszke, A. Chaurasia, S. Kim, E. Culurciello, ENet: a deep neural network architecture for
+real-time semantic segmentation, 2016, arXiv:1606.02147.
 
-As released: 5x1 and 1x5 in the asymmetric blocks without normalisation between, biases on all 3x3 (and the
-second asymmetric) convolutions, a quarter of the output channels inside each block, ReLU in the decoder.
-Here batch normalisation keeps a momentum of 0.9. The thesis (Demborg 2018, section 4.2) names ENet too, at
-15 MB, ten times the size of the paper's: ``internal_scale=1`` is the one change that explains both its size
-and its FLOPs; ``unpool="add"`` is its decoder without indices.
+As in its released code (e-lab/ENet-training): a quarter of a block's output channels inside it, biases on
+the middle convolutions, 5x1 and 1x5 without normalisation between, ReLU in the decoder. Deviation:
+batch normalisation keeps a momentum of 0.9.
+
+The thesis's ENet is ten times larger in size and FLOPs than the paper's. ``internal_scale=1`` is the simplest
+change that explains both; ``unpool="add"`` is a decoder without indices, as phones of its day could run.
 """
 
 from dataclasses import dataclass, replace
@@ -15,25 +16,41 @@ from dataclasses import dataclass, replace
 import keras
 from keras import layers, ops
 
-from footseg.errors import did_you_mean
 from footseg.networks import _blocks as blocks
 from footseg.networks._unpool import Positions, max_pool, max_unpool
 
+# At 256x256 and two classes; a parameter count is Keras's, with the statistics of batch normalisation.
 REFERENCE = {
     "title": "ENet",
-    "paper": "Paszke et al. 2016, ENet, arXiv:1606.02147",
-    # The thesis's row for ENet. The paper's own: 0.37 M parameters, Cityscapes test IoU 0.583.
-    "paper_figures": {"size_mb": 15, "flops_tf_benchmark": 10.38e9, "iou": 0.9117, "latency_ms": 1045},
-    # At 256x256 and two classes; see ARCHITECTURE.md for how each is counted.
+    "paper": "Paszke et al. 2016, arXiv:1606.02147",
+    "paper_figures": {"parameters": 0.37e6, "flops": 3.83e9, "at": "640x360"},
     "parameters": 371_558,
     "trainable_parameters": 363_206,
-    "conv_weights": 350_399,
+    "macs": 472.4e6,
+    "flops_tf_benchmark": 0.935e9,
+    "variants": {
+        "as in the thesis": {
+            "options": {"internal_scale": 1, "unpool": "add"},
+            "paper": "Demborg 2018, table 4.2",
+            "paper_figures": {
+                "size_mb": 15,
+                "flops_tf_benchmark": 10.38e9,
+                "iou": 0.9117,
+                "latency_ms": 1045,
+            },
+            "parameters": 3_569_630,
+            "trainable_parameters": 3_553_118,
+            "macs": 4.66e9,
+            "flops_tf_benchmark": 9.22e9,
+        },
+    },
 }
 
 STAGES = ("initial_out", "bottleneck1_4_out", "bottleneck2_8_out", "bottleneck3_8_out")
 ENCODER = ("initial", "bottleneck1", "bottleneck2", "bottleneck3")
 
 UNPOOLS = ("indices", "add")
+INTERNAL_SCALES = (1, 4)
 ACTIVATIONS = ("prelu", "relu")
 # Channels after the initial block (its pooled image's 3 included), stage 1, stages 2 and 3.
 WIDTHS = (16, 64, 128)
@@ -67,15 +84,14 @@ def enet(
     Raises:
         ValueError: an option out of its range, or a size that the strides do not divide.
     """
-    for option, value, known in (("unpool", unpool, UNPOOLS), ("activation", activation, ACTIVATIONS)):
-        if value not in known:
-            raise ValueError(f"{option} is {value!r}: {did_you_mean(str(value), known)}")
-    if internal_scale not in (1, 4):
-        raise ValueError(f"internal_scale is 1 or 4, not {internal_scale}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is a rate in [0, 1), not {dropout}")
+    blocks.check_choice("enet", "unpool", unpool, UNPOOLS)
+    blocks.check_choice("enet", "internal_scale", internal_scale, INTERNAL_SCALES)
+    blocks.check_choice("enet", "activation", activation, ACTIVATIONS)
+    blocks.check_dropout(dropout)
     blocks.check_input_shape("enet", input_shape, 8)
-    initial, first, second = (blocks.scaled(channels, width, "enet") for channels in WIDTHS)
+    initial, first, second = (
+        blocks.scaled(channels, width, "enet", thinnest=min(WIDTHS)) for channels in WIDTHS
+    )
     block = _Block(unpool, internal_scale, activation, dropout)
     gentle = replace(block, dropout=dropout / 10)
     decoder = replace(block, activation="relu", dropout=0)
