@@ -437,8 +437,9 @@ def test_the_page_says_what_was_made_and_how_to_make_it_again(tmp_path: Path, gi
     assert "Preset `quick` with other values of loss, size, epochs: " in page
     assert (
         "footseg reproduce thesis --out DIR --preset quick --feet a/feet --floors a/floors --real a/real "
-        "--loss ce distill:2 --size 64 --epochs 9\n"
+        "--loss ce distill:2 --size 64 --epochs 9 --students fast_linknet\n"
     ) in page
+    assert "Students: ce + distill:2, T = 4; learning rate 0.001; seed 0." in page
     assert "on: Z80, 2 cores, CP/M, jax." in page
     assert f"{tmp_path}" not in page
 

@@ -90,7 +90,7 @@ def until_export(out: Path, settings: Settings, made: Iterable[Row]) -> list[Ste
     steps = [Step(DATA, (*data, *count), out / DATA)]
     for row in made:
         train, folder = f"train {row.key}", f"{run(out, row)}"
-        teacher = (f"train {TEACHER}",) if row.key != TEACHER and _taught(settings) else ()
+        teacher = (f"train {TEACHER}",) if row.key != TEACHER and taught(settings) else ()
         steps.append(Step(train, _train(out, settings, row), run(out, row), (DATA, *teacher)))
         for what, images, needs in (
             ("composited", f"{out / DATA}", (DATA, train)),
@@ -139,10 +139,11 @@ def _train(out: Path, settings: Settings, row: Row) -> tuple[str, ...]:
     if row.key == TEACHER:
         return (*words, "--loss", "ce")
     words += ["--loss", *settings.loss]
-    if not _taught(settings):
+    if not taught(settings):
         return tuple(words)
     return (*words, "--teacher", f"{out / 'runs' / TEACHER}", "--temperature", f"{settings.temperature}")
 
 
-def _taught(settings: Settings) -> bool:
+def taught(settings: Settings) -> bool:
+    """Whether the students' loss has a term that compares with the teacher."""
     return any(name in TEACHER_TERMS for name, _ in parse(settings.loss))

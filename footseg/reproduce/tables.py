@@ -10,7 +10,7 @@ from typing import Any
 from footseg.reproduce.claims import Claim
 from footseg.reproduce.results import MEASURES, THESIS, THESIS_SIZE, Result
 from footseg.reproduce.settings import Settings, changed
-from footseg.reproduce.steps import PRECISIONS
+from footseg.reproduce.steps import PRECISIONS, STUDENTS, TEACHER, taught
 
 Cell = str | float | None
 
@@ -162,15 +162,16 @@ def document(
     made_on: Mapping[str, Any],
 ) -> str:
     """The page: what was made, the tables, which claims hold, what differs from the thesis."""
+    keys = [result.key for result in results]
     return (
         "\n\n".join(
             [
                 "# Tables 4.1 and 4.2 of the thesis, made anew",
-                _made(settings, made_on),
+                _made(settings, made_on, keys),
                 *(table.to_markdown() for table in found),
                 verdicts(claims),
                 "## What differs from the thesis",
-                _differences(settings, [r.key for r in results]),
+                _differences(settings, keys),
             ]
         )
         + "\n"
@@ -190,24 +191,30 @@ def verdicts(claims: Sequence[Claim]) -> str:
     return "\n".join(lines)
 
 
-def command(settings: Settings, made_on: Mapping[str, Any]) -> str:
-    """The command line that makes all of it again."""
+def command(settings: Settings, made_on: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The command line that makes the networks ``keys`` again."""
     words = ["footseg", "reproduce", "thesis", "--out", "DIR", "--preset", settings.preset]
     for name in ("feet", "floors", "real"):
         words += [f"--{name}", made_on["settings"][name]]
     for name, value in changed(settings).items():
         values = value if isinstance(value, tuple) else (value,)
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    students = [key for key in keys if key != TEACHER]
+    if len(students) < len(STUDENTS):
+        words += ["--students", *students]
+    if (threads := made_on["latency_on"]["threads"]) != 1:
+        words += ["--threads", str(threads)]
     return shlex.join(words)
 
 
-def _made(settings: Settings, made_on: Mapping[str, Any]) -> str:
+def _made(settings: Settings, made_on: Mapping[str, Any], keys: Sequence[str]) -> str:
     images, s = made_on["images"], made_on["settings"]
     total = settings.epochs * settings.steps * settings.batch
     machines = "; ".join(
         f"{m['cpu']}, {m['cores']} cores, {m['system']}, {m['backend']}" for m in made_on["trained_on"]
     )
     chosen = ", ".join(f"{name} {version}" for name, version in made_on["versions"][0].items())
+    loss = " + ".join(settings.loss) + (f", T = {settings.temperature:g}" if taught(settings) else "")
     own = "" if not changed(settings) else " with other values of " + ", ".join(changed(settings))
     return "\n".join(
         [
@@ -215,14 +222,14 @@ def _made(settings: Settings, made_on: Mapping[str, Any]) -> str:
             f"{settings.size}x{settings.size} ({images['train']:,} to train on, {images['val']:,} to "
             f"validate, {images['test']:,} to test; feet of {s['feet']}, floors of {s['floors']}, none in "
             f"two parts); each network {settings.epochs} epochs of {settings.steps} steps of "
-            f"{settings.batch} ({total:,} images). Students: {' + '.join(settings.loss)}, "
-            f"T = {settings.temperature:g}; learning rate {settings.learning_rate:g}; seed {settings.seed}.",
+            f"{settings.batch} ({total:,} images). Students: {loss}; learning rate "
+            f"{settings.learning_rate:g}; seed {settings.seed}.",
             "",
             f"Made in {made_on['minutes']:.0f} minutes, finished {made_on['finished']}, on: {machines}.",
             f"Versions: {chosen}.",
             "",
             "```sh",
-            command(settings, made_on),
+            command(settings, made_on, keys),
             "```",
         ]
     )
