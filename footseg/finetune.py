@@ -1,35 +1,22 @@
 """Fine-tuning: the weights of another run to start from, and an encoder that stays as it is."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-from footseg import files, networks, runtime
+from footseg import networks, runtime
 from footseg.config import TrainConfig
 from footseg.errors import FootsegError
 
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where weights came from: the file, its SHA-256, and the layers that start new."""
-
-    path: Path
-    sha256: str
-    new: tuple[str, ...]
-
-    def __str__(self) -> str:
-        new = f"; starts new, for other classes: {', '.join(self.new)}" if self.new else ""
-        return f"starts from the weights of {self.path}{new}"
-
-
-def start_from(network: keras.Model, path: Path) -> Start:
+def start_from(network: keras.Model, path: Path) -> str:
     """Give ``network`` the weights of the same network at ``path``, a run or a ``.keras`` file.
 
     Weights go by the names of their layers. Where the two networks have other numbers of classes, the
-    layers whose shapes follow the classes keep the weights that they have.
+    layers whose shapes follow the classes keep the weights that they have; the line that is returned
+    names them.
 
     Raises:
         FootsegError: no such run or file, another network, or a layer that does not fit.
@@ -59,7 +46,8 @@ def start_from(network: keras.Model, path: Path) -> Start:
                 f"layer {name!r} of {path} has weights of shapes {given}, this {network.name} needs "
                 f"{needed}: give it the network options of {path}"
             )
-    return Start(path, files.sha256(loaded.path), tuple(new))
+    head = f"; starts new, for other classes: {', '.join(new)}" if new else ""
+    return f"starts from the weights of {path}{head}"
 
 
 def freeze(network: keras.Model, config: TrainConfig) -> None:

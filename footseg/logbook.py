@@ -31,24 +31,23 @@ def save_checkpoint(path: Path, state: State, history: Sequence[Row]) -> None:
         np.savez(temporary, allow_pickle=False, history=np.array(json.dumps(history)), **state)
 
 
-def load_checkpoint(path: Path, load_state: Callable[[State], None]) -> list[Row]:
-    """Give the saved state to ``load_state``; returns the history, [] before the first whole epoch.
+def load_checkpoint(path: Path, like: State) -> tuple[State, list[Row]]:
+    """The state and the history that were saved; the history is [] before the first whole epoch.
 
     Raises:
-        FootsegError: there is no such file, it is damaged, or its state is another network's.
+        FootsegError: there is no such file, it is damaged, or its arrays have not the shapes of ``like``.
     """
     if not path.is_file():
         raise FootsegError(f"{path}, from which to go on, is not there: start anew with --force")
     try:
         with np.load(path) as saved:
             state = dict(saved)
-            history = json.loads(str(state.pop("history")))
-            load_state(state)
-            return history
+        history = json.loads(str(state.pop("history")))
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise FootsegError(
-            f"{path} cannot be read or belongs to another network ({error}): start anew with --force"
-        ) from error
+        raise FootsegError(f"{path} cannot be read ({error}): start anew with --force") from error
+    if {name: array.shape for name, array in state.items()} != {n: a.shape for n, a in like.items()}:
+        raise FootsegError(f"{path} belongs to another network: start anew with --force")
+    return state, history
 
 
 def history_csv(history: Sequence[Row]) -> str:
@@ -105,13 +104,13 @@ def events(folder: Path, epochs_done: int) -> Iterator[Callable[[Row, np.ndarray
         yield log
 
 
-def progress(total: int, done: int) -> tqdm:
-    """A bar of images on the terminal; nothing where standard error is no terminal."""
+def progress(total: int, done: int, *, shown: bool) -> tqdm:
+    """A bar of images on the terminal; nothing unless ``shown``, or where standard error is no terminal."""
     return tqdm(
         total=total,
         initial=done,
         unit=" images",
-        disable=None,
+        disable=None if shown else True,
         dynamic_ncols=True,
         smoothing=0.05,
         file=sys.stderr,

@@ -10,6 +10,7 @@ RUN/model.keras      best weights by validation IoU, float32, inference-ready
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,11 @@ class Run:
 
     def save(self) -> None:
         """Write ``run.json`` atomically."""
-        files.write_json(self.path / RECORD, {**dataclasses.asdict(self), "path": self.path.name})
+        files.write_json(self.path / RECORD, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``run.json`` holds; ``from_json`` reads it."""
+        return {**dataclasses.asdict(self), "path": self.path.name}
 
 
 def exists(path: Path) -> bool:
@@ -87,7 +92,11 @@ def load(path: Path) -> Run:
         raise FootsegError(f"no such folder: {path}")
     if not exists(path):
         raise FootsegError(f"{path} is not a run (it has no {RECORD}): make one with footseg train")
-    record = files.read_json(path / RECORD)
+    return from_json(path, files.read_json(path / RECORD))
+
+
+def from_json(path: Path, record: Mapping[str, Any]) -> Run:
+    """The run at ``path`` of which ``record`` is the ``run.json``; keys of other versions are left out."""
     known = {f.name for f in dataclasses.fields(Run)}
     fields = {key: value for key, value in record.items() if key in known}
     fields |= {
@@ -114,9 +123,13 @@ def load_trained(path: Path) -> Run:
 
 
 def model_file(path: Path) -> Path:
-    """The best weights of a run's folder; any other path is itself.
+    """The best weights of a run's folder; the path of a file is itself.
 
     Raises:
-        FootsegError: as ``load_trained``.
+        FootsegError: as ``load_trained``, or no such file.
     """
-    return load_trained(path).model if path.is_dir() else path
+    if path.is_dir():
+        return load_trained(path).model
+    if not path.is_file():
+        raise FootsegError(f"no such file: {path}")
+    return path

@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-import itertools
+import functools
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -17,26 +16,22 @@ from tqdm import tqdm
 
 from footseg import (
     augment,
+    distribution,
     files,
-    finetune,
-    lessons,
     logbook,
     metrics,
     networks,
     provenance,
     run,
-    sampling,
 )
-from footseg.class_weights import class_weights, count
 from footseg.config import TrainConfig, dump
-from footseg.data import folder, images
-from footseg.distill import load_teacher
+from footseg.data import images
 from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
+from footseg.job import Job, prepare
 from footseg.logbook import Row
 from footseg.run import Run
 from footseg.runtime import to_float
-from footseg.step import TrainingStep
 
 SAMPLES = 4
 
@@ -49,29 +44,6 @@ class TrainingInterruptedError(FootsegError):
 
 class DivergedError(FootsegError):
     """The loss or a weight is no finite number any more."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What the loop works with and never changes itself."""
-
-    config: TrainConfig
-    data: folder.DataSet
-    pool: sampling.Pool
-    sampler: sampling.Sampler
-    validation: folder.Split
-    step: TrainingStep
-    validated: keras.Model
-    """A second copy of the network, float32, which holds the averaged weights while they are validated."""
-    teacher_logits: np.ndarray | None
-    """What the teacher gives for each image of the pool, where nothing is augmented."""
-    parents: dict[str, str]
-    """SHA-256 of the models that took part, by option."""
-
-    @property
-    def steps(self) -> int:
-        """Steps an epoch."""
-        return steps_an_epoch(self.config, self.pool.own)
 
 
 @dataclass(frozen=True)
@@ -89,143 +61,84 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
+    distribute: bool = False,
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     """Train ``config.network`` and leave a run in ``out``.
 
     With ``resume`` an unfinished run in ``out`` goes on where its last whole epoch ended, to the same
-    history as if it had never stopped; a finished one is returned as it is. ``say`` gets a line an epoch.
+    history as if it had never stopped; a finished one is returned as it is. ``distribute`` uses all
+    devices of one or several processes (``footseg.distribution``). ``say`` gets a line an epoch.
 
     Raises:
         FootsegError: bad data, a run that stands in the way, Ctrl-C.
         DivergedError: a loss that is no number; what was good before it is kept.
         ValueError: an unknown network, option or loss, or a size the network cannot take.
     """
-    going_on = resume and run.exists(out)
-    if going_on and run.load(out).status == "finished":
-        say(f"{out} is finished: nothing to resume")
-        return run.load(out)
-    if not going_on:
-        _check_free(out, force)
-    job = _prepare(config, say, fresh=not going_on)
-    record = _reopen(out, job) if going_on else _create(out, job, command)
-    history = logbook.load_checkpoint(record.checkpoint, job.step.load_state)
+    with distribution.team(config.batch, distribute) as team:
+        say = say if team.leads else lambda line: None
+        going_on = team.leader(lambda: _goes_on(out, resume, force))
+        if going_on:
+            record = run.from_json(out, team.leader(lambda: run.load(out).to_json()))
+            if record.status == "finished":
+                say(f"{out} is finished: nothing to resume")
+                return record
+        job = prepare(config, team, say, fresh=not going_on)
+        record = run.from_json(out, team.leader(lambda: _open(out, job, going_on, command).to_json()))
+        return _run(job, record, say)
+
+
+def _run(job: Job, record: Run, say: Callable[[str], None]) -> Run:
+    """Train until the last epoch, or until patience or something else ends it."""
+    config, team = job.config, job.team
+    history = _load_checkpoint(job, record.checkpoint)
     started = time.monotonic() - record.seconds
     try:
-        with (
-            logbook.events(record.path / "tensorboard", len(history)) as log,
-            _progress(job, len(history)) as bar,
-        ):
+        with _events(job, record, len(history)) as log, _progress(job, len(history)) as bar:
             while len(history) < config.epochs and not _out_of_patience(history, config.patience):
                 row, validation = _epoch(job, len(history), history, bar)
                 history.append(row)
                 record = _progressed(record, history, time.monotonic() - started)
-                _write_epoch(job, record, history, validation, log)
+                team.leader(functools.partial(_write_epoch, job, record, history, validation, log))
                 say(logbook.epoch_line(row, config.epochs))
     except (KeyboardInterrupt, DivergedError) as stop:
         record = dataclasses.replace(record, status="interrupted")
-        record.save()
+        if team.leads:
+            record.save()
         if isinstance(stop, DivergedError):
             raise DivergedError(f"{stop}; {_kept(record)}") from None
         raise TrainingInterruptedError(_farewell(record)) from None
     record = dataclasses.replace(record, status="finished", seconds=round(time.monotonic() - started, 1))
-    record.save()
-    record.checkpoint.unlink(missing_ok=True)
+    if team.leads:
+        record.save()
+        record.checkpoint.unlink(missing_ok=True)
     return record
 
 
 # ---- before the first step
 
 
-def _check_free(out: Path, force: bool) -> None:
+def _goes_on(out: Path, resume: bool, force: bool) -> bool:
+    """Whether there is a run to go on with; if not, nothing may stand in the way of a new one."""
+    if resume and run.exists(out):
+        return True
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+        return False
     if not run.exists(out):  # --force replaces runs, never somebody's folder of other things
         raise FootsegError(f"{out} exists and is not a run: choose another --out")
     if force:
-        return
+        return False
     if run.load(out).status == "finished":
         raise FootsegError(f"{out} is a finished run: choose another --out, or replace it with --force")
     raise FootsegError(f"{out} is an unfinished run: go on with --resume, or replace it with --force")
 
 
-def _prepare(config: TrainConfig, say: Callable[[str], None], *, fresh: bool) -> _Job:
-    """Build the networks, load the data; nothing is written, so nothing is lost when this fails.
-
-    First weights are read from files for a ``fresh`` run only: a checkpoint holds what became of them.
-    """
-    lessons.check(config)
-    data = folder.open_data(Path(config.data))
-    keras.utils.set_random_seed(config.seed)
-    plain = networks.architecture(config.network_options)
-    with arithmetic(config.precision):
-        network = _build(config, len(data.classes), config.network_options if fresh else plain)
-    validated = _build(config, len(data.classes), plain)
-    parents = {}
-    if config.start_from and fresh:
-        start = finetune.start_from(network, Path(config.start_from))
-        parents["start_from"] = start.sha256
-        say(str(start))
-    if config.freeze_encoder:
-        finetune.freeze(network, config)
-    teacher = None
-    if config.teacher:
-        teacher = load_teacher(Path(config.teacher), config, data.classes)
-        parents["teacher"] = files.sha256(run.model_file(Path(config.teacher)))
-    pool = sampling.load_pool(data, config)
-    validation = folder.load_split(data, "val", config.size, config.memory_limit_mb << 20)
-    logits = None
-    if teacher is not None and lessons.may_be_cached(config):
-        logits, teacher = lessons.teacher_logits(teacher, parents["teacher"], pool, config), None
-    return _Job(
-        config=config,
-        data=data,
-        pool=pool,
-        sampler=sampling.sampler(config, pool, len(data.classes)),
-        validation=validation,
-        step=TrainingStep(
-            network,
-            config,
-            steps_an_epoch(config, pool.own) * config.epochs,
-            class_weights=_class_weights(config, pool, len(data.classes)),
-            teacher=teacher,
-        ),
-        validated=validated,
-        teacher_logits=logits,
-        parents=parents,
-    )
+def _open(out: Path, job: Job, going_on: bool, command: str) -> Run:
+    return _reopen(out, job) if going_on else _create(out, job, command)
 
 
-def _build(config: TrainConfig, classes: int, options: Mapping[str, Any]) -> keras.Model:
-    return networks.build(config.network, (*config.size, 3), classes, **options)
-
-
-def _class_weights(config: TrainConfig, pool: sampling.Pool, classes: int) -> tuple[float, ...] | None:
-    """The configured weights of the classes, where they need it by their pixels in all training images."""
-    masks = itertools.chain.from_iterable(split.masks for split in pool.splits)
-    none = config.class_weights == ("none",)
-    weights = None if none else class_weights(config.class_weights, count(masks, classes))
-    return None if weights is None else tuple(weights.tolist())
-
-
-@contextlib.contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """Build layers that compute in ``precision``, a dtype policy of Keras, while the block runs."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def steps_an_epoch(config: TrainConfig, images: int) -> int:
-    """As configured, else as many full batches as there are; the images left over differ by epoch."""
-    return config.steps or max(1, images // config.batch)
-
-
-def _create(out: Path, job: _Job, command: str) -> Run:
+def _create(out: Path, job: Job, command: str) -> Run:
     """Make the run's folder, in place of whatever ``_check_free`` allowed to be replaced."""
     record = Run(
         path=out,
@@ -256,7 +169,7 @@ def _create(out: Path, job: _Job, command: str) -> Run:
     return record
 
 
-def _reopen(out: Path, job: _Job) -> Run:
+def _reopen(out: Path, job: Job) -> Run:
     record = run.load(out)
     if record.parents.get("teacher") != job.parents.get("teacher"):
         raise FootsegError(
@@ -274,21 +187,36 @@ def _reopen(out: Path, job: _Job) -> Run:
     return record
 
 
+def _load_checkpoint(job: Job, path: Path) -> list[Row]:
+    """Put the step where the checkpoint of process 0 is."""
+    state = job.step.state()
+
+    def read() -> list[Row]:
+        saved, history = logbook.load_checkpoint(path, state)
+        state.update(saved)
+        return history
+
+    history = job.team.leader(read)
+    job.step.load_state(job.team.copy_of_leader(state))
+    return history
+
+
 # ---- one epoch
 
 
-def _epoch(job: _Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Row, _Validation]:
+def _epoch(job: Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Row, _Validation]:
     """Train on every batch once, then validate. All that is random comes from (seed, epoch)."""
     config = job.config
     rng = np.random.default_rng([config.seed, epoch])
     order = job.sampler.epoch(job.steps * config.batch, rng)
     best = max((r["val_iou"] for r in history), default=0.0)
-    how = config.augmentation()
+    how, ours = config.augmentation(), job.team.part(config.batch)
     losses = []
     began = time.monotonic()
     bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
-    for number, chosen in enumerate(order.reshape(job.steps, config.batch)):
-        drawn = augment.sample(how, config.batch, config.size, rng)
+    for number, joint in enumerate(order.reshape(job.steps, config.batch)):
+        drawn = {name: a[ours] for name, a in augment.sample(how, config.batch, config.size, rng).items()}
+        chosen = joint[ours]
         logits = None if job.teacher_logits is None else job.teacher_logits[chosen]
         losses.append(job.step.train(*job.pool.take(chosen), drawn, logits))
         if not math.isfinite(losses[-1]):
@@ -313,7 +241,7 @@ def _epoch(job: _Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Ro
     return row, validation
 
 
-def _diverged(job: _Job, what: str, epoch: int, number: int) -> DivergedError:
+def _diverged(job: Job, what: str, epoch: int, number: int) -> DivergedError:
     config, step = job.config, epoch * job.steps + number
     clip = "a smaller --clip" if config.clip else "--clip 1"
     return DivergedError(
@@ -323,25 +251,29 @@ def _diverged(job: _Job, what: str, epoch: int, number: int) -> DivergedError:
     )
 
 
-def _validate(job: _Job) -> _Validation:
-    """Score the averaged weights on the whole validation split."""
+def _validate(job: Job) -> _Validation:
+    """Score the averaged weights on the whole validation split, each process on its batches of it."""
     job.validated.set_weights(job.step.averaged_weights())
-    classes = len(job.data.classes)
+    data, batch, classes = job.validation, job.config.batch, len(job.data.classes)
     matrix = np.zeros((classes, classes), np.int64)
-    losses, samples, count = [], [], len(job.validation.names)
-    wanted = set(evenly_spaced(count, SAMPLES))
-    for start in range(0, count, job.config.batch):
-        pictures = job.validation.images[start : start + job.config.batch]
-        masks = job.validation.masks[start : start + job.config.batch]
+    loss = np.zeros(1)
+    count = len(data.names)
+    wanted = evenly_spaced(count, SAMPLES)
+    samples = np.zeros((len(wanted), *data.masks.shape[1:]), np.uint8)
+    for start in range(job.team.index * batch, count, job.team.count * batch):
+        pictures, masks = data.images[start : start + batch], data.masks[start : start + batch]
         # The last batch is filled up, because a new shape would compile a second graph.
-        filled = np.resize(pictures, (job.config.batch, *pictures.shape[1:]))
-        logits = np.asarray(job.validated.predict_on_batch(to_float(filled)))[: len(pictures)]
+        filled = to_float(np.resize(pictures, (batch, *pictures.shape[1:])))
+        logits = np.asarray(job.validated.predict_on_batch(distribution.spread(filled)))[: len(pictures)]
         predicted = logits.argmax(-1).astype(np.uint8)
         matrix += metrics.confusion(masks, predicted, classes)
-        losses.append(len(masks) * float(job.step.loss_of(keras.ops.convert_to_tensor(logits), masks)))
-        samples += [predicted[i - start] for i in range(start, start + len(masks)) if i in wanted]
-    scores = metrics.scores(matrix)
-    return _Validation(sum(losses) / count, scores["iou"], scores["pixel_accuracy"], np.stack(samples))
+        loss += len(masks) * float(job.step.loss_of(keras.ops.convert_to_tensor(logits), masks))
+        for row, index in enumerate(wanted):
+            if start <= index < start + len(masks):
+                samples[row] = predicted[index - start]
+    scores = metrics.scores(job.team.sum(matrix))
+    mean_loss = float(job.team.sum(loss)[0]) / count
+    return _Validation(mean_loss, scores["iou"], scores["pixel_accuracy"], job.team.sum(samples))
 
 
 def _out_of_patience(history: Sequence[Row], patience: int) -> bool:
@@ -355,7 +287,7 @@ def _out_of_patience(history: Sequence[Row], patience: int) -> bool:
 
 
 def _write_epoch(
-    job: _Job,
+    job: Job,
     record: Run,
     history: Sequence[Row],
     validation: _Validation,
@@ -384,7 +316,7 @@ def _progressed(record: Run, history: Sequence[Row], seconds: float) -> Run:
     )
 
 
-def _save_samples(record: Run, job: _Job, epoch: int, validation: _Validation) -> np.ndarray | None:
+def _save_samples(record: Run, job: Job, epoch: int, validation: _Validation) -> np.ndarray | None:
     if not logbook.wants_picture(epoch, job.config.epochs):
         return None
     chosen = list(evenly_spaced(len(job.validation.names), SAMPLES))
@@ -395,9 +327,17 @@ def _save_samples(record: Run, job: _Job, epoch: int, validation: _Validation) -
     return picture
 
 
-def _progress(job: _Job, epochs_done: int) -> tqdm:
+def _events(
+    job: Job, record: Run, epochs_done: int
+) -> contextlib.AbstractContextManager[Callable[[Row, np.ndarray | None], None]]:
+    if not job.team.leads:
+        return contextlib.nullcontext(lambda row, picture: None)
+    return logbook.events(record.path / "tensorboard", epochs_done)
+
+
+def _progress(job: Job, epochs_done: int) -> tqdm:
     an_epoch = job.steps * job.config.batch
-    return logbook.progress(an_epoch * job.config.epochs, an_epoch * epochs_done)
+    return logbook.progress(an_epoch * job.config.epochs, an_epoch * epochs_done, shown=job.team.leads)
 
 
 def _farewell(record: Run) -> str:

@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from footseg.config import TrainConfig
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -60,3 +64,18 @@ def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("export")
     artifacts = export_run(tiny_run, out, formats=("tflite", "onnx"), precisions=("fp32", "fp16", "int8"))
     return {"onnx" if a.format == "onnx" else a.recipe: a.path for a in artifacts}
+
+
+def train_one_epoch(config: "TrainConfig", out: Path) -> None:
+    """Train until the first epoch is written, and leave the run as a kill would."""
+    from footseg.train import train
+
+    class KilledError(Exception):
+        pass
+
+    def kill(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(config, out, say=kill)
