@@ -5,7 +5,7 @@ Later wins: defaults, then the preset, then the TOML file, then the flags.
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _option(default: Any, text: str, *, choices: tuple[str, ...] = (), **limits: float) -> Any:
-    """A field with its help text and its limits: ``choices``, or ``least``, ``above``, ``most``, ``below``."""
+    """A field, its help and its limits: ``choices``, or ``least``, ``above``, ``most``, ``below``."""
     metadata = {"help": text, "choices": choices, **limits}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
@@ -52,7 +52,7 @@ class TrainConfig:
     boundary_factor: float = _option(4.0, "how much more those pixels count", least=0)
     teacher: str = _option("", "run that teaches: for the losses distill, regression, hint, attention")
     temperature: float = _option(4.0, "T of the distill loss (thesis: 1 to 100)", above=0, most=1000)
-    hint_until: float = _option(0.5, "share of the run in which the hint's weight falls to 0", above=0, most=1)
+    hint_until: float = _option(0.5, "share of the run until the hint's weight is 0", above=0, most=1)
     start_from: str = _option("", "run whose weights to start from; another head where classes differ")
     freeze_encoder: bool = _option(False, "leave the encoder as it is")
     precision: str = _option(
@@ -192,39 +192,48 @@ def dump(config: TrainConfig) -> str:
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
-    wrong = ValueError(f"{name} = {value!r} is not {_describe(kind)}")
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is str and isinstance(value, str | Path):
-        return str(value)
-    if kind == tuple[int, int]:
-        pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
-        if len(pair) == 2 and all(isinstance(side, int) and side > 0 for side in pair):
-            return pair
-        raise wrong
-    if kind == tuple[str, ...]:
-        items = (value,) if isinstance(value, str) else value
-        if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
-            return tuple(items)
-        raise wrong
-    if kind == dict[str, Any] and isinstance(value, Mapping):
-        return dict(value)
-    raise wrong
+    expected, convert = _KINDS[kind]
+    try:
+        return convert(value)
+    except TypeError:
+        raise ValueError(f"{name} = {value!r} is not {expected}") from None
 
 
-def _describe(kind: Any) -> str:
-    return {
-        float: "a number",
-        bool: "true or false",
-        int: "a whole number",
-        str: "a text",
-        tuple[int, int]: "a height and a width in pixels",
-        tuple[str, ...]: "a list of names",
-    }.get(kind, "a table of names and values")
+def _one_of(*kinds: type) -> Callable[[Any], Any]:
+    """Convert values of ``kinds`` to the first of them; true and false are no numbers."""
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError
+        return kinds[0](value)
+
+    return convert
+
+
+def _size(value: Any) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair):
+        raise TypeError
+    return pair
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    items = (value,) if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise TypeError
+    return tuple(items)
+
+
+# What a value of each kind is called, and what makes one of it or raises TypeError.
+_KINDS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
+    float: ("a number", _one_of(float, int)),
+    int: ("a whole number", _one_of(int)),
+    bool: ("true or false", _one_of(bool)),
+    str: ("a text", _one_of(str, Path)),
+    tuple[int, int]: ("a height and a width in pixels", _size),
+    tuple[str, ...]: ("a list of names", _names),
+    dict[str, Any]: ("a table of names and values", _one_of(dict, Mapping)),
+}
 
 
 def _check_limits(option: "dataclasses.Field[Any]", value: Any) -> None:
