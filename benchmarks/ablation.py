@@ -20,6 +20,9 @@ from typing import Any
 from benchmarks.accuracy import footseg
 from footseg import files, run
 
+# Options that say where something lies, of no meaning on another machine.
+FOLDERS = ("teacher", "extra_data")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -115,6 +118,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--epochs", type=int, default=16, help="of each run (default 16)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--rows", type=int, nargs="+", help="numbers of the recipes, from 0 (default: all)")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time (default 1)")
     args = parser.parse_args()
     threads = str(max(1, (os.cpu_count() or 1) // args.workers))
@@ -127,10 +131,11 @@ def main() -> None:
         out = args.runs / f"{number}_seed{seed}"
         footseg("train", "fast_linknet", "--data", args.data, "--out", out, "--resume", *arguments(options))
 
-    jobs = [(seed, number) for seed in args.seeds for number in range(len(rows))]
+    numbers = args.rows or range(len(rows))
     with ThreadPoolExecutor(args.workers) as pool:
-        list(pool.map(train, jobs))
-    records = [[run.load(args.runs / f"{n}_seed{seed}") for seed in args.seeds] for n in range(len(rows))]
+        list(pool.map(train, [(seed, number) for number in numbers for seed in args.seeds]))
+    taken = {n: [run.load(args.runs / f"{n}_seed{seed}") for seed in args.seeds] for n in numbers}
+    first = next(iter(taken.values()))[0]
     files.write_json(
         args.out,
         {
@@ -149,9 +154,9 @@ def main() -> None:
                 }
                 for recipe, taken in zip(rows, records, strict=True)
             ],
-            "data_fingerprint": records[0][0].data_fingerprint,
-            "machine": records[0][0].machine,
-            "versions": records[0][0].versions,
+            "data_fingerprint": first.data_fingerprint,
+            "machine": first.machine,
+            "versions": first.versions,
         },
     )
 
