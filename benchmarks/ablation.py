@@ -145,14 +145,12 @@ def main() -> None:
             "teacher": {"network": run.load(args.teacher).network, "best": run.load(args.teacher).best},
             "rows": [
                 {
-                    "recipe": recipe.name,
-                    "options": {
-                        k: v for k, v in recipe.options.items() if k not in ("teacher", "extra_data")
-                    },
-                    "val_iou": spread([late_iou(record.history) for record in taken]),
-                    "best_val_iou": spread([record.best["val_iou"] for record in taken]),
+                    "recipe": rows[number].name,
+                    "options": {k: v for k, v in rows[number].options.items() if k not in FOLDERS},
+                    "val_iou": spread([late_iou(record.history) for record in records]),
+                    "best_val_iou": spread([record.best["val_iou"] for record in records]),
                 }
-                for recipe, taken in zip(rows, records, strict=True)
+                for number, records in taken.items()
             ],
             "data_fingerprint": first.data_fingerprint,
             "machine": first.machine,
