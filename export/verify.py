@@ -98,12 +98,12 @@ TOLERANCES = {
     "int8": Tolerance(logit_max=1.0, logit_mean=0.03, pixels_differ=0.02, iou=0.01, boundary_f=0.02),
 }
 
-# A network that remembers where maxima stood (max-unpooling) moves a value by a pixel wherever rounding turns
-# two nearly equal neighbours around: few pixels, but by any amount. Seen in ENets, max and mean: 0.92 and
-# 9.4e-5 in fp32 (random weights, 8 photographs; a trained one had none in 48), 0.18 and 4.6e-4 in fp16
-# (trained, 32). The mean still tells the planted fault, which moves it by 0.013.
-POSITIONS_MAX = 3.0
-POSITIONS_MEAN = 5e-4
+# What is allowed on top to a network that remembers where maxima stood (max-unpooling): it moves a value by
+# a pixel wherever rounding turns two nearly equal neighbours around, few pixels but by any amount. Seen in
+# ENets, max and mean: in fp32 0.92 and 9.4e-5 (random weights; a trained one had none in 48 photographs), in
+# fp16 0.18 and 4.6e-4 (trained), 2.3 and 1.7e-3 (24 steps of training). Red and blue swapped: mean 0.27.
+POSITIONS_MAX = 5.0
+POSITIONS_MEAN = 2e-3
 
 
 def tolerance(precision: str, positions: bool) -> Tolerance:
@@ -119,8 +119,8 @@ def tolerance(precision: str, positions: bool) -> Tolerance:
         return limits
     return dataclasses.replace(
         limits,
-        logit_max=max(limits.logit_max, POSITIONS_MAX),
-        logit_mean=max(limits.logit_mean, POSITIONS_MEAN),
+        logit_max=limits.logit_max + POSITIONS_MAX,
+        logit_mean=limits.logit_mean + POSITIONS_MEAN,
     )
 
 
