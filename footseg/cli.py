@@ -159,7 +159,11 @@ def _networks(args: Arguments) -> Output:
     rows = []
     for name in networks.names():
         for variant, figures in networks.variants(name).items():
-            cost = cost_of(networks.build(name, (*args.size, 3), **figures["options"]))
+            try:
+                cost = cost_of(networks.build(name, (*args.size, 3), **figures["options"]))
+            except ValueError as error:  # a size that its strides do not allow
+                say(f"left out: {error}")
+                continue
             rows.append(
                 {
                     "name": name,
