@@ -24,6 +24,7 @@ NEEDED_FOR = {
     "train": "training, and running .keras files",
     "compress": "pruning, clustering and quantizing to int8",
     "onnx": "exporting and running .onnx files",
+    "pretrained": "ImageNet weights of the network efficientnet_lite",
     "search": "footseg search",
     "dev": "footseg's own tests and checks",
 }
