@@ -1,3 +1,5 @@
+import functools
+
 """Training through the real command line: what it leaves, what it refuses, and that a killed run goes on."""
 
 import csv
@@ -110,6 +112,8 @@ def test_ctrl_c_ends_cleanly_with_the_best_weights(tiny_data: Path, tmp_path: Pa
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A job in a shell's background ignores SIGINT, and so would what it starts.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         wait_for_epoch(1, out, process)
         process.send_signal(signal.SIGINT)
