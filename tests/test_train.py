@@ -1,8 +1,7 @@
-import functools
-
 """Training through the real command line: what it leaves, what it refuses, and that a killed run goes on."""
 
 import csv
+import functools
 import shutil
 import signal
 import subprocess
