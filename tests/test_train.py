@@ -1,12 +1,12 @@
 """Training through the real command line: what it leaves, what it refuses, and that a killed run goes on."""
 
 import csv
-import functools
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,15 @@ def weights(path: Path) -> list[np.ndarray]:
     return keras.saving.load_model(path / "model.keras", compile=False).get_weights()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A job in a shell's background ignores SIGINT, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_cleanly_with_the_best_weights(tiny_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with subprocess.Popen(
@@ -111,8 +120,6 @@ def test_ctrl_c_ends_cleanly_with_the_best_weights(tiny_data: Path, tmp_path: Pa
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # A job in a shell's background ignores SIGINT, and so would what it starts.
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         wait_for_epoch(1, out, process)
         process.send_signal(signal.SIGINT)
