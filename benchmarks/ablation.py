@@ -7,8 +7,9 @@ split alone: the mean over the last quarter of its epochs' validation IoU, becau
 rewards luck. ``--workers 2`` trains two at a time, each on its share of the cores.
 
 Of the committed results, the composites are ``footseg data synth`` with ``--train 3000 --val 0 --test 0
---seed 1`` of the training photographs and floors; the teacher is ``footseg train efficientnet_lite --network-options
-encoder_weights=imagenet --epochs 14 --learning-rate 1.2e-3 --weight-decay 0.05 --ema 0.99 --paste 0.3``.
+--seed 1`` of the training photographs and floors; the teacher is ``footseg train efficientnet_lite
+--network-options encoder_weights=imagenet --epochs 14 --learning-rate 1.2e-3 --weight-decay 0.05 --ema 0.99
+--paste 0.3``.
 """
 
 import argparse
