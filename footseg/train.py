@@ -139,7 +139,7 @@ def _open(out: Path, job: Job, going_on: bool, command: str) -> Run:
 
 
 def _create(out: Path, job: Job, command: str) -> Run:
-    """Make the run's folder, in place of whatever ``_check_free`` allowed to be replaced."""
+    """Make the run's folder, in place of whatever ``_goes_on`` allowed to be replaced."""
     record = Run(
         path=out,
         status="running",

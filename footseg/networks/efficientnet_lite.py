@@ -63,8 +63,7 @@ def efficientnet_lite(
         ValueError: an option out of its range, or a size that the strides do not divide.
         FootsegError: weights that are not there or do not fit.
     """
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is a rate in [0, 1), not {dropout}")
+    blocks.check_dropout(dropout)
     blocks.check_input_shape("efficientnet_lite", input_shape, 32)
     image = keras.Input(input_shape, name="image")
     # The encoder was trained on (pixel - 127) / 128.
@@ -86,11 +85,8 @@ def efficientnet_lite(
         x = layers.ReLU(name=f"up{step}_add_relu")(x)
         x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"up{step}_depthwise")(x)
         x = blocks.conv_bn_relu(x, channels, 1, f"up{step}_mix")
-    if dropout:
-        x = layers.SpatialDropout2D(dropout, name="dropout")(x)
-    x = layers.Conv2D(classes, 1, name="classifier")(x)
-    x = layers.UpSampling2D(2, interpolation="bilinear", name="logits")(x)
-    network = keras.Model(image, x, name="efficientnet_lite")
+    x = layers.Conv2D(classes, 1, name="classifier")(blocks.drop(x, dropout))
+    network = keras.Model(image, blocks.enlarge(x, 2), name="efficientnet_lite")
     if encoder_weights != "none":
         _load_encoder(network, _package_file() if encoder_weights == "imagenet" else Path(encoder_weights))
     return network
