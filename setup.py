@@ -34,6 +34,7 @@ setup(
         "pillow>=11",
         "scipy>=1.15",
         "tqdm>=4.66",
+        "zstandard>=0.23",
     ],
     extras_require={**EXTRAS, "all": sorted({package for extra in EXTRAS.values() for package in extra})},
     entry_points={"console_scripts": ["footseg = footseg.cli:main"]},
