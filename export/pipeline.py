@@ -14,7 +14,7 @@ from footseg.data.folder import open_data
 from footseg.errors import FootsegError, did_you_mean
 
 FORMATS = ("tflite", "onnx")
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = tuple(quantize.PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def export_run(
         MissingExtraError: a package that the conversion needs is not installed.
     """
     targets = _targets(formats, precisions, say)
-    quantize.check_options(io, calibration_count)
+    for target in targets:
+        if target.precision in quantize.INTEGER_ENDS:
+            quantize.check_options(target.precision, io)
     run = runs.load_trained(run_dir)
     data_dir = Path(run.data) if data_dir is None else data_dir
     size = run.input_shape[:2]
@@ -64,7 +66,7 @@ def export_run(
             f"{len(run.classes)} ({', '.join(run.classes)}): pass --data with a data set of these"
         )
     calibration = None
-    if any(target.precision == "int8" for target in targets):
+    if any(target.precision in quantize.CALIBRATED for target in targets):
         calibration = quantize.calibration(data_dir, size, calibration_count, seed)
 
     say(f"{run.network}: verifying on {len(sample.names)} images of {sample.split}")
@@ -100,7 +102,7 @@ def export_run(
                 recipe=target.precision,
                 verification=verification.to_json(),
                 calibration=calibration.to_json() | {"io": io}
-                if calibration and target.precision == "int8"
+                if calibration and target.precision in quantize.CALIBRATED
                 else {},
                 created=provenance.now(),
                 **origin,
@@ -125,12 +127,13 @@ class _Work:
         """The bytes of the file asked for."""
         if target.format == "onnx":
             return onnx.convert(self.network)
-        if target.precision == "fp16":
-            return tflite.convert(self._saved_model(), half=True)
-        if target.precision == "int8":
-            assert self.calibration is not None
-            return quantize.quantize(self._float_file(), self.calibration.images, self.io, self.threads)
-        return self._float_file().read_bytes()
+        return quantize.quantize(
+            self._float_file(),
+            target.precision,
+            self.calibration.images if self.calibration else None,
+            io=self.io if target.precision in quantize.INTEGER_ENDS else "float32",
+            threads=self.threads,
+        )
 
     def _saved_model(self) -> Path:
         folder = self.folder / "saved_model"

@@ -1,7 +1,8 @@
-"""Static int8 by ai-edge-quantizer: int8 weights by channel, int8 activations by calibration."""
+"""The fp32 ``.tflite`` in fewer bits, by ai-edge-quantizer: see ``PRECISIONS`` for what each one does."""
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,35 @@ from export.freeze import INPUT, SIGNATURE
 from footseg import runtime
 from footseg.data.folder import open_data, pairs
 from footseg.data.images import letterbox, read_image
-from footseg.errors import require
+from footseg.errors import did_you_mean, require
 
-# How the file's ends may look. "float32" is a drop-in for the fp32 file; "int8" saves an app that already has
-# int8 pixels the conversion.
-IO = ("float32", "int8")
+# Weights by channel, symmetric, in all of them; their sum is always that of the fp32 file's operators.
+PRECISIONS = {
+    "fp32": "as it was trained",
+    "fp16": "weights in 16 bits, float arithmetic",
+    "int8": "weights and activations in 8 bits, integer arithmetic, ranges by calibration",
+    "int8w": "weights in 8 bits, float arithmetic",
+    "int16x8": "weights in 8 bits, activations in 16, integer arithmetic, ranges by calibration",
+    "int4w": "weights of convolutions in 4 bits, others' in 8, float arithmetic",
+    "dynamic": "weights in 8 bits, activations too, by ranges found anew in each inference",
+}
+CALIBRATED = ("int8", "int16x8")
+
+# How a file's ends may look; where a precision is not named, only float32. "float32" is a drop-in for the fp32
+# file; integers save an app that already has such pixels the conversion.
+IO = ("float32", "int8", "uint8")
+INTEGER_ENDS = ("int8",)
+
+# How ranges are estimated. Activations: the widest seen in calibration, but for "average", which moves them 5 %
+# of the way to those of each new image. Weights: their extremes, but for "octav" (clipping by Sakr et al. 2022,
+# eq. 6) and "mse" (clipping of a normal distribution of their spread).
+RANGES = ("minmax", "average", "octav", "mse")
+
+# Operators with weights, by the quantizer's names, and those whose weights it can keep in 4 bits.
+WEIGHTED = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")
+# What the quantizer calls otherwise than the runtime does.
+NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +69,11 @@ def calibration(data_dir: Path, size: tuple[int, int], count: int, seed: int) ->
     Never of the test split: its images would leak into the network.
 
     Raises:
+        ValueError: a ``count`` below 1.
         FootsegError: no such data set, no training split, a damaged image.
     """
+    if count < 1:
+        raise ValueError(f"calibration needs at least one image, not {count}: 64 is a good number")
     found = pairs(open_data(data_dir), "train")
     drawn = np.random.default_rng(seed).choice(len(found), size=min(count, len(found)), replace=False)
     chosen = [found[index] for index in drawn]
@@ -56,104 +84,220 @@ def calibration(data_dir: Path, size: tuple[int, int], count: int, seed: int) ->
     )
 
 
-def check_options(io: str, count: int) -> None:
+def check_options(precision: str, io: str = "float32", ranges: str = "minmax") -> None:
     """Refuse options before work begins.
 
     Raises:
-        ValueError: an ``io`` other than float32 and int8, or no calibration image.
+        ValueError: an unknown precision, io or ranges, or integer ends of a precision that works in float.
     """
-    if io not in IO:
-        raise ValueError(f"io is {io!r}: expected one of {', '.join(IO)}")
-    if count < 1:
-        raise ValueError(f"calibration needs at least one image, not {count}: 64 is a good number")
+    for kind, given, known in (
+        ("precision", precision, PRECISIONS),
+        ("io", io, IO),
+        ("ranges", ranges, RANGES),
+    ):
+        if given not in known:
+            raise ValueError(f"unknown {kind} {given!r}: {did_you_mean(given, known)}")
+    if io != "float32" and precision not in INTEGER_ENDS:
+        raise ValueError(
+            f"{precision} files take float32, not {io}: {io} is for {' and '.join(INTEGER_ENDS)}"
+        )
 
 
-def quantize(path: Path, images: np.ndarray, io: str = "float32", threads: int = 1) -> bytes:
-    """The static int8 ``.tflite`` of the fp32 one at ``path``, calibrated on ``images``, uint8 (N, H, W, 3).
+def quantize(
+    path: Path,
+    precision: str,
+    images: np.ndarray | None = None,
+    *,
+    io: str = "float32",
+    ranges: str = "minmax",
+    keep: Collection[str] = (),
+    threads: int = 1,
+) -> bytes:
+    """The fp32 ``.tflite`` at ``path`` in another precision (see ``PRECISIONS``).
+
+    ``images``, uint8 (N, H, W, 3), calibrate the precisions of ``CALIBRATED``; the others need none. ``io`` is
+    the type of the file's ends (see ``IO``), ``ranges`` how ranges are estimated (see ``RANGES``), ``keep``
+    names the output tensors of operators that stay in float.
 
     Raises:
-        ValueError: as ``check_options``.
+        ValueError: as ``check_options``; no images for a precision that needs some, or a name in ``keep`` that
+            is no operator's output.
         FootsegError: the quantizer refused the network.
     """
-    check_options(io, len(images))
-    with conversion(f"quantization of {path.name}"):
-        quantizer = require("ai_edge_quantizer.quantizer", "compress")
-        from ai_edge_quantizer import calibrator
-        from ai_edge_quantizer.utils import qsv_utils
-
-        recipe = _recipe(path, io)
-        # Quantizer.calibrate moves its ranges 5 % of the way to each new image: extremes are cut off and
-        # the first images count most. With the widest range seen, on a FastLinkNet of IoU 0.63: largest logit
-        # difference 0.11 of their spread, not 0.53; mean 0.0075, not 0.012.
-        ranges = calibrator.Calibrator(
-            path.read_bytes(), num_threads=threads, qsv_update_func=qsv_utils.min_max_update
+    check_options(precision, io, ranges)
+    operators = _operators(path)
+    if strangers := set(keep) - {operator.output for operator in operators}:
+        raise ValueError(
+            f"no operator of {path.name} has the output {', '.join(sorted(strangers))}: "
+            "keep takes names of tensors of the fp32 file"
         )
-        samples = [{INPUT: runtime.to_float(image[None])} for image in images]
-        ranges.calibrate({SIGNATURE: samples}, recipe)
-        done = quantizer.Quantizer(str(path), recipe.get_quantization_recipe()).quantize(
-            ranges.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False
+    if precision == "fp32":
+        return path.read_bytes()
+    calibrated = precision in CALIBRATED
+    if calibrated and (images is None or not len(images)):
+        raise ValueError(f"{precision} needs calibration images and got none: 64 is a good number")
+    with conversion(f"quantization of {path.name} to {precision}"):
+        quantizer = require("ai_edge_quantizer.quantizer", "compress")
+        manager = _recipe(precision, ranges)
+        kept = [operator for operator in operators if operator.output in keep]
+        if calibrated:
+            kept += _before_positions(operators)
+            kept += _set_ends(manager, operators, io)
+        _leave_in_float(manager, kept)
+        statistics = _statistics(path, manager, images, ranges, threads) if calibrated else None
+        done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
+            statistics, enable_progress_bar=False, enable_progress_report=False
         )
         return bytes(done.quantized_model)
 
 
-def _recipe(path: Path, io: str) -> Any:
-    """int8 (a RecipeManager) but for positions; with float ends, the operators at the ends stay float too."""
-    from ai_edge_quantizer import recipe, recipe_manager
+def _recipe(precision: str, ranges: str) -> Any:
+    """The RecipeManager of a precision for all operators that the library can quantize so."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(recipe.static_wi8_ai8())
-    skip = AlgorithmName.NO_QUANTIZE
-    kept = _before_positions(path)
-    if io == "float32":
-        for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
-            manager.add_quantization_config(".*", end, algorithm_key=skip)
-        kept += _float_ends(path)
-    known = {
-        operator.value for operator in TFLOperationName
-    }  # it leaves others in float, and refuses to be told so
-    for operator, tensor in kept:
-        if operator in known:
-            manager.add_quantization_config(re.escape(tensor), TFLOperationName(operator), algorithm_key=skip)
+    weights = {"octav": AlgorithmName.OCTAV, "mse": AlgorithmName.MSE}.get(
+        ranges, AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    )
+    manager = RecipeManager()
+
+    def add(operation: TFLOperationName, algorithm: AlgorithmName, weight_bits: int = 8) -> None:
+        if precision in CALIBRATED:
+            bits = 16 if precision == "int16x8" else 8
+            manager.add_static_config(".*", operation, bits, weight_bits, algorithm_key=algorithm)
+        elif precision == "dynamic":
+            manager.add_dynamic_config(".*", operation, weight_bits, algorithm_key=algorithm)
+        elif precision == "fp16":
+            manager.add_weight_only_config(".*", operation, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+        else:
+            manager.add_weight_only_config(".*", operation, weight_bits, algorithm_key=algorithm)
+
+    add(TFLOperationName.ALL_SUPPORTED, AlgorithmName.MIN_MAX_UNIFORM_QUANT)
+    # By operator, since MSE refuses those without weights; the last one that matches holds.
+    if precision != "fp16" and weights != AlgorithmName.MIN_MAX_UNIFORM_QUANT:
+        for kind in WEIGHTED:
+            add(TFLOperationName(kind), weights)
+    if precision == "int4w":
+        for kind in FOUR_BITS:
+            add(TFLOperationName(kind), weights, 4)
     return manager
 
 
-def _before_positions(path: Path) -> list[tuple[str, str]]:
-    """Operators that decide where max-unpooling puts its values, each with its output tensor's name.
+def _statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, threads: int) -> Any:
+    """The range of each tensor on the calibration images.
+
+    Quantizer.calibrate moves its ranges 5 % of the way to each new image ("average"): extremes are cut off and
+    the first images count most. With the widest range seen, on a FastLinkNet of IoU 0.63: largest logit
+    difference 0.11 of their spread, not 0.53; mean 0.0075, not 0.012.
+    """
+    from ai_edge_quantizer import calibrator
+    from ai_edge_quantizer.utils import qsv_utils
+
+    update = qsv_utils.moving_average_update if ranges == "average" else qsv_utils.min_max_update
+    found = calibrator.Calibrator(path.read_bytes(), num_threads=threads, qsv_update_func=update)
+    found.calibrate({SIGNATURE: [{INPUT: runtime.to_float(image[None])} for image in images]}, manager)
+    return found.get_model_qsvs()
+
+
+def _leave_in_float(manager: Any, operators: Collection["_Operator"]) -> None:
+    """Add to a RecipeManager that these operators stay as they are."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    known = {operation.value for operation in TFLOperationName}
+    for operator in operators:
+        kind = NAMES.get(operator.kind, operator.kind)
+        if kind in known:  # It leaves others in float, and refuses to be told so.
+            manager.add_quantization_config(
+                f"^{re.escape(operator.output)};",
+                TFLOperationName(kind),
+                algorithm_key=AlgorithmName.NO_QUANTIZE,
+            )
+
+
+def _set_ends(manager: Any, operators: list["_Operator"], io: str) -> list["_Operator"]:
+    """Add the type of the file's ends to a RecipeManager; returns the operators there that stay in float."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    ends = (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT)
+    if io == "float32":
+        for end in ends:
+            manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        return _float_ends(operators)
+    if io == "uint8":
+        tensor = qtyping.TensorQuantizationConfig
+        unsigned = qtyping.OpQuantizationConfig(
+            activation_tensor_config=tensor(8, symmetric=False, dtype=qtyping.TensorDataType.UINT),
+            weight_tensor_config=tensor(8, granularity=qtyping.QuantGranularity.CHANNELWISE),
+            compute_precision=qtyping.ComputePrecision.INTEGER,
+        )
+        for end in ends:
+            manager.add_quantization_config(".*", end, unsigned)
+    return []
+
+
+@dataclass(frozen=True)
+class _Operator:
+    """An operator of a ``.tflite``: its kind, the tensors (by number) it reads and writes, and its output's name."""
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    output: str
+    at_input: bool
+    at_output: bool
+
+
+def _operators(path: Path) -> list[_Operator]:
+    """The operators of a ``.tflite``, in the order in which they run."""
+    interpreter = runtime.interpreter(path)
+    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
+    image = interpreter.get_input_details()[0]["index"]
+    logits = interpreter.get_output_details()[0]["index"]
+    return [
+        _Operator(
+            kind=node["op_name"],
+            inputs=tuple(node["inputs"]),
+            outputs=tuple(node["outputs"]),
+            output=names[node["outputs"][0]],
+            at_input=image in node["inputs"],
+            at_output=logits in node["outputs"],
+        )
+        for node in interpreter._get_ops_details()
+        if node["op_name"] != "DELEGATE"
+    ]
+
+
+def _before_positions(operators: list[_Operator]) -> list[_Operator]:
+    """Operators that decide where max-unpooling puts its values.
 
     They are those before a CEIL (see ``footseg.networks._unpool``). int8 makes neighbours equal, and the
     values of such windows come back a pixel off. A trained ENet at 128x128, 8 photographs, one x86 thread,
     everything in int8 and without these: largest logit difference 1.14 and 0.11 of their spread, mean 0.061
     and 0.011, pixels of another class 0.55 % and 0.17 %, time 0.62 and 0.72 of fp32's.
     """
-    interpreter = runtime.interpreter(path)
-    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
-    nodes = [node for node in interpreter._get_ops_details() if node["op_name"] != "DELEGATE"]
     wanted: set[int] = set()
     kept = []
-    for node in reversed(nodes):  # in order of execution, so that users come before makers here
-        if node["op_name"] == "CEIL" or wanted.intersection(node["outputs"]):
-            wanted.update(node["inputs"])
-            kept.append((node["op_name"], names[node["outputs"][0]]))
+    for operator in reversed(operators):  # Users come before makers here.
+        if operator.kind == "CEIL" or wanted.intersection(operator.outputs):
+            wanted.update(operator.inputs)
+            kept.append(operator)
     return kept
 
 
-def _float_ends(path: Path) -> list[tuple[str, str]]:
-    """Operators that touch input or output and are better off in float, each with its output tensor's name.
+def _float_ends(operators: list[_Operator]) -> list[_Operator]:
+    """Operators that touch input or output and are better off in float.
 
     Average pooling of the image: XNNPACK has no int8 one, so it would split the partition, and a quarter
     of the pixels is left to quantize after it. Bilinear resizing of the logits: a quarter of the values is
     left to dequantize before it, and they are rounded once instead of twice. FastLinkNet at 256x256, one
     x86 thread: 0.63 of fp32's time with both in int8, 0.53 with the pooling in float, 0.51 with both.
     """
-    interpreter = runtime.interpreter(path)
-    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
-    image = interpreter.get_input_details()[0]["index"]
-    logits = interpreter.get_output_details()[0]["index"]
     return [
-        (node["op_name"], names[node["outputs"][0]])
-        for node in interpreter._get_ops_details()
-        if (node["op_name"] == "AVERAGE_POOL_2D" and image in node["inputs"])
-        or (node["op_name"] == "RESIZE_BILINEAR" and logits in node["outputs"])
+        operator
+        for operator in operators
+        if (operator.kind == "AVERAGE_POOL_2D" and operator.at_input)
+        or (operator.kind == "RESIZE_BILINEAR" and operator.at_output)
     ]

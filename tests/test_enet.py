@@ -276,7 +276,7 @@ def artifacts(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     found = {"onnx" if a.format == "onnx" else a.recipe: a.path for a in made}
     images = quantize.calibration(Path(run.data), (64, 64), 16, 0).images
     found["int8"] = out / "int8.tflite"
-    found["int8"].write_bytes(quantize.quantize(found["fp32"], images))
+    found["int8"].write_bytes(quantize.quantize(found["fp32"], "int8", images))
     return found
 
 

@@ -95,7 +95,7 @@ def test_sizes_of_the_full_network(tmp_path: Path) -> None:
     whole.write_bytes(tflite.convert(freeze.freeze(network, tmp_path / "saved_model")))
     noise = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
     small = tmp_path / "int8.tflite"
-    small.write_bytes(quantize.quantize(whole, noise))
+    small.write_bytes(quantize.quantize(whole, "int8", noise))
     assert whole.stat().st_size <= 7.30e6
     assert small.stat().st_size <= 2.1e6
     assert runtime.delegation(whole).partitions == runtime.delegation(small).partitions == 1
