@@ -1,7 +1,6 @@
 """Latency, cold start, memory and size of artifacts on the machine at hand, each in a fresh process."""
 
 import dataclasses
-import gzip
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from benchmarks import cost
 from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
 from footseg import artifact, provenance, runtime
+from footseg.compress.sizes import packed
 from footseg.errors import FootsegError
 
 # Warm-up goes in batches of this many runs and ends when a batch's median is no longer faster, to
@@ -54,6 +54,7 @@ def measure(
         warmup_runs = _warm_up(worker, max_warmup)
         samples = _sample(worker, runs, min_seconds)
         memory = worker.close()
+    download = packed(path.read_bytes())
     return Measurement(
         kind="measured",
         created=provenance.now(),
@@ -66,8 +67,8 @@ def measure(
         cold_start=ColdStart(worker.hello["load_ms"], worker.hello["first_inference_ms"]),
         peak_memory_mb=round(memory["peak_memory_mb"], 2),
         file_bytes=path.stat().st_size,
-        # Level 9 without a timestamp: the same file has the same size on every machine.
-        gzip_bytes=len(gzip.compress(path.read_bytes(), 9, mtime=0)),
+        gzip_bytes=download["gzip"],
+        zstd_bytes=download["zstd"],
         cost=cost.of_file(path).summary(),
         delegation=runtime.delegation(path, threads) if facts.format == "tflite" else None,
         versions=provenance.versions(),
@@ -122,10 +123,12 @@ def compare(paths: Sequence[Path], threads: int = 1, rounds: int = 15) -> tuple[
         Relative(
             to=facts.name,
             to_sha256=facts.sha256,
-            ratio=statistics.median(a / b for a, b in zip(own, turns[0], strict=True)),
+            ratio=statistics.median(ratios),
             rounds=rounds,
+            ratios=ratios,
         )
         for own in turns
+        for ratios in [tuple(a / b for a, b in zip(own, turns[0], strict=True))]
     )
 
 

@@ -14,12 +14,14 @@ The schema (``SCHEMA`` = 1), each line one object:
     cold_start        load_ms (open, check, plan, delegate), first_inference_ms; in a fresh process,
                       the file in the disk cache, the time to import the runtime left out
     peak_memory_mb    MB (10^6 bytes) that loading and running the file added to the process at most
-    file_bytes, gzip_bytes
+    file_bytes, gzip_bytes, zstd_bytes
+                      of the file and of what is downloaded of it, at gzip's level 9 and zstd's 19; lines from
+                      before zstd was counted have null
     cost              computed from the file: parameters, macs, flops (2 x MACs), flops_tf_benchmark,
                       uncounted (operators that add nothing); see benchmarks/cost.py
     delegation        operators, delegated, partitions of the .tflite under XNNPACK; null for ONNX
     relative          to (name), to_sha256, ratio (median over rounds of this / that, run in turns),
-                      rounds; null when nothing was compared
+                      rounds, ratios (of each round; older lines have none); null when nothing was compared
     versions          footseg, Python and the packages that can change a result
 
 A reader takes lines of its own schema number and refuses others by line number.
@@ -98,6 +100,7 @@ class Relative:
     to_sha256: str
     ratio: float
     rounds: int
+    ratios: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Measurement:
     cost: Mapping[str, Any]
     delegation: Delegation | None = None
     relative: Relative | None = None
+    zstd_bytes: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -150,13 +154,17 @@ class Measurement:
                 "latency": Latency(**latency),
                 "cold_start": ColdStart(**record["cold_start"]),
                 "delegation": Delegation(**record["delegation"]) if record["delegation"] else None,
-                "relative": Relative(**record["relative"]) if record["relative"] else None,
+                "relative": _relative(record["relative"]) if record["relative"] else None,
             }
             return cls(**{**record, **parts})
         except KeyError as error:
             raise ValueError(f"it has no field {error}") from error
         except TypeError as error:
             raise ValueError(f"its fields are not those of schema {SCHEMA} ({error})") from error
+
+
+def _relative(record: Mapping[str, Any]) -> Relative:
+    return Relative(**{**record, "ratios": tuple(record.get("ratios", ()))})
 
 
 def append_line(path: Path, measurement: Measurement) -> None:
@@ -211,7 +219,7 @@ def read_all(path: Path) -> list[Measurement]:
 def as_table(measured: Sequence[Measurement]) -> str:
     """The measurements as aligned lines for a terminal, with the words on noise below."""
     heads = (
-        "file", "MB", "gzip MB", "M MACs", "median ms", "p90 ms",
+        "file", "MB", "gzip MB", "zstd MB", "M MACs", "median ms", "p90 ms",
         "x fp32", "load ms", "first ms", "peak MB", "delegated",
     )  # fmt: skip
     cells = [
@@ -219,6 +227,7 @@ def as_table(measured: Sequence[Measurement]) -> str:
             m.artifact.name,
             f"{m.file_bytes / 1e6:.2f}",
             f"{m.gzip_bytes / 1e6:.2f}",
+            "-" if m.zstd_bytes is None else f"{m.zstd_bytes / 1e6:.2f}",
             f"{m.cost['macs'] / 1e6:.1f}",
             f"{m.latency.median_ms:.3f}",
             f"{m.latency.p90_ms:.3f}",

@@ -1,5 +1,6 @@
 """Files are measured in a process of their own, and whatever happens to it comes back as one line."""
 
+import gzip
 import os
 import signal
 import sys
@@ -46,6 +47,8 @@ def test_measure_fills_every_field(onnx_file: Path) -> None:
     assert found.cold_start.load_ms > 0
     assert found.cold_start.first_inference_ms > 0
     assert found.file_bytes == onnx_file.stat().st_size > found.gzip_bytes > 0
+    assert found.gzip_bytes == len(gzip.compress(onnx_file.read_bytes(), 9, mtime=0))
+    assert 0 < (found.zstd_bytes or 0) < found.file_bytes
     assert found.cost["macs"] == ONNX_SIDE * ONNX_SIDE * 2 * 3
     assert found.delegation is None
     assert found.device["cores"] >= 1
@@ -70,6 +73,8 @@ def test_compare_runs_in_turns_and_knows_a_file_from_itself(onnx_file: Path) -> 
     base, same = host.compare([onnx_file, onnx_file], rounds=9)
     assert base.ratio == 1
     assert (same.to, same.rounds) == ("tiny.onnx", 9)
+    assert base.ratios == (1.0,) * 9
+    assert same.ratio == sorted(same.ratios)[4]
     # Microseconds of work beside a busy neighbour: within a factor of two is all that always holds.
     assert 0.5 < same.ratio < 2
 

@@ -21,6 +21,7 @@ ALLOWED = {
 LIGHT = {
     "__version__",
     "artifact",
+    "compress.sizes",
     "run",
     "errors",
     "files",
@@ -85,7 +86,7 @@ def test_android_harness_needs_the_standard_library_only() -> None:
     [
         "footseg.cli", "footseg.artifact", "footseg.run", "footseg.runtime", "footseg.evaluate",
         "footseg.predict", "footseg.doctor", "footseg.networks", "footseg.data.check", "footseg.data.shapes",
-        "benchmarks.host", "benchmarks.report", "benchmarks.cost",
+        "benchmarks.host", "benchmarks.report", "benchmarks.cost", "footseg.compress.sizes",
     ],
 )  # fmt: skip
 def test_light_modules_import_nothing_heavy(module: str) -> None:

@@ -32,7 +32,8 @@ def a_measurement(**changes: Any) -> Measurement:
         "gzip_bytes": 6_582_322,
         "cost": {"parameters": 9, "macs": 1, "flops": 2, "flops_tf_benchmark": 2, "uncounted": ["ADD"]},
         "delegation": Delegation(66, 66, 1),
-        "relative": Relative("a.tflite", "ab" * 32, 1.0, 15),
+        "relative": Relative("a.tflite", "ab" * 32, 1.0, 3, (0.9, 1.0, 1.1)),
+        "zstd_bytes": 6_412_119,
         "versions": {"python": "3.11"},
     }
     return Measurement(**{**fields, **changes})
@@ -58,6 +59,17 @@ def test_noise_is_said_aloud() -> None:
 def test_latency_refuses_what_is_no_sample(samples: list[float]) -> None:
     with pytest.raises(ValueError, match="positive samples"):
         Latency.of(samples)
+
+
+def test_a_line_from_before_zstd_and_rounds_still_reads(tmp_path: Path) -> None:
+    old = a_measurement().to_json()
+    del old["zstd_bytes"], old["relative"]["ratios"]
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(old))
+    found = measurement.read_all(path)[0]
+    assert found.zstd_bytes is None
+    assert found.relative == Relative("a.tflite", "ab" * 32, 1.0, 3)
+    assert measurement.as_table([found]).splitlines()[1].split()[3] == "-"
 
 
 @pytest.mark.parametrize("changes", [{}, {"delegation": None, "relative": None}])
@@ -139,6 +151,7 @@ def test_table_aligns_and_repeats_the_word_on_noise() -> None:
         "a.tflite",
         "7.18",
         "6.58",
+        "6.41",
         "0.0",
         "5.100",
         "5.180",
@@ -148,6 +161,6 @@ def test_table_aligns_and_repeats_the_word_on_noise() -> None:
         "28.7",
         "-",
     ]
-    assert second.split()[6:] == ["1.00", "20.0", "9.0", "28.7", "66/66", "in", "1"]
+    assert second.split()[7:] == ["1.00", "20.0", "9.0", "28.7", "66/66", "in", "1"]
     assert head.index("median ms") + len("median ms") == first.index("5.100") + len("5.100")
     assert note.startswith("a.tflite: noisy")
