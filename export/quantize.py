@@ -125,8 +125,8 @@ def quantize(
         FootsegError: the quantizer refused the network.
     """
     check_options(precision, io, ranges)
-    operators = _operators(path)
-    if strangers := set(keep) - {operator.output for operator in operators}:
+    found = operators(path)
+    if strangers := set(keep) - {operator.output for operator in found}:
         raise ValueError(
             f"no operator of {path.name} has the output {', '.join(sorted(strangers))}: "
             "keep takes names of tensors of the fp32 file"
@@ -138,53 +138,66 @@ def quantize(
         raise ValueError(f"{precision} needs calibration images and got none: 64 is a good number")
     with conversion(f"quantization of {path.name} to {precision}"):
         quantizer = require("ai_edge_quantizer.quantizer", "compress")
-        manager = _recipe(precision, ranges)
-        kept = [operator for operator in operators if operator.output in keep]
+        manager = recipe(precision, ranges)
+        kept = [operator for operator in found if operator.output in keep]
         if calibrated:
-            kept += _before_positions(operators)
-            kept += _set_ends(manager, operators, io)
+            kept += before_positions(found)
+            kept += set_ends(manager, found, io)
         _leave_in_float(manager, kept)
-        statistics = _statistics(path, manager, images, ranges, threads) if calibrated else None
+        measured = statistics(path, manager, images, ranges, threads) if calibrated else None
         done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
-            statistics, enable_progress_bar=False, enable_progress_report=False
+            measured, enable_progress_bar=False, enable_progress_report=False
         )
         return bytes(done.quantized_model)
 
 
-def _recipe(precision: str, ranges: str) -> Any:
+def recipe(precision: str, ranges: str) -> Any:
     """The RecipeManager of a precision for all operators that the library can quantize so."""
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    weights = {"octav": AlgorithmName.OCTAV, "mse": AlgorithmName.MSE}.get(
-        ranges, AlgorithmName.MIN_MAX_UNIFORM_QUANT
-    )
     manager = RecipeManager()
-
-    def add(operation: TFLOperationName, algorithm: AlgorithmName, weight_bits: int = 8) -> None:
-        if precision in CALIBRATED:
-            bits = 16 if precision == "int16x8" else 8
-            manager.add_static_config(".*", operation, bits, weight_bits, algorithm_key=algorithm)
-        elif precision == "dynamic":
-            manager.add_dynamic_config(".*", operation, weight_bits, algorithm_key=algorithm)
-        elif precision == "fp16":
-            manager.add_weight_only_config(".*", operation, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
-        else:
-            manager.add_weight_only_config(".*", operation, weight_bits, algorithm_key=algorithm)
-
-    add(TFLOperationName.ALL_SUPPORTED, AlgorithmName.MIN_MAX_UNIFORM_QUANT)
-    # By operator, since MSE refuses those without weights; the last one that matches holds.
-    if precision != "fp16" and weights != AlgorithmName.MIN_MAX_UNIFORM_QUANT:
-        for kind in WEIGHTED:
-            add(TFLOperationName(kind), weights)
-    if precision == "int4w":
-        for kind in FOUR_BITS:
-            add(TFLOperationName(kind), weights, 4)
+    configure(manager, TFLOperationName.ALL_SUPPORTED, precision, ranges)
+    # By operator, since estimators of weights refuse those without; the last one that matches holds.
+    for kind in WEIGHTED:
+        four = precision == "int4w" and kind in FOUR_BITS
+        if four or (precision != "fp16" and ranges in ("octav", "mse")):
+            configure(manager, TFLOperationName(kind), precision, ranges, 4 if four else 8)
     return manager
 
 
-def _statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, threads: int) -> Any:
+def configure(
+    manager: Any, operation: Any, precision: str, ranges: str, weight_bits: int = 8, scope: str = ".*"
+) -> None:
+    """Add to a RecipeManager that operators of one kind (TFLOperationName) are to be in a precision.
+
+    ``scope`` is a regular expression of their outputs (see ``scope_of``).
+
+    Raises:
+        ValueError: the library has no such operator, or not in this precision.
+    """
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    algorithm = AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    if operation.value in WEIGHTED:
+        algorithm = {"octav": AlgorithmName.OCTAV, "mse": AlgorithmName.MSE}.get(ranges, algorithm)
+    if precision in CALIBRATED:
+        bits = 16 if precision == "int16x8" else 8
+        manager.add_static_config(scope, operation, bits, weight_bits, algorithm_key=algorithm)
+    elif precision == "dynamic":
+        manager.add_dynamic_config(scope, operation, weight_bits, algorithm_key=algorithm)
+    elif precision == "fp16":
+        manager.add_weight_only_config(scope, operation, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+    else:
+        manager.add_weight_only_config(scope, operation, weight_bits, algorithm_key=algorithm)
+
+
+def scope_of(output: str) -> str:
+    """The regular expression that only the operator with this output tensor matches."""
+    return f"^{re.escape(output)};"
+
+
+def statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, threads: int) -> Any:
     """The range of each tensor on the calibration images.
 
     Quantizer.calibrate moves its ranges 5 % of the way to each new image ("average"): extremes are cut off and
@@ -200,7 +213,7 @@ def _statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, threa
     return found.get_model_qsvs()
 
 
-def _leave_in_float(manager: Any, operators: Collection["_Operator"]) -> None:
+def _leave_in_float(manager: Any, operators: Collection["Operator"]) -> None:
     """Add to a RecipeManager that these operators stay as they are."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
@@ -210,13 +223,13 @@ def _leave_in_float(manager: Any, operators: Collection["_Operator"]) -> None:
         kind = NAMES.get(operator.kind, operator.kind)
         if kind in known:  # It leaves others in float, and refuses to be told so.
             manager.add_quantization_config(
-                f"^{re.escape(operator.output)};",
+                scope_of(operator.output),
                 TFLOperationName(kind),
                 algorithm_key=AlgorithmName.NO_QUANTIZE,
             )
 
 
-def _set_ends(manager: Any, operators: list["_Operator"], io: str) -> list["_Operator"]:
+def set_ends(manager: Any, operators: list["Operator"], io: str) -> list["Operator"]:
     """Add the type of the file's ends to a RecipeManager; returns the operators there that stay in float."""
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -239,7 +252,7 @@ def _set_ends(manager: Any, operators: list["_Operator"], io: str) -> list["_Ope
 
 
 @dataclass(frozen=True)
-class _Operator:
+class Operator:
     """An operator of a ``.tflite``: its kind, the tensors (by number) it reads and writes, and its output's name."""
 
     kind: str
@@ -250,14 +263,14 @@ class _Operator:
     at_output: bool
 
 
-def _operators(path: Path) -> list[_Operator]:
+def operators(path: Path) -> list[Operator]:
     """The operators of a ``.tflite``, in the order in which they run."""
     interpreter = runtime.interpreter(path)
     names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
     image = interpreter.get_input_details()[0]["index"]
     logits = interpreter.get_output_details()[0]["index"]
     return [
-        _Operator(
+        Operator(
             kind=node["op_name"],
             inputs=tuple(node["inputs"]),
             outputs=tuple(node["outputs"]),
@@ -270,7 +283,7 @@ def _operators(path: Path) -> list[_Operator]:
     ]
 
 
-def _before_positions(operators: list[_Operator]) -> list[_Operator]:
+def before_positions(operators: list[Operator]) -> list[Operator]:
     """Operators that decide where max-unpooling puts its values.
 
     They are those before a CEIL (see ``footseg.networks._unpool``). int8 makes neighbours equal, and the
@@ -287,7 +300,7 @@ def _before_positions(operators: list[_Operator]) -> list[_Operator]:
     return kept
 
 
-def _float_ends(operators: list[_Operator]) -> list[_Operator]:
+def _float_ends(operators: list[Operator]) -> list[Operator]:
     """Operators that touch input or output and are better off in float.
 
     Average pooling of the image: XNNPACK has no int8 one, so it would split the partition, and a quarter
