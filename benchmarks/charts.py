@@ -61,9 +61,12 @@ class _Axes:
     frame: _Box
     x_range: tuple[float, float]
     y_range: tuple[float, float]
+    x_log: bool = False
 
     def x(self, value: float) -> float:
         low, high = self.x_range
+        if self.x_log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
         return self.frame.left + (value - low) / (high - low) * (self.frame.right - self.frame.left)
 
     def y(self, value: float) -> float:
@@ -83,6 +86,28 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers from ``low`` to ``high`` for a logarithmic axis: 1, 2, 5 and 10, or fewer of a decade."""
+    if not 0 < low < high:
+        raise ValueError(f"logarithmic ticks need 0 < low < high, not {low} and {high}")
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        found = [round(step * 10.0**decade, 12) for decade in decades for step in steps]
+        found = [value for value in found if low <= value <= high]
+        if len(found) <= most:
+            break
+    return found
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (x, y) that no other betters, less x and more y being better, by growing x."""
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[i][1] > points[front[-1]][1]:
+            front.append(i)
+    return front
+
+
 def span(values: Sequence[float], least: float, limits: tuple[float, float]) -> tuple[float, float]:
     """A range around ``values``, at least ``least`` wide and inside ``limits``, with air above and below.
 
@@ -93,8 +118,26 @@ def span(values: Sequence[float], least: float, limits: tuple[float, float]) -> 
     return max(limits[0], low - room), min(limits[1], high + room)
 
 
-def bubbles(points: Sequence[Bubble], *, width: int, height: int, x_label: str, y_label: str) -> str:
-    """A bubble chart: x from 0, y zoomed to the data (0.02 wide at least, inside 0 to 1), labels kept apart.
+def bubbles(
+    points: Sequence[Bubble],
+    *,
+    width: int,
+    height: int,
+    x_label: str,
+    y_label: str,
+    radius: float = LARGEST_RADIUS,
+    x_log: bool = False,
+    front: bool = False,
+) -> str:
+    """A bubble chart, y zoomed to the data (0.02 wide at least, inside 0 to 1), its labels kept apart.
+
+    Args:
+        points: the marks.
+        width, height: in pixels.
+        x_label, y_label: names of the axes.
+        radius: of the largest circle.
+        x_log: x logarithmic and zoomed to the data, for what spans more than a factor of a few; else from 0.
+        front: draw the line of the points that none betters, and those points stronger.
 
     Raises:
         ValueError: no points.
@@ -102,25 +145,43 @@ def bubbles(points: Sequence[Bubble], *, width: int, height: int, x_label: str, 
     if not points:
         raise ValueError("a bubble chart needs a point or more")
     frame = _Box(58, 34, width - 14, height - 46)
-    x_high = max(point.x for point in points)
+    xs = [point.x for point in points]
     # The largest circle must fit inside the frame, wherever it stands.
-    air = LARGEST_RADIUS / (frame.right - frame.left)
-    axes = _Axes(frame, (0, x_high * (1 + 2.5 * air)), span([point.y for point in points], 0.02, (0, 1.01)))
-    radii = _radii(points)
-    circles = [
-        (axes.x(point.x), axes.y(point.y), radius) for point, radius in zip(points, radii, strict=True)
-    ]
+    air = radius / (frame.right - frame.left)
+    x_range = _log_span(xs, 1.5 * air) if x_log else (0, max(xs) * (1 + 2.5 * air))
+    axes = _Axes(frame, x_range, span([point.y for point in points], 0.02, (0, 1.01)), x_log)
+    radii = _radii(points, radius)
+    circles = [(axes.x(point.x), axes.y(point.y), r) for point, r in zip(points, radii, strict=True)]
+    best = pareto([(point.x, point.y) for point in points]) if front else []
     parts = _frame(axes, x_label, y_label, y_format=lambda v: f"{v:.3f}")
+    if best:
+        parts.append(_staircase([circles[i][:2] for i in best], frame))
     # Large circles first, so that a small one is never hidden.
     for i in sorted(range(len(points)), key=lambda i: -radii[i]):
-        (x, y, radius), point = circles[i], points[i]
+        (x, y, r), point = circles[i], points[i]
+        kind = f"bubble best series-{point.series}" if i in best else f"bubble series-{point.series}"
         parts.append(
-            f'<circle class="bubble series-{point.series}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}">'
             f"<title>{escape(point.title or point.label)}</title></circle>"
         )
     for point, box, circle in zip(points, _place_labels(points, circles, frame), circles, strict=True):
         parts += _bubble_label(point, box, circle)
     return _svg(width, height, f"{y_label} over {x_label}", parts)
+
+
+def _log_span(values: Sequence[float], air: float) -> tuple[float, float]:
+    """A range around ``values`` of a factor of 1.5 at least, with a share of ``air`` on both sides."""
+    low, high = min(values), max(values)
+    room = max(math.log(1.5) / 2, math.log(high / low) / 2 * (1 + 2 * air))
+    middle = math.sqrt(low * high)
+    return middle / math.exp(room), middle * math.exp(room)
+
+
+def _staircase(corners: Sequence[tuple[float, float]], frame: _Box) -> str:
+    """The limit of what was reached: level from each point to the next better one's x, then up."""
+    (x, y), *rest = corners
+    path = f"M{x:.1f} {y:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in rest)
+    return f'<path class="front" d="{path}H{frame.right:.1f}"/>'
 
 
 def curves(
@@ -186,7 +247,8 @@ def _frame(
         parts.append(
             f'<text class="tick end" x="{frame.left - 8:.1f}" y="{y + 4:.1f}">{y_format(value)}</text>'
         )
-    for value in ticks(*axes.x_range, most=max(5, int((frame.right - frame.left) / 70))):
+    place = log_ticks if axes.x_log else ticks
+    for value in place(*axes.x_range, most=max(5, int((frame.right - frame.left) / 70))):
         if x_whole and value != round(value):
             continue
         x = axes.x(value)
@@ -199,9 +261,9 @@ def _frame(
     return parts
 
 
-def _radii(points: Sequence[Bubble]) -> list[float]:
+def _radii(points: Sequence[Bubble], radius: float) -> list[float]:
     largest = max(point.area for point in points) or 1.0
-    return [max(SMALLEST_RADIUS, LARGEST_RADIUS * math.sqrt(point.area / largest)) for point in points]
+    return [max(SMALLEST_RADIUS, radius * math.sqrt(point.area / largest)) for point in points]
 
 
 def _place_labels(

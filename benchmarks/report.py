@@ -7,22 +7,20 @@ network, on a phone too. Numbers of different devices or thread counts stand in 
 import base64
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from benchmarks import charts
+from benchmarks import charts, page
 from benchmarks.measurement import Measurement, read_all
-from footseg import __version__, files, provenance
+from benchmarks.page import Evaluation
 from footseg import run as runs_
 from footseg.errors import FootsegError
 from footseg.run import Run
 
-HERE = Path(__file__).parent
 # Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.
 PICTURE_BYTES = 1_900_000
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
@@ -30,31 +28,6 @@ PICTURE_BYTES = 1_900_000
 SHIPPABLE_LOSS = 0.01
 SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
 OTHER_SERIES = 3
-# Chart widths in pixels: SVG text shrinks with its picture, so a phone gets a narrower drawing instead.
-NARROW = 340
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A folder written by ``footseg evaluate``: its path and its ``metrics.json``."""
-
-    path: Path
-    record: Mapping[str, Any]
-
-    @property
-    def sha256(self) -> str:
-        """Of the model that was evaluated."""
-        return self.record["sha256"]
-
-    @property
-    def test_set(self) -> str:
-        """What it was evaluated on, in words."""
-        return f"{Path(self.record['data']).name}/{self.record['split']}, {self.record['images']} images"
-
-    @property
-    def key(self) -> tuple[str, str, tuple[int, ...]]:
-        """Evaluations can be compared when these agree."""
-        return self.record["data_fingerprint"], self.record["split"], tuple(self.record["size"])
 
 
 @dataclass(frozen=True)
@@ -93,6 +66,7 @@ class CostRow:
     name: str
     input: str
     gzip: str
+    zstd: str
     parameters: str
     macs: str
     flops: str
@@ -152,99 +126,29 @@ def write_report(
         FootsegError: results, a run or an evaluation cannot be read, or the disk is full.
     """
     measured = read_all(results)
-    latest = _latest(measured)
-    evaluated, other = _comparable([_load_evaluation(path) for path in evaluations], latest)
+    latest = page.latest(measured)
+    evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], latest)
     trained = [runs_.load(path) for path in runs]
-    groups = [_group(device, members, evaluated) for device, members in _by_device(latest)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    groups = [_group(device, members, evaluated) for device, members in page.by_device(latest)]
+    return page.write(
+        "report.html.j2",
+        out,
         title=title,
-        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        created=provenance.now(),
-        version=__version__,
         headline=_headline(latest, evaluated),
         tiles=_tiles(latest, evaluated),
         groups=groups,
         costs=_costs(latest),
         uncounted=sorted({op for m in latest for op in m.cost["uncounted"] if m.artifact.format == "tflite"}),
         test_set=next(iter(evaluated.values())).test_set if evaluated else "",
-        boundary_px=_boundary_px(evaluated),
+        boundary_px=page.boundary_px(evaluated),
         omitted_lines=len(measured) - len(latest),
         other_test_sets=sorted({evaluation.test_set for evaluation in other}),
         galleries=list(_galleries(latest, evaluated)),
         trainings=[_training(run) for run in trained],
-        artifacts=_artifact_provenance(latest),
-        facts=_facts(latest, trained, evaluated),
+        artifacts=page.artifact_provenance(latest),
+        facts=page.facts(latest, trained, evaluated),
         commands=[run.command for run in trained if run.command],
     )
-    files.write_text(out, page)
-    return out
-
-
-# --- what belongs together -----------------------------------------------------------------------
-
-
-def _latest(measured: Iterable[Measurement]) -> list[Measurement]:
-    """The last measurement of each file on each device, runtime and thread count, in order of appearance."""
-    found = {(m.artifact.sha256, m.artifact.name, m.runtime, *_device_key(m)): m for m in measured}
-    return list(found.values())
-
-
-def _device_key(m: Measurement) -> tuple[str, int]:
-    device = m.device
-    return f"{device.get('cpu')}, {device.get('cores')} cores, {device.get('system')}", m.threads
-
-
-def _by_device(latest: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    groups: dict[tuple[str, int], list[Measurement]] = {}
-    for m in latest:
-        groups.setdefault(_device_key(m), []).append(m)
-    return [(f"{device}, {_threads(threads)}", members) for (device, threads), members in groups.items()]
-
-
-def _threads(number: int) -> str:
-    return "1 thread" if number == 1 else f"{number} threads"
-
-
-def _load_evaluation(path: Path) -> Evaluation:
-    if not (path / "metrics.json").is_file():
-        raise FootsegError(
-            f"{path} is not an evaluation (no metrics.json): footseg evaluate MODEL --out {path}"
-        )
-    record = files.read_json(path / "metrics.json")
-    needed = {"sha256", "data", "data_fingerprint", "split", "images", "size", "metrics"}
-    if missing := needed - set(record):
-        raise FootsegError(f"{path / 'metrics.json'} has no {min(missing)}: evaluate the model again")
-    return Evaluation(path, record)
-
-
-def _comparable(
-    evaluations: Sequence[Evaluation], latest: Sequence[Measurement]
-) -> tuple[dict[str, Evaluation], list[Evaluation]]:
-    """The evaluations on the test set that covers most artifacts, by model SHA-256; and those on others."""
-    shown = {m.artifact.sha256 for m in latest}
-    sets: dict[Any, dict[str, Evaluation]] = {}
-    for evaluation in evaluations:
-        sets.setdefault(evaluation.key, {})[evaluation.sha256] = evaluation
-    if not sets:
-        return {}, []
-    chosen = max(sets.values(), key=lambda by_sha: (len(shown & set(by_sha)), len(by_sha)))
-    return chosen, [e for e in evaluations if e.key != next(iter(chosen.values())).key]
-
-
-def _metric(evaluated: Mapping[str, Evaluation], sha256: str, name: str) -> float | None:
-    evaluation = evaluated.get(sha256)
-    return evaluation.record["metrics"].get(name) if evaluation else None
-
-
-def _boundary_px(evaluated: Mapping[str, Evaluation]) -> Any:
-    return next((e.record["metrics"].get("boundary_tolerance_px") for e in evaluated.values()), None)
 
 
 # --- headline ------------------------------------------------------------------------------------
@@ -255,8 +159,8 @@ def _best(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) ->
 
     Only the first device and thread count of the results are looked at.
     """
-    members = [m for m in latest if _device_key(m) == _device_key(latest[0])]
-    ious = {m.artifact.sha256: _metric(evaluated, m.artifact.sha256, "iou") for m in members}
+    members = [m for m in latest if page.device_key(m) == page.device_key(latest[0])]
+    ious = {m.artifact.sha256: page.metric(evaluated, m.artifact.sha256, "iou") for m in members}
     known = [iou for iou in ious.values() if iou is not None]
     if known:
         members = [m for m in members if (ious[m.artifact.sha256] or 0) >= max(known) - SHIPPABLE_LOSS]
@@ -265,16 +169,16 @@ def _best(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) ->
 
 def _headline(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> str:
     best = _best(latest, evaluated)
-    iou = _metric(evaluated, best.artifact.sha256, "iou")
-    words = [f"{best.artifact.name} segments an image in {_ms(best.latency.median_ms)} ms"]
+    iou = page.metric(evaluated, best.artifact.sha256, "iou")
+    words = [f"{best.artifact.name} segments an image in {page.ms(best.latency.median_ms)} ms"]
     if iou is not None:
         words.append(f"with an IoU of {iou:.3f}")
-    words.append(f"from a file of {_mb(best.file_bytes)} MB")
+    words.append(f"from a file of {page.mb(best.file_bytes)} MB")
     sentence = " ".join(words)
     relative = best.relative
     if relative and relative.to_sha256 != best.artifact.sha256:
         sentence += f": {relative.ratio:.2f} times the latency of {relative.to}"
-        base = _metric(evaluated, relative.to_sha256, "iou")
+        base = page.metric(evaluated, relative.to_sha256, "iou")
         if iou is not None and base is not None:
             difference = iou - base
             way = "less" if difference < 0 else "more"
@@ -284,7 +188,7 @@ def _headline(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]
 
 def _tiles(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> list[Tile]:
     best = _best(latest, evaluated)
-    iou = _metric(evaluated, best.artifact.sha256, "iou")
+    iou = page.metric(evaluated, best.artifact.sha256, "iou")
     tiles = []
     if iou is not None:
         test_set = evaluated[best.artifact.sha256].test_set
@@ -292,8 +196,8 @@ def _tiles(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -
     machine = f"measured on {best.device.get('cpu')}"
     return [
         *tiles,
-        Tile(_ms(best.latency.median_ms), "ms", f"median latency, {_threads(best.threads)}", machine),
-        Tile(_mb(best.file_bytes), "MB", "file size", "computed"),
+        Tile(page.ms(best.latency.median_ms), "ms", f"median latency, {page.threads(best.threads)}", machine),
+        Tile(page.mb(best.file_bytes), "MB", "file size", "computed"),
         Tile(f"{best.cost['macs'] / 1e6:.0f}", "M MACs", "for one inference", "computed"),
     ]
 
@@ -318,11 +222,11 @@ def _row(m: Measurement, members: Sequence[Measurement], evaluated: Mapping[str,
         name=m.artifact.name,
         recipe=m.artifact.recipe,
         runtime=f"{m.runtime} {m.runtime_version}",
-        size=_mb(m.file_bytes),
-        iou=_known(_metric(evaluated, sha256, "iou"), "{:.4f}"),
-        boundary_f=_known(_metric(evaluated, sha256, "boundary_f"), "{:.4f}"),
-        latency=_ms(m.latency.median_ms),
-        p90=_ms(m.latency.p90_ms),
+        size=page.mb(m.file_bytes),
+        iou=page.known(page.metric(evaluated, sha256, "iou"), "{:.4f}"),
+        boundary_f=page.known(page.metric(evaluated, sha256, "boundary_f"), "{:.4f}"),
+        latency=page.ms(m.latency.median_ms),
+        p90=page.ms(m.latency.p90_ms),
         note=m.latency.note,
         ratio=_ratio(m, members),
         cold_start=f"{m.cold_start.load_ms:.0f} + {m.cold_start.first_inference_ms:.1f}",
@@ -341,15 +245,16 @@ def _costs(latest: Sequence[Measurement]) -> list[CostRow]:
         CostRow(
             name=m.artifact.name,
             input=" x ".join(str(side) for side in m.artifact.input_shape),
-            gzip=_mb(m.gzip_bytes),
+            gzip=page.mb(m.gzip_bytes),
+            zstd="" if m.zstd_bytes is None else page.mb(m.zstd_bytes),
             parameters=f"{m.artifact.parameters or m.cost['parameters']:,}",
             macs=f"{m.cost['macs'] / 1e6:.1f}",
             flops=f"{m.cost['flops'] / 1e6:.1f}",
             benchmark_flops=f"{m.cost['flops_tf_benchmark'] / 1e6:.1f}",
             # Four decimals: 3 pixels of a million are not "100 %".
-            equal_pixels=_known(m.artifact.verification.get("pixels_equal"), "{:.4%}"),
-            logit_difference=_known(m.artifact.verification.get("logit_max_absolute"), "{:.2g}"),
-            iou_difference=_known(m.artifact.verification.get("iou"), "{:+.4f}"),
+            equal_pixels=page.known(m.artifact.verification.get("pixels_equal"), "{:.4%}"),
+            logit_difference=page.known(m.artifact.verification.get("logit_max_absolute"), "{:.2g}"),
+            iou_difference=page.known(m.artifact.verification.get("iou"), "{:+.4f}"),
         )
         for m in {m.artifact.sha256: m for m in latest}.values()
     ]
@@ -370,10 +275,10 @@ def _plot(
 ) -> "tuple[Markup, Markup] | None":
     points = []
     for m in members:
-        iou = _metric(evaluated, m.artifact.sha256, "iou")
+        iou = page.metric(evaluated, m.artifact.sha256, "iou")
         if iou is None:
             continue
-        figures = f"{_ms(m.latency.median_ms)} ms, IoU {iou:.4f}, {_mb(m.file_bytes)} MB"
+        figures = f"{page.ms(m.latency.median_ms)} ms, IoU {iou:.4f}, {page.mb(m.file_bytes)} MB"
         points.append(
             charts.Bubble(
                 label=_short_name(m),
@@ -381,16 +286,19 @@ def _plot(
                 y=iou,
                 area=m.file_bytes,
                 series=SERIES.get(m.artifact.recipe, OTHER_SERIES),
-                note=f"{_mb(m.file_bytes)} MB",
+                note=f"{page.mb(m.file_bytes)} MB",
                 title=f"{m.artifact.name}: {figures}",
             )
         )
     if not points:
         return None
-    x_label, y_label = "latency, ms (measured)", "IoU of the foot (measured)"
-    return (
-        Markup(charts.bubbles(points, width=1060, height=420, x_label=x_label, y_label=y_label)),
-        Markup(charts.bubbles(points, width=NARROW, height=360, x_label=x_label, y_label=y_label)),
+    return page.both(
+        charts.bubbles,
+        points,
+        height=420,
+        narrow_height=360,
+        x_label="latency, ms (measured)",
+        y_label="IoU of the foot (measured)",
     )
 
 
@@ -543,10 +451,7 @@ def _training(run: Run) -> dict[str, Any]:
 
 
 def _both(lines: Sequence[charts.Curve], **options: Any) -> tuple[Markup, Markup]:
-    return (
-        Markup(charts.curves(lines, width=500, height=300, **options)),
-        Markup(charts.curves(lines, width=NARROW, height=250, **options)),
-    )
+    return page.both(charts.curves, lines, width=500, height=300, narrow_height=250, **options)
 
 
 def _history(path: Path) -> dict[str, list[float]]:
@@ -563,67 +468,7 @@ def _history(path: Path) -> dict[str, list[float]]:
         ) from error
 
 
-def _artifact_provenance(latest: Sequence[Measurement]) -> list[dict[str, str]]:
-    """What made each file, once a file."""
-    unique = {m.artifact.sha256: m.artifact for m in latest}
-    return [
-        {
-            "name": artifact.name,
-            "sha256": artifact.sha256,
-            "parent": artifact.parent,
-            "run": Path(artifact.run).name,
-            "network": " ".join(
-                [artifact.network, *(f"{k}={v}" for k, v in artifact.network_options.items())]
-            ),
-            "input": " x ".join(str(side) for side in artifact.input_shape),
-            "classes": ", ".join(artifact.classes),
-            "calibration": ", ".join(f"{k} {v}" for k, v in artifact.calibration.items() if not _is_bulky(v)),
-            "created": artifact.created,
-        }
-        for artifact in unique.values()
-    ]
-
-
-def _is_bulky(value: Any) -> bool:
-    return isinstance(value, Mapping | list | tuple)
-
-
-def _facts(
-    latest: Sequence[Measurement], trained: Sequence[Run], evaluated: Mapping[str, Evaluation]
-) -> list[tuple[str, list[str]]]:
-    """Names and values of the provenance table; a fact that differs between files has several values."""
-    versions: dict[str, set[str]] = {}
-    sources = [m.versions for m in latest] + [run.versions for run in trained]
-    for found in sources:
-        for package, version in found.items():
-            versions.setdefault(package, set()).add(version)
-    sets = {f"{e.test_set} {e.record['data_fingerprint']}" for e in evaluated.values()}
-    facts = {
-        "measured on": {device for device, _ in map(_device_key, latest)},
-        "measured at": {min(m.created for m in latest), max(m.created for m in latest)},
-        "trained on": {f"{Path(run.data).name} {run.data_fingerprint}" for run in trained},
-        "trained by": {f"{run.machine.get('cpu')}, {run.backend}" for run in trained if run.machine},
-        "seed": {str(run.seed) for run in trained},
-        "evaluated on": sets,
-        "versions": {f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()},
-    }
-    return [(name, sorted(values)) for name, values in facts.items() if values]
-
-
 # --- words ---------------------------------------------------------------------------------------
-
-
-def _ms(milliseconds: float) -> str:
-    """Three figures at least: 0.123, 2.73, 27.3, 273."""
-    return f"{milliseconds:.{max(0, min(3, 2 - math.floor(math.log10(milliseconds))))}f}"
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:.2f}" if size >= 1e5 else f"{size / 1e6:.4f}"
-
-
-def _known(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
 
 
 def _duration(seconds: float) -> str:

@@ -132,8 +132,8 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
     assert list(found) == ["int8", "int4", "half"]  # a bias has one side
     int8, int4, half = found.values()
     assert (int8.kind, int8.weights, int8.zeros, int8.distinct) == ("CONV_2D", 400, 200, 2)
-    # Codes of 1, 2 and 2 bits, and three entries of 8 + 8.
-    assert int8.huffman_bytes == (200 + 2 * 200 + 3 * 16) // 8
+    # A bit for each of the 200 values and for each of their gaps 0 and 2, and two tables of two entries.
+    assert int8.huffman_bytes == (200 + 2 * 16 + 200 + 2 * 16) // 8
     assert int8.float_bytes == 1600
     assert (int4.weights, int4.zeros, int4.distinct, int4.huffman_bytes) == (9, 0, 9, 5)
     assert (half.weights, half.zeros, half.distinct, half.huffman_bytes) == (4, 1, 2, 8)

@@ -1,0 +1,213 @@
+"""What the pages share: their frame, what belongs to an artifact, and how figures are written."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from benchmarks.measurement import Measurement
+from footseg import __version__, files, provenance
+from footseg.errors import FootsegError
+from footseg.run import Run
+
+HERE = Path(__file__).parent
+# Chart widths in pixels: SVG text shrinks with its picture, so a phone gets a narrower drawing instead.
+WIDE, NARROW = 1060, 340
+
+
+def write(template: str, out: Path, **values: Any) -> Path:
+    """Fill a template of this folder and write the page to ``out``; returns ``out``.
+
+    Raises:
+        FootsegError: the disk is full.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template(template).render(
+        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        created=provenance.now(),
+        version=__version__,
+        **values,
+    )
+    files.write_text(out, text)
+    return out
+
+
+def both(
+    draw: Callable[..., str], *data: Any, width: int = WIDE, height: int, narrow_height: int, **options: Any
+) -> tuple[Markup, Markup]:
+    """The same chart for a wide screen and for a phone."""
+    return (
+        Markup(draw(*data, width=width, height=height, **options)),
+        Markup(draw(*data, width=NARROW, height=narrow_height, **options)),
+    )
+
+
+# --- what belongs together -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A folder written by ``footseg evaluate``: its path and its ``metrics.json``."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> "Evaluation":
+        """Read the evaluation in folder ``path``.
+
+        Raises:
+            FootsegError: it is none, or one of an older footseg.
+        """
+        if not (path / "metrics.json").is_file():
+            raise FootsegError(
+                f"{path} is not an evaluation (no metrics.json): footseg evaluate MODEL --out {path}"
+            )
+        record = files.read_json(path / "metrics.json")
+        needed = {"sha256", "data", "data_fingerprint", "split", "images", "size", "metrics"}
+        if missing := needed - set(record):
+            raise FootsegError(f"{path / 'metrics.json'} has no {min(missing)}: evaluate the model again")
+        return cls(path, record)
+
+    @property
+    def sha256(self) -> str:
+        """Of the model that was evaluated."""
+        return self.record["sha256"]
+
+    @property
+    def test_set(self) -> str:
+        """What it was evaluated on, in words."""
+        return f"{Path(self.record['data']).name}/{self.record['split']}, {self.record['images']} images"
+
+    @property
+    def key(self) -> tuple[str, str, tuple[int, ...]]:
+        """Evaluations can be compared when these agree."""
+        return self.record["data_fingerprint"], self.record["split"], tuple(self.record["size"])
+
+
+def latest(measured: Iterable[Measurement]) -> list[Measurement]:
+    """The last measurement of each file on each device, runtime and thread count, in order of appearance."""
+    found = {(m.artifact.sha256, m.artifact.name, m.runtime, *device_key(m)): m for m in measured}
+    return list(found.values())
+
+
+def device_key(m: Measurement) -> tuple[str, int]:
+    """The machine in words and the number of threads: figures can be compared when these agree."""
+    device = m.device
+    return f"{device.get('cpu')}, {device.get('cores')} cores, {device.get('system')}", m.threads
+
+
+def by_device(measured: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
+    """The measurements of each machine and number of threads, under its name in words."""
+    groups: dict[tuple[str, int], list[Measurement]] = {}
+    for m in measured:
+        groups.setdefault(device_key(m), []).append(m)
+    return [(f"{device}, {threads(number)}", members) for (device, number), members in groups.items()]
+
+
+def threads(number: int) -> str:
+    """1 thread, 2 threads."""
+    return "1 thread" if number == 1 else f"{number} threads"
+
+
+def comparable(
+    evaluations: Sequence[Evaluation], measured: Sequence[Measurement]
+) -> tuple[dict[str, Evaluation], list[Evaluation]]:
+    """The evaluations on the test set that covers most artifacts, by model SHA-256; and those on others."""
+    shown = {m.artifact.sha256 for m in measured}
+    sets: dict[Any, dict[str, Evaluation]] = {}
+    for evaluation in evaluations:
+        sets.setdefault(evaluation.key, {})[evaluation.sha256] = evaluation
+    if not sets:
+        return {}, []
+    chosen = max(sets.values(), key=lambda by_sha: (len(shown & set(by_sha)), len(by_sha)))
+    return chosen, [e for e in evaluations if e.key != next(iter(chosen.values())).key]
+
+
+def metric(evaluated: Mapping[str, Evaluation], sha256: str, name: str) -> float | None:
+    """A metric of the model's evaluation; None where there is none."""
+    evaluation = evaluated.get(sha256)
+    return evaluation.record["metrics"].get(name) if evaluation else None
+
+
+def boundary_px(evaluated: Mapping[str, Evaluation]) -> Any:
+    """How far apart outlines may be and still match, in pixels; None without evaluations."""
+    return next((e.record["metrics"].get("boundary_tolerance_px") for e in evaluated.values()), None)
+
+
+# --- provenance ----------------------------------------------------------------------------------
+
+
+def artifact_provenance(latest: Sequence[Measurement]) -> list[dict[str, str]]:
+    """What made each file, once a file."""
+    unique = {m.artifact.sha256: m.artifact for m in latest}
+    return [
+        {
+            "name": artifact.name,
+            "sha256": artifact.sha256,
+            "parent": artifact.parent,
+            "run": Path(artifact.run).name,
+            "network": " ".join(
+                [artifact.network, *(f"{k}={v}" for k, v in artifact.network_options.items())]
+            ),
+            "input": " x ".join(str(side) for side in artifact.input_shape),
+            "classes": ", ".join(artifact.classes),
+            "calibration": ", ".join(f"{k} {v}" for k, v in artifact.calibration.items() if not _is_bulky(v)),
+            "created": artifact.created,
+        }
+        for artifact in unique.values()
+    ]
+
+
+def _is_bulky(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple)
+
+
+def facts(
+    latest: Sequence[Measurement], trained: Sequence[Run], evaluated: Mapping[str, Evaluation]
+) -> list[tuple[str, list[str]]]:
+    """Names and values of the provenance table; a fact that differs between files has several values."""
+    versions: dict[str, set[str]] = {}
+    sources = [m.versions for m in latest] + [run.versions for run in trained]
+    for found in sources:
+        for package, version in found.items():
+            versions.setdefault(package, set()).add(version)
+    sets = {f"{e.test_set} {e.record['data_fingerprint']}" for e in evaluated.values()}
+    found_facts = {
+        "measured on": {device for device, _ in map(device_key, latest)},
+        "measured at": {min(m.created for m in latest), max(m.created for m in latest)},
+        "trained on": {f"{Path(run.data).name} {run.data_fingerprint}" for run in trained},
+        "trained by": {f"{run.machine.get('cpu')}, {run.backend}" for run in trained if run.machine},
+        "seed": {str(run.seed) for run in trained},
+        "evaluated on": sets,
+        "versions": {f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()},
+    }
+    return [(name, sorted(values)) for name, values in found_facts.items() if values]
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def ms(milliseconds: float) -> str:
+    """Three figures at least: 0.123, 2.73, 27.3, 273."""
+    return f"{milliseconds:.{max(0, min(3, 2 - math.floor(math.log10(milliseconds))))}f}"
+
+
+def mb(size: float) -> str:
+    """Bytes as MB of 10^6 bytes, with at least three figures from 1 kB on."""
+    return f"{size / 1e6:.2f}" if size >= 1e5 else f"{size / 1e6:.4f}"
+
+
+def known(value: float | None, form: str) -> str:
+    """The figure in ``form``, or nothing where it is not known."""
+    return "" if value is None else form.format(value)
