@@ -218,6 +218,7 @@ class Lesson(keras.layers.Layer):
         self.temperature = config.temperature
         self.hint_until = config.hint_until * steps
         ours, theirs = self._stages(config, teacher)
+        self.stages = ours
         self.student = tapped(network, ours)
         self.teacher = None
         if teacher is not None:

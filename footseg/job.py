@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -15,12 +17,80 @@ from footseg import distribution, files, finetune, lessons, networks, run, sampl
 from footseg.class_weights import class_weights, count
 from footseg.config import TrainConfig, dump
 from footseg.data import folder
-from footseg.distill import load_teacher
+from footseg.distill import Teacher, load_teacher
 from footseg.distribution import Team
+from footseg.losses import ClassWeights, Loss
 from footseg.step import TrainingStep
 
 # Options that may differ from machine to machine: where equal things lie.
 ELSEWHERE: dict[str, Any] = {"data": "", "extra_data": (), "teacher": "", "start_from": ""}
+
+
+class Step(Protocol):
+    """One training step after another; ``footseg.step.TrainingStep`` is one."""
+
+    loss_of: Loss
+    schedule: Callable[[Any], Any]
+
+    def train(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray,
+        drawn: dict[str, np.ndarray],
+        teacher_logits: np.ndarray | None = None,
+    ) -> float:
+        """One step; its loss."""
+        ...
+
+    def averaged_weights(self) -> list[np.ndarray]:
+        """What is validated and saved."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Every number that the next step depends on."""
+        ...
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take up what ``state`` gave."""
+        ...
+
+
+class Validated(Protocol):
+    """What holds the averaged weights while they are validated and saved: a Keras model, or like one."""
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Take the weights to validate."""
+        ...
+
+    def predict_on_batch(self, images: Any) -> Any:
+        """Logits (N, H, W, classes) of images float32 (N, H, W, 3) in [0, 1]."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write them as a ``.keras`` file."""
+        ...
+
+    def count_params(self) -> int:
+        """The network's parameters."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A network to train: the step to make of it, and what validates and saves that step's weights.
+
+    ``settled`` is the share of the run after which its weights are what was asked for, so that they may be
+    kept as the best; ``compression`` is what its run's record says of how it was compressed.
+    """
+
+    step: Callable[[int, ClassWeights | None, Teacher | None], Step]
+    validated: Callable[[Step], Validated]
+    settled: float = 0.0
+    compression: tuple[dict[str, Any], ...] = ()
+
+
+Builder = Callable[[TrainConfig, Sequence[str], bool, Callable[[str], None]], Trainee]
+"""Makes the trainee of a configuration and the classes' names; for a fresh run or not; with a ``say``."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +103,15 @@ class Job:
     pool: sampling.Pool
     sampler: sampling.Sampler
     validation: folder.Split
-    step: TrainingStep
-    validated: keras.Model
-    """A second copy of the network, float32, which holds the averaged weights while they are validated."""
+    step: Step
+    validated: Validated
     teacher_logits: np.ndarray | None
     """What the teacher gives for each image of the pool, where nothing is augmented."""
     parents: dict[str, str]
     """SHA-256 of the models that took part, by option."""
+    settled: int = 0
+    """The epochs before those whose weights may be kept as the best."""
+    compression: tuple[dict[str, Any], ...] = ()
 
     @property
     def steps(self) -> int:
@@ -47,8 +119,17 @@ class Job:
         return steps_an_epoch(self.config, self.pool.own)
 
 
-def prepare(config: TrainConfig, team: Team, say: Callable[[str], None], *, fresh: bool) -> Job:
-    """Build the networks, load the data; nothing is written, so nothing is lost when this fails.
+def prepare(
+    config: TrainConfig,
+    team: Team,
+    say: Callable[[str], None],
+    *,
+    fresh: bool,
+    build: "Builder | None" = None,
+) -> Job:
+    """Build the networks (with ``build``, or as ``config`` says), load the data.
+
+    Nothing is written, so nothing is lost when this fails.
 
     First weights are read from files for a ``fresh`` run only: a checkpoint holds what became of them.
     What can fail on one machine and not on another is done ``everywhere`` before anything is built.
@@ -59,21 +140,18 @@ def prepare(config: TrainConfig, team: Team, say: Callable[[str], None], *, fres
     team.check_same("the configuration", dump(dataclasses.replace(config, **ELSEWHERE)))
     team.check_same("the classes, teacher or first weights", repr((data.classes, parents)))
     keras.utils.set_random_seed(config.seed)
-    plain = networks.architecture(config.network_options)
-    with arithmetic(config.precision):
-        network = _build(config, len(data.classes), config.network_options if fresh else plain)
-    with distribution.local():
-        validated = _build(config, len(data.classes), plain)
-    if config.start_from and fresh:
-        say(finetune.start_from(network, Path(config.start_from)))
-    if config.freeze_encoder:
-        finetune.freeze(network, config)
+    trainee = (build or new_network)(config, data.classes, fresh, say)
     teacher = load_teacher(Path(config.teacher), config, data.classes) if config.teacher else None
     pool, validation = team.everywhere(lambda: _load(data, config))
     team.check_same("the data", f"{pool.fingerprint} {validation.fingerprint}")
     logits = None
     if teacher is not None and team.count == 1 and lessons.may_be_cached(config):
         logits, teacher = lessons.teacher_logits(teacher, parents["teacher"], pool, config), None
+    step = trainee.step(
+        steps_an_epoch(config, pool.own) * config.epochs,
+        weights_of_classes(config, pool, len(data.classes)),
+        teacher,
+    )
     return Job(
         config=config,
         team=team,
@@ -81,17 +159,53 @@ def prepare(config: TrainConfig, team: Team, say: Callable[[str], None], *, fres
         pool=pool,
         sampler=sampling.sampler(config, pool, len(data.classes)),
         validation=validation,
-        step=TrainingStep(
-            network,
-            config,
-            steps_an_epoch(config, pool.own) * config.epochs,
-            class_weights=weights_of_classes(config, pool, len(data.classes)),
-            teacher=teacher,
-        ),
-        validated=validated,
+        step=step,
+        validated=trainee.validated(step),
         teacher_logits=logits,
         parents=parents,
+        # The last epoch always counts.
+        settled=min(math.ceil(trainee.settled * config.epochs), config.epochs - 1),
+        compression=trainee.compression,
     )
+
+
+def new_network(
+    config: TrainConfig, classes: Sequence[str], fresh: bool, say: Callable[[str], None]
+) -> Trainee:
+    """The configured network, twice: one learns, one holds the averaged weights in float32."""
+    plain = networks.architecture(config.network_options)
+    with arithmetic(config.precision):
+        network = _build(config, len(classes), config.network_options if fresh else plain)
+    with distribution.local():
+        validated = _build(config, len(classes), plain)
+    if config.start_from and fresh:
+        say(finetune.start_from(network, Path(config.start_from)))
+    if config.freeze_encoder:
+        finetune.freeze(network, config)
+    return trainee_of(network, validated, config)
+
+
+def trainee_of(
+    network: keras.Model,
+    validated: keras.Model,
+    config: TrainConfig,
+    compression: tuple[dict[str, Any], ...] = (),
+) -> Trainee:
+    """A Keras 3 network that learns, and its copy that holds the averaged weights."""
+    return Trainee(
+        functools.partial(training_step, network, config), lambda step: validated, compression=compression
+    )
+
+
+def training_step(
+    network: keras.Model,
+    config: TrainConfig,
+    steps: int,
+    class_weights: ClassWeights | None,
+    teacher: Teacher | None,
+) -> TrainingStep:
+    """The step of a Keras 3 network."""
+    return TrainingStep(network, config, steps, class_weights=class_weights, teacher=teacher)
 
 
 def _parents(config: TrainConfig, fresh: bool) -> dict[str, str]:

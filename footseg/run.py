@@ -39,6 +39,8 @@ class Run:
     seed: int
     parents: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each model that took part: "start_from", "teacher"."""
+    compression: tuple[dict[str, Any], ...] = ()
+    """How the network was compressed, oldest step first: method, settings, layers, left_out, parent."""
     epochs_done: int = 0
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -104,6 +106,7 @@ def from_json(path: Path, record: Mapping[str, Any]) -> Run:
         "input_shape": tuple(record["input_shape"]),
         "classes": tuple(record["classes"]),
         "colours": tuple(tuple(colour) for colour in record["colours"]),
+        "compression": tuple(record.get("compression", ())),
     }
     return Run(**fields)
 

@@ -16,6 +16,10 @@ from footseg.losses import ClassWeights, combined
 
 Tensor = Any
 
+# Weights that do not decay, by what is in their names. alpha: PReLU's slopes, which decay would pull to ReLU
+# (He et al. 2015, section 2.1).
+NO_DECAY = ["gamma", "beta", "bias", "alpha"]
+
 
 class TrainingStep(keras.Model):
     """A network with its augmentation, loss and weight average; ``train`` makes one step.
@@ -194,8 +198,7 @@ def optimizer(
     they are clipped, and a step whose gradients overflow is left out and the scale halved.
     """
     adam = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=config.clip or None)
-    # alpha: PReLU's slopes, which decay would pull to ReLU (He et al. 2015, section 2.1).
-    adam.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "alpha"])
+    adam.exclude_from_weight_decay(var_names=NO_DECAY)
     return keras.optimizers.LossScaleOptimizer(adam) if config.precision == "mixed_float16" else adam
 
 

@@ -28,7 +28,7 @@ from footseg.config import TrainConfig, dump
 from footseg.data import images
 from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
-from footseg.job import Job, prepare
+from footseg.job import Builder, Job, prepare
 from footseg.logbook import Row
 from footseg.run import Run
 from footseg.runtime import to_float
@@ -62,6 +62,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     distribute: bool = False,
+    build: Builder | None = None,
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> Run:
@@ -69,7 +70,8 @@ def train(
 
     With ``resume`` an unfinished run in ``out`` goes on where its last whole epoch ended, to the same
     history as if it had never stopped; a finished one is returned as it is. ``distribute`` uses all
-    devices of one or several processes (``footseg.distribution``). ``say`` gets a line an epoch.
+    devices of one or several processes (``footseg.distribution``). ``build`` makes the network in place of
+    ``config.network``: compression trains what it made of a trained one. ``say`` gets a line an epoch.
 
     Raises:
         FootsegError: bad data, a run that stands in the way, Ctrl-C.
@@ -84,7 +86,7 @@ def train(
             if record.status == "finished":
                 say(f"{out} is finished: nothing to resume")
                 return record
-        job = prepare(config, team, say, fresh=not going_on)
+        job = prepare(config, team, say, fresh=not going_on, build=build)
         record = run.from_json(out, team.leader(lambda: _open(out, job, going_on, command).to_json()))
         return _run(job, record, say)
 
@@ -96,10 +98,12 @@ def _run(job: Job, record: Run, say: Callable[[str], None]) -> Run:
     started = time.monotonic() - record.seconds
     try:
         with _events(job, record, len(history)) as log, _progress(job, len(history)) as bar:
-            while len(history) < config.epochs and not _out_of_patience(history, config.patience):
+            while len(history) < config.epochs and not _out_of_patience(
+                history[job.settled :], config.patience
+            ):
                 row, validation = _epoch(job, len(history), history, bar)
                 history.append(row)
-                record = _progressed(record, history, time.monotonic() - started)
+                record = _progressed(record, history, job.settled, time.monotonic() - started)
                 team.leader(functools.partial(_write_epoch, job, record, history, validation, log))
                 say(logbook.epoch_line(row, config.epochs))
     except (KeyboardInterrupt, DivergedError) as stop:
@@ -148,11 +152,12 @@ def _create(out: Path, job: Job, command: str) -> Run:
         input_shape=(*job.config.size, 3),
         classes=job.data.classes,
         colours=job.data.colours,
-        parameters=job.step.network.count_params(),
+        parameters=job.validated.count_params(),
         data=str(Path(job.config.data).resolve()),
         data_fingerprint=job.pool.fingerprint,
         seed=job.config.seed,
         parents=job.parents,
+        compression=job.compression,
         command=command,
         backend=keras.backend.backend(),
         versions=provenance.versions(),
@@ -295,7 +300,7 @@ def _write_epoch(
 ) -> None:
     """Bring the run's folder up to the last epoch of ``history``."""
     row = history[-1]
-    if record.best["epoch"] == row["epoch"]:
+    if record.best.get("epoch") == row["epoch"]:
         with files.atomic_path(record.model) as temporary:
             job.validated.save(temporary)
     files.write_text(record.history, logbook.history_csv(history))
@@ -305,13 +310,14 @@ def _write_epoch(
     logbook.save_checkpoint(record.checkpoint, job.step.state(), history)
 
 
-def _progressed(record: Run, history: Sequence[Row], seconds: float) -> Run:
-    best = max(history, key=lambda row: row["val_iou"])
+def _progressed(record: Run, history: Sequence[Row], settled: int, seconds: float) -> Run:
+    """The record after the last epoch of ``history``; the first ``settled`` epochs cannot be the best."""
+    best = max(history[settled:], key=lambda row: row["val_iou"], default={})
     keep = ("epoch", "val_iou", "val_pixel_accuracy", "val_loss")
     return dataclasses.replace(
         record,
         epochs_done=len(history),
-        best={name: best[name] for name in keep},
+        best={name: best[name] for name in keep if best},
         seconds=round(seconds, 1),
     )
 
@@ -341,6 +347,8 @@ def _progress(job: Job, epochs_done: int) -> tqdm:
 
 
 def _farewell(record: Run) -> str:
+    if record.compression:  # a step of a longer command, which says how to go on
+        return f"stopped after {record.epochs_done} epochs of {record.compression[-1]['method']}"
     resume = f"go on with: footseg train --resume --out {shlex.quote(str(record.path))}"
     if not record.best:
         return f"stopped in the first epoch, nothing to keep yet; {resume}"

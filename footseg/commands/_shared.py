@@ -1,0 +1,127 @@
+"""What the commands share: what a command is, what it found, and the arguments that several of them take.
+
+Nothing heavy is imported here; a command's work is imported when the command is called. The outer
+packages (export, benchmarks) are named as strings, because footseg does not depend on them.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Arguments = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command found: ``document`` for --json, ``text`` for people, ``ok`` for the exit code."""
+
+    document: Any
+    text: str
+    ok: bool = True
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its words, its help, its arguments and its work."""
+
+    words: tuple[str, ...]
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    work: Callable[[Arguments], Output]
+
+
+def say(line: str) -> None:
+    """Progress and errors go to standard error, so that standard output stays a document."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def load(name: str) -> Any:
+    """A function named "module:function", imported now."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def add_option(group: Any, option: "dataclasses.Field[Any]", kind: Any, *, with_default: bool = True) -> None:
+    """A flag for one field of TrainConfig; an absent flag leaves no trace, so that the file can win."""
+    flag = "--" + option.name.replace("_", "-")
+    text = option.metadata["help"]
+    keywords: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
+    if with_default and option.default not in ("", dataclasses.MISSING):
+        default = option.default
+        shown = " ".join(str(part) for part in default) if isinstance(default, tuple) else default
+        keywords["help"] = f"{text} (default {shown})".replace("%", "%%")
+    if kind == dict[str, Any]:
+        group.add_argument(flag, action=Pairs, metavar="NAME=VALUE", **keywords)
+    elif kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
+    elif kind == tuple[int, int]:
+        group.add_argument(flag, type=int, nargs="+", metavar="PIXELS", action=Size, **keywords)
+    elif kind == tuple[str, ...]:
+        group.add_argument(flag, nargs="+", metavar="NAME", **keywords)
+    else:
+        group.add_argument(flag, type=kind, metavar=option.name.upper()[:1], **keywords)
+
+
+class Pairs(argparse.Action):
+    """Collects NAME=VALUE."""
+
+    def __call__(
+        self, parser: Any, namespace: Arguments, values: Any, option_string: str | None = None
+    ) -> None:
+        name, value = parse_pair(parser, option_string, values)
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), name: value})
+
+
+def parse_pair(parser: argparse.ArgumentParser, option: str | None, text: str) -> tuple[str, Any]:
+    """NAME=VALUE; a value that is JSON (a number, true, a list) is read as such, else as text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        parser.error(f"{option} takes NAME=VALUE, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+class Size(argparse.Action):
+    """One number for a square, or height and width."""
+
+    def __call__(
+        self, parser: Any, namespace: Arguments, values: Any, option_string: str | None = None
+    ) -> None:
+        if len(values) > 2:
+            parser.error(f"{option_string} takes one number or a height and a width")
+        setattr(namespace, self.dest, (values[0], values[-1]))
+
+
+def size_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--size", type=int, nargs="+", action=Size, default=(256, 256), metavar="PIXELS",
+        help="height and width, or one number for both (default 256)",
+    )  # fmt: skip
+
+
+def threads_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default 1)")
+
+
+def no_arguments(sub: argparse.ArgumentParser) -> None:
+    """For commands that take none but the common ones."""
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; all but the first and the last flush right."""
+    widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
+    last = len(heads) - 1
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if i in (0, last) else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (heads, *rows)
+    )

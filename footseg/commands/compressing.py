@@ -1,0 +1,134 @@
+"""``footseg compress``: steps in the order of their flags, and options of the step they follow."""
+
+import argparse
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from footseg import config
+from footseg.commands._shared import Arguments, Command, Output, add_option, parse_pair, say
+from footseg.errors import require
+
+# What follows from the run that is compressed.
+OF_THE_RUN = ("network", "network_options", "size", "start_from", "freeze_encoder", "precision")
+
+# Flag, method, the option that the flag's value is, its kind, help.
+STEPS: tuple[tuple[str, str, str, Any, str], ...] = (
+    ("--cut", "cut", "share", float, "remove channels until this share of the MACs is gone (0.5)"),
+    ("--prune", "prune", "sparsity", float, "set this share of each layer's weights to zero (0.7)"),
+    ("--cluster", "cluster", "clusters", int, "let each layer have this many distinct weights (8 to 256)"),
+    ("--qat", "qat", "", None, "train for int8; export --precision int8 then needs no calibration"),
+)
+
+
+def _compress_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", nargs="?", metavar="RUN", help="folder of the run to compress")
+    sub.add_argument("--out", type=Path, required=True, metavar="RUN2", help="folder of the compressed run")
+    sub.add_argument("--resume", action="store_true", help="go on with what was begun in RUN2")
+    sub.add_argument("--force", action="store_true", help="replace what is in RUN2")
+    steps = sub.add_argument_group("steps", "Done in the order in which they are given.")
+    for flag, method, option, kind, text in STEPS:
+        steps.add_argument(
+            flag,
+            action=_AddStep,
+            method=method,
+            option=option,
+            kind=kind,
+            nargs=None if kind else 0,
+            metavar=option.upper()[:1] or None,
+            default=argparse.SUPPRESS,
+            help=text,
+        )
+    of_step = sub.add_argument_group("options of the step before them")
+    for flag, metavar, text in (
+        ("--layer", "PATTERN=VALUE", "another value for the layers whose names match, as 'decoder*=0.5'"),
+        ("--set", "NAME=VALUE", "an option of the method, or of its retraining, as block=1x4 or epochs=20"),
+    ):
+        of_step.add_argument(flag, action=_OfStep, metavar=metavar, default=argparse.SUPPRESS, help=text)
+    of_step.add_argument(
+        "--skip",
+        nargs="+",
+        action=_OfStep,
+        metavar="PATTERN",
+        default=argparse.SUPPRESS,
+        help="layers to leave as they are",
+    )
+    options = sub.add_argument_group(
+        "retraining",
+        "For all steps; what is not given is as the run was trained, or the method's own default.",
+    )
+    hints = get_type_hints(config.TrainConfig)
+    for field in dataclasses.fields(config.TrainConfig):
+        if field.name not in OF_THE_RUN:
+            add_option(options, field, hints[field.name], with_default=False)
+
+
+class _AddStep(argparse.Action):
+    """Appends a step to ``steps``."""
+
+    def __init__(self, *, method: str, option: str, kind: Any, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.method, self.option, self.kind = method, option, kind
+
+    def __call__(
+        self, parser: Any, namespace: Arguments, values: Any, option_string: str | None = None
+    ) -> None:
+        options = {}
+        if self.kind is not None:
+            try:
+                options[self.option] = self.kind(values)
+            except ValueError:
+                parser.error(f"{option_string} takes a number, not {values!r}")
+        before = getattr(namespace, "steps", [])
+        namespace.steps = [*before, {"method": self.method, "options": options, "training": {}}]
+
+
+class _OfStep(argparse.Action):
+    """Adds an option to the last of ``steps``."""
+
+    def __call__(
+        self, parser: Any, namespace: Arguments, values: Any, option_string: str | None = None
+    ) -> None:
+        steps = getattr(namespace, "steps", [])
+        if not steps:
+            parser.error(f"{option_string} belongs to the step before it: give that first, as --prune 0.7")
+        options = steps[-1]["options"]
+        if self.dest == "skip":
+            options["skip"] = [*options.get("skip", ()), *values]
+            return
+        name, value = parse_pair(parser, option_string, values)
+        if self.dest == "layer":
+            options["layers"] = {**options.get("layers", {}), name: value}
+        elif name in {field.name for field in dataclasses.fields(config.TrainConfig)}:
+            steps[-1]["training"][name] = value
+        else:
+            options[name] = value
+
+
+def _compress(args: Arguments) -> Output:
+    for package in ("tensorflow", "keras"):
+        require(package, "train")
+    for package in ("tf_keras", "tensorflow_model_optimization"):
+        require(package, "compress")
+    pipeline = importlib.import_module("footseg.compress.pipeline")
+    names = {field.name for field in dataclasses.fields(config.TrainConfig)} - set(OF_THE_RUN)
+    training = {name: value for name, value in vars(args).items() if name in names}
+    request = None
+    if args.run is not None:
+        request = pipeline.from_json(
+            {"run": args.run, "steps": getattr(args, "steps", []), "training": training}
+        )
+    done = pipeline.compress(
+        request, args.out, resume=args.resume, force=args.force, command=args.command_line, say=say
+    )
+    sizes = json.loads((args.out / pipeline.LAYERS).read_text(encoding="utf-8"))
+    return Output(
+        {**dataclasses.asdict(done), "sizes": sizes}, f"{done.path}\n{pipeline.summary(done, sizes)}"
+    )
+
+
+COMMANDS = (
+    Command(("compress",), "make a smaller run of a run, step by step", _compress_arguments, _compress),
+)

@@ -1,0 +1,94 @@
+"""``footseg train``, ``evaluate`` and ``predict``."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+from footseg import config
+from footseg.commands._shared import Arguments, Command, Output, add_option, load, say, threads_argument
+from footseg.errors import require
+
+
+def _train_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("network", nargs="?", default=argparse.SUPPRESS, help="see footseg networks")
+    sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    sub.add_argument("--config", type=Path, metavar="FILE.toml", help="options from a file; flags win")
+    sub.add_argument("--preset", help=f"a set of options: {', '.join(sorted(config.PRESETS))}")
+    sub.add_argument("--resume", action="store_true", help="go on with the unfinished run in RUN")
+    sub.add_argument("--force", action="store_true", help="replace the run in RUN")
+    sub.add_argument(
+        "--distribute", action="store_true",
+        help="use all GPUs, and all processes where KERAS_DISTRIBUTION_* are set (KERAS_BACKEND=jax)",
+    )  # fmt: skip
+    options = sub.add_argument_group("options", "Each is also a key of the TOML file.")
+    hints = get_type_hints(config.TrainConfig)
+    for option in dataclasses.fields(config.TrainConfig):
+        if option.name != "network":
+            add_option(options, option, hints[option.name])
+
+
+def _train(args: Arguments) -> Output:
+    require("keras", "train")
+    require("tensorboardX", "train")
+    names = {option.name for option in dataclasses.fields(config.TrainConfig)}
+    flags = {name: value for name, value in vars(args).items() if name in names}
+    resolved = config.resolve(
+        preset=args.preset,
+        file=args.config,
+        flags=flags,
+        resumed=args.out / "config.toml" if args.resume else None,
+    )
+    run = load("footseg.train:train")(
+        resolved, args.out, resume=args.resume, force=args.force, distribute=args.distribute,
+        command=args.command_line, say=say if not sys.stderr.isatty() else lambda line: None,
+    )  # fmt: skip
+    text = (
+        f"{run.path}: {run.network}, {run.epochs_done} epochs in {run.seconds / 60:.1f} min, "
+        f"best validation IoU {run.best['val_iou']:.4f} (epoch {run.best['epoch']:.0f})"
+    )
+    return Output(dataclasses.asdict(run), text)
+
+
+def _evaluate_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL", help=".keras, .tflite, .onnx or a run's folder")
+    sub.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    sub.add_argument("--split", default="test", help="train, val or test (default: test)")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="scores an image, and pictures, go there")
+    threads_argument(sub)
+
+
+def _evaluate(args: Arguments) -> Output:
+    evaluation = load("footseg.evaluate:evaluate")(
+        args.model, args.data, args.split, args.out, threads=args.threads
+    )
+    scores = evaluation.metrics
+    text = (
+        f"{evaluation.model} on {evaluation.images} images of {evaluation.data}/{evaluation.split}: "
+        f"IoU {scores['iou']:.4f} (mean over images {scores['iou_per_image']:.4f}), "
+        f"boundary F {scores['boundary_f']:.4f} (within {scores['boundary_tolerance_px']} px), "
+        f"pixel accuracy {scores['pixel_accuracy']:.4f}"
+    )
+    worst = ", ".join(f"{row.name} ({row.iou:.2f})" for row in evaluation.per_image[:3])
+    return Output(evaluation.to_json(), f"{text}\nworst: {worst}")
+
+
+def _predict_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL", help=".keras, .tflite, .onnx or a run's folder")
+    sub.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="photographs, or folders of them")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="masks and overlays go there")
+    threads_argument(sub)
+
+
+def _predict(args: Arguments) -> Output:
+    done = load("footseg.predict:predict")(args.model, args.images, args.out, threads=args.threads)
+    lines = [f"{item.overlay}  foot on {item.foot_share:.1%} of the pixels" for item in done]
+    return Output([dataclasses.asdict(item) for item in done], "\n".join(lines))
+
+
+COMMANDS = (
+    Command(("train",), "train a network on a data set", _train_arguments, _train),
+    Command(("evaluate",), "score a model on a data set", _evaluate_arguments, _evaluate),
+    Command(("predict",), "write masks and overlays of photographs", _predict_arguments, _predict),
+)

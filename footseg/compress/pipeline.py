@@ -1,0 +1,285 @@
+"""``footseg compress``: step after step, each a run that the next one starts from; the last is the result.
+
+OUT/compress.json    what was asked for: run, steps, training options
+    steps/1_prune/   the run of each step, with layers.json
+    model.keras ...  the last step's run, copied when all is done: OUT is a run like any other
+"""
+
+import dataclasses
+import json
+import shlex
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from footseg import config as configs
+from footseg import files, networks, run, train
+from footseg.compress import cut, retrain
+from footseg.compress.cluster import Cluster
+from footseg.compress.kept import Kept
+from footseg.compress.method import Method
+from footseg.compress.prune import Prune
+from footseg.compress.qat import QuantizationAware
+from footseg.compress.sizes import layer_sizes
+from footseg.config import TrainConfig
+from footseg.errors import FootsegError, did_you_mean
+from footseg.losses import TEACHER_TERMS, parse
+from footseg.run import Run
+
+REQUEST, LAYERS, STEPS = "compress.json", "layers.json", "steps"
+
+Say = Callable[[str], None]
+
+# What each method is made of, and how it is retrained where nothing else is said.
+METHODS: dict[str, Callable[..., Any]] = {
+    "cut": cut.Cut,
+    "prune": Prune,
+    "cluster": Cluster,
+    "qat": QuantizationAware,
+}
+RETRAINING: dict[str, dict[str, Any]] = {
+    "cut": {"epochs": 60, "learning_rate": 2e-3},
+    "prune": {"epochs": 30, "learning_rate": 1e-3},
+    "cluster": {"epochs": 10, "learning_rate": 2e-4},
+    "qat": {"epochs": 10, "learning_rate": 2e-4},
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step that was asked for: "prune" with ``options`` of ``Prune``, retrained with ``training``."""
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> Any:
+        """The method's own object.
+
+        Raises:
+            ValueError: no such method or option, or a value out of its range.
+        """
+        if self.method not in METHODS:
+            raise ValueError(f"no compression {self.method!r}: {did_you_mean(self.method, METHODS)}")
+        kind = METHODS[self.method]
+        known = [option.name for option in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        for name in self.options:
+            if name not in known:
+                raise ValueError(f"{self.method} has no option {name!r}: {did_you_mean(name, known)}")
+        return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in self.options.items()})
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run to compress, the steps in their order, and training options that hold for all of them."""
+
+    run: str
+    steps: tuple[Step, ...]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``compress.json`` holds; ``from_json`` reads it."""
+        return dataclasses.asdict(self)
+
+
+def from_json(record: Mapping[str, Any]) -> Request:
+    """The request that ``to_json`` gave; through JSON, where a tuple and a list are the same."""
+    record = json.loads(json.dumps(record))
+    return Request(record["run"], tuple(Step(**step) for step in record["steps"]), record["training"])
+
+
+def compress(
+    request: Request | None,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    command: str = "",
+    say: Say = lambda line: None,
+) -> Run:
+    """Make a compressed run in ``out``; with ``resume`` go on with the one that was begun there.
+
+    Everything that can be told beforehand (settings, layers, data) is checked before anything is written.
+
+    Raises:
+        ValueError: a wrong setting, no step, or an order that undoes a step; a ``request`` other than the one
+            that is resumed.
+        FootsegError: not a finished run, bad data, something else in ``out``, a goal that was missed, Ctrl-C.
+    """
+    request = _opened(request, out, resume, force)
+    if run.exists(out):
+        say(f"{out} is finished: nothing to resume")
+        return run.load(out)
+    parent = root = run.load_trained(Path(request.run))
+    plans = [(step, step.settings(), _config(step, request, root)) for step in request.steps]
+    _check_order(request, root)
+    _check_layers(plans[0][1], root)
+    files.write_json(out / REQUEST, request.to_json())
+    try:
+        for number, (step, settings, config) in enumerate(plans, start=1):
+            folder = out / STEPS / f"{number}_{step.method}"
+            if not (folder / LAYERS).is_file():
+                say(f"{step.method} ({number} of {len(plans)}): {config.epochs} epochs")
+                _do(step, settings, config, parent, folder, command, say)
+            parent = run.load(folder)
+    except train.TrainingInterruptedError as stop:
+        go_on = f"footseg compress --resume --out {shlex.quote(str(out))}"
+        raise train.TrainingInterruptedError(f"{stop}; go on with: {go_on}") from None
+    return _assemble(parent, out, command)
+
+
+# ---- before the first step
+
+
+def _opened(request: Request | None, out: Path, resume: bool, force: bool) -> Request:
+    """The request to fulfil: the one given, or the one begun in ``out``; nothing else may stand there."""
+    begun = out / REQUEST
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        if not begun.is_file():
+            raise FootsegError(f"{out} exists and is no compressed run: choose another --out")
+        if resume:
+            before = from_json(files.read_json(begun))
+            if request is not None and _resolved(request) != before:
+                raise ValueError(f"{out} was begun with other options: leave them out to resume it")
+            return before
+        if not force:
+            raise FootsegError(
+                f"{out} holds a compressed run: go on with --resume, or replace it with --force"
+            )
+        shutil.rmtree(out)
+    if request is None:
+        raise ValueError("nothing to compress: footseg compress RUN --out OUT --prune 0.7")
+    if not request.steps:
+        raise ValueError(
+            "no step given: --cut 0.5, --prune 0.7, --cluster 16 or --qat, in the order to do them"
+        )
+    return _resolved(request)
+
+
+def _resolved(request: Request) -> Request:
+    return from_json(request.to_json() | {"run": str(Path(request.run).resolve())})
+
+
+def _check_order(request: Request, root: Run) -> None:
+    """Refuse an order in which a step would undo an earlier one.
+
+    Raises:
+        ValueError: it would.
+    """
+    done = [entry["method"] for entry in root.compression]
+    for step in request.steps:
+        if "qat" in done:
+            raise ValueError(
+                f"--{step.method} cannot follow --qat, whose network is made for int8: put it before"
+            )
+        if step.method == "cut" and set(done) & {"prune", "cluster"}:
+            raise ValueError("--cut comes before --prune and --cluster: its retraining would undo them")
+        done.append(step.method)
+
+
+def _check_layers(settings: Any, root: Run) -> None:
+    """Let the first step look at the network: a wrong layer or goal fails before anything is written."""
+    if not isinstance(settings, cut.Cut):
+        settings.choose(retrain.load_network(root.model))
+
+
+def _config(step: Step, request: Request, root: Run) -> TrainConfig:
+    """How a step is retrained: as its run was trained, with the method's figures, then what was asked for.
+
+    Its teacher, where a loss needs one and none is named, is the uncompressed network.
+    """
+    before = configs.load(root.config)
+    plain = [term for term in configs.from_values(before).loss if _term(term) not in TEACHER_TERMS]
+    values = {
+        **before,
+        "loss": plain or ["ce", "iou"],
+        "teacher": "",
+        "patience": 0,
+        "swa": 0.0,
+        "freeze_encoder": False,
+        "precision": "float32",
+        **({} if step.method == "cut" else {"ema": 0.0}),
+        **RETRAINING[step.method],
+        **request.training,
+        **step.training,
+        "network": root.network,
+        "network_options": networks.architecture(root.network_options),
+        "size": list(root.input_shape[:2]),
+    }
+    config = configs.from_values(values)
+    if not config.teacher and any(_term(term) in TEACHER_TERMS for term in config.loss):
+        config = dataclasses.replace(config, teacher=request.run)
+    return config
+
+
+def _term(text: str) -> str:
+    return parse((text,))[0][0]
+
+
+# ---- one step
+
+
+def _do(
+    step: Step, settings: Any, config: TrainConfig, parent: Run, folder: Path, command: str, say: Say
+) -> None:
+    """Retrain ``parent`` under one method into the run ``folder``, and hold the result to what was asked."""
+    entry = {
+        "method": step.method,
+        "settings": dataclasses.asdict(settings),
+        "parent": files.sha256(parent.model),
+        "val_iou_before": parent.best.get("val_iou"),
+    }
+    if isinstance(settings, cut.Cut):
+        build = cut.builder(parent, settings, config, folder, entry, say)
+    else:
+        build = retrain.builder(parent, settings, folder, entry)
+    config = dataclasses.replace(config, start_from=str(parent.path))
+    done = train.train(config, folder, resume=True, build=build, command=command, say=say)
+    model = retrain.load_network(done.model)
+    *earlier, last = done.compression
+    last = {**last, "val_iou_after": done.best["val_iou"]}
+    if not isinstance(settings, cut.Cut):
+        last["layers"] = _reached(settings, parent, model)
+    dataclasses.replace(done, compression=(*earlier, last)).save()
+    # Last: it marks the step as done.
+    files.write_json(folder / LAYERS, [dataclasses.asdict(size) for size in layer_sizes(model)])
+    say(f"{step.method}: validation IoU {last['val_iou_before']:.4f} -> {last['val_iou_after']:.4f}")
+
+
+def _reached(method: Method, parent: Run, model: Any) -> dict[str, dict[str, Any]]:
+    before = retrain.load_network(parent.model)
+    Kept.of(before).check(model)
+    return method.check(model, method.choose(before))
+
+
+def _assemble(last: Run, out: Path, command: str) -> Run:
+    """Make ``out`` a run: everything of the last step's, then the record."""
+    for source in sorted(last.path.iterdir()):
+        if source.name == run.RECORD:
+            continue
+        with files.atomic_path(out / source.name) as temporary:
+            if source.is_dir():
+                shutil.copytree(source, temporary)
+            else:
+                shutil.copyfile(source, temporary)
+    done = dataclasses.replace(last, path=out, command=command)
+    done.save()
+    return done
+
+
+def summary(done: Run, sizes: Sequence[Mapping[str, Any]]) -> str:
+    """What was done and what it cost, a line a step, for people."""
+    lines = []
+    for entry in done.compression:
+        lines.append(
+            f"{entry['method']}: validation IoU {entry['val_iou_before']:.4f} -> {entry['val_iou_after']:.4f}"
+        )
+    weights, zeros = sum(row["weights"] for row in sizes), sum(row["zeros"] for row in sizes)
+    coded, plain = (sum(row[key] for row in sizes) for key in ("huffman_bytes", "float_bytes"))
+    lines.append(
+        f"{weights:,} weights, {zeros / max(weights, 1):.1%} of them zero; {plain / 1e6:.2f} MB as float32, "
+        f"{coded / 1e6:.3f} MB Huffman-coded by layer: {plain / max(coded, 1):.1f} times smaller"
+    )
+    return "\n".join(lines)
