@@ -1,7 +1,6 @@
 """Each operator of a network in a precision of its own, calibrated once for as many mixtures as are tried."""
 
 import contextlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

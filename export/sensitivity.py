@@ -1,0 +1,252 @@
+"""Which operators cost how much when they alone are quantized.
+
+Everything else stays in float, so that the loss is the operator's own: of its weights, and of rounding what
+it reads and writes. A network is a long way from additive, but the order is what a search needs first
+(``export.auto``); the measure is IoU on real images. Differences of IoU below ``TIE`` come of a few pixels
+that might have gone either way; among such the noise on the logits decides, which is smooth, and whose power
+adds up over operators (Pandey et al. 2023, "A Practical Mixed Precision Algorithm for Post-Training
+Quantization", section 3, ranks by it alone).
+"""
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from export import mix, verify
+from export.conversion import conversion
+from export.freeze import INPUT, SIGNATURE
+from footseg import files, metrics, runtime
+from footseg.data.images import IGNORE
+from footseg.errors import FootsegError
+
+TIE = 5e-4
+# Tensors are held against each other on so many images: signal-to-noise ratios settle at once.
+TENSOR_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one operator costs and saves when it alone is quantized.
+
+    ``iou_loss`` is fp32's IoU minus its own; ``logit_error`` the root mean square of the logits' difference,
+    in standard deviations of fp32's logits; ``bytes_saved`` fp32's bytes minus its own. ``snr_db`` and
+    ``cosine`` are of the operator's output in the file where all are quantized, and so hold the errors of
+    those before it, too; None where the library compares nothing.
+    """
+
+    index: int
+    kind: str
+    output: str
+    layer: str
+    iou_loss: float
+    logit_error: float
+    bytes_saved: int
+    snr_db: float | None = None
+    cosine: float | None = None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The costs of all operators at one level, in order of execution, and what they were measured on."""
+
+    level: str
+    file: str
+    split: str
+    images: int
+    iou: float
+    measured_on: str
+    costs: tuple[Cost, ...]
+
+    def ranked(self) -> tuple[Cost, ...]:
+        """The costs, dearest first: by IoU lost in steps of ``TIE``, then by the error of the logits."""
+                return tuple(
+            sorted(self.costs, key=lambda c: (-max(0, round(c.iou_loss / TIE)), -c.logit_error, c.index))
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, ready for a file."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Sensitivity":
+        """What ``to_json`` gave.
+
+        Raises:
+            FootsegError: the record is none of a sensitivity.
+        """
+        try:
+            return cls(**{**record, "costs": tuple(Cost(**cost) for cost in record["costs"])})
+        except (KeyError, TypeError) as error:
+            raise FootsegError(f"this is no record of a sensitivity ({error}): measure it anew") from error
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a file gives on a sample, held against the fp32 file; units as in ``Cost``."""
+
+    iou: float
+    iou_loss: float
+    logit_error: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The fp32 file's logits (N, H, W, classes) on a sample, and their IoU and standard deviation."""
+
+    sample: verify.Sample
+    logits: np.ndarray
+    iou: float
+    spread: float
+
+    def score(self, file: Path, threads: int = 1) -> Score:
+        """Run a file on the sample.
+
+        Raises:
+            FootsegError: it cannot be run.
+        """
+        logits = runtime.load(file, threads).logits(self.sample.images)
+        iou = _iou(self.sample, logits)
+        error = float(np.sqrt(np.mean(np.square(logits - self.logits)))) / self.spread
+        return Score(iou, self.iou - iou, error)
+
+
+def reference(fp32: Path, sample: verify.Sample, threads: int = 1) -> Reference:
+    """The fp32 ``.tflite`` on a sample, which all else is held against.
+
+    Raises:
+        FootsegError: it cannot be run, or the sample's masks hold nothing but padding.
+    """
+    if (sample.masks == IGNORE).all():
+        raise FootsegError(
+            "the masks to measure a loss of IoU on are empty: pass --data with labelled images"
+        )
+    logits = runtime.load(fp32, threads).logits(sample.images)
+    return Reference(sample, logits, _iou(sample, logits), float(logits.std()) or 1.0)
+
+
+def sensitivity(
+    fp32: Path,
+    images: np.ndarray,
+    sample: verify.Sample,
+    level: str = "int8",
+    *,
+    ranges: str = "minmax",
+    threads: int = 1,
+    saved: Path | None = None,
+) -> Sensitivity:
+    """Measure each operator of the fp32 ``.tflite`` by itself at a level of ``export.mix.LEVELS``.
+
+    ``images``, uint8 (N, H, W, 3), calibrate, once for all; ``sample`` has the masks. What is measured is
+    kept in the file ``saved`` after each operator, and not measured again if nothing has changed since.
+
+    Raises:
+        ValueError: a level that no operator has, no images, or unknown ``ranges``.
+        FootsegError: the network cannot be quantized or run, or a full disk.
+    """
+    mixer = mix.calibrated(fp32, images, ranges=ranges, threads=threads)
+    return measure(mixer, reference(fp32, sample, threads), level, threads=threads, saved=saved)
+
+
+def measure(
+    mixer: mix.Mixer, against: Reference, level: str = "int8", *, threads: int = 1, saved: Path | None = None
+) -> Sensitivity:
+    """As ``sensitivity``, of a network that is calibrated already."""
+    operators = [operator for operator in mixer.operators if level in operator.levels]
+    if not operators or level == "float":
+        raise ValueError(f"no operator of {mixer.path.name} can be in {level!r}: see export.mix.LEVELS")
+    key = _key(mixer, against, level)
+    costs = _kept(saved, key)
+
+    def so_far() -> Sensitivity:
+        known = [costs[operator.output] for operator in operators if operator.output in costs]
+        sample = against.sample
+        return Sensitivity(
+            level, mixer.path.name, sample.split, len(sample.names), against.iou, key, tuple(known)
+        )
+
+    missing = [operator for operator in operators if operator.output not in costs]
+    if missing:
+        whole = len(mixer({}))
+        tensors = tensor_errors(mixer, {o.output: level for o in operators}, against.sample.images)
+    with tempfile.TemporaryDirectory() as folder:
+        alone = Path(folder) / "alone.tflite"
+        for operator in tqdm(missing, desc=f"{level} alone", unit="operator", disable=None):
+            data = mixer({operator.output: level})
+            alone.write_bytes(data)
+            score = against.score(alone, threads)
+            snr, cosine = tensors.get(operator.output, (None, None))
+            costs[operator.output] = Cost(
+                operator.index,
+                operator.kind,
+                operator.output,
+                operator.layer,
+                score.iou_loss,
+                score.logit_error,
+                whole - len(data),
+                snr,
+                cosine,
+            )
+            if saved:
+                files.write_json(saved, so_far().to_json())
+    return so_far()
+
+
+def tensor_errors(
+    mixer: mix.Mixer, levels: Mapping[str, str], images: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """Of each tensor of a mixture: signal-to-noise ratio (decibels) and cosine similarity to its float self."""
+    mixed = mixer(levels)
+    with conversion(f"comparison of {mixer.path.name} with its quantized self"):
+        from ai_edge_quantizer import model_validator
+        from ai_edge_quantizer.utils.validation_utils import ValidationErrorMetric as Metric
+
+        compared = model_validator.compare_model(
+            mixer.path.read_bytes(),
+            mixed,
+            {SIGNATURE: [{INPUT: runtime.to_float(image[None])} for image in images[:TENSOR_IMAGES]]},
+            [Metric.SNR, Metric.COSINE_SIMILARITY],
+            compare_fns=None,
+            num_threads=1,
+        ).get_all_tensor_results()
+    return {
+        name: (10 * float(np.log10(max(values["snr"], 1e-12))), float(values["cosine_similarity"]))
+        for name, values in compared.items()
+    }
+
+
+def _iou(sample: verify.Sample, logits: np.ndarray) -> float:
+    predicted = logits.argmax(axis=-1).astype(np.uint8)
+    return metrics.scores(metrics.confusion(sample.masks, predicted, logits.shape[-1]))["iou"]
+
+
+def _key(mixer: mix.Mixer, against: Reference, level: str) -> str:
+    """What the figures depend on, as a digest: network, ranges, images, masks, library."""
+    from importlib.metadata import version
+
+    digest = hashlib.sha256()
+    for part in (
+        mixer.path.read_bytes(),
+        repr(
+            (mixer.io, mixer.ranges, level, version("ai-edge-quantizer"), version("ai-edge-litert"))
+        ).encode(),
+        repr(sorted((name, str(value)) for name, value in mixer.statistics.items())).encode(),
+        against.sample.images.tobytes(),
+        against.sample.masks.tobytes(),
+    ):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def _kept(saved: Path | None, key: str) -> dict[str, Cost]:
+    """What an earlier measurement of the same left behind, by output tensor."""
+    if saved is None or not saved.is_file():
+        return {}
+    found = Sensitivity.from_json(files.read_json(saved))
+    return {cost.output: cost for cost in found.costs} if found.measured_on == key else {}
