@@ -66,7 +66,7 @@ class Sensitivity:
 
     def ranked(self) -> tuple[Cost, ...]:
         """The costs, dearest first: by IoU lost in steps of ``TIE``, then by the error of the logits."""
-                return tuple(
+        return tuple(
             sorted(self.costs, key=lambda c: (-max(0, round(c.iou_loss / TIE)), -c.logit_error, c.index))
         )
 
@@ -201,7 +201,7 @@ def measure(
 def tensor_errors(
     mixer: mix.Mixer, levels: Mapping[str, str], images: np.ndarray
 ) -> dict[str, tuple[float, float]]:
-    """Of each tensor of a mixture: signal-to-noise ratio (decibels) and cosine similarity to its float self."""
+    """Signal-to-noise ratio in decibels, and cosine similarity to its float self, of each tensor of a mixture."""
     mixed = mixer(levels)
     with conversion(f"comparison of {mixer.path.name} with its quantized self"):
         from ai_edge_quantizer import model_validator
