@@ -201,7 +201,7 @@ def measure(
 def tensor_errors(
     mixer: mix.Mixer, levels: Mapping[str, str], images: np.ndarray
 ) -> dict[str, tuple[float, float]]:
-    """Signal-to-noise ratio in decibels, and cosine similarity to its float self, of each tensor of a mixture."""
+    """Of each tensor of a mixture: signal-to-noise ratio in decibels, cosine similarity to its float self."""
     mixed = mixer(levels)
     with conversion(f"comparison of {mixer.path.name} with its quantized self"):
         from ai_edge_quantizer import model_validator
