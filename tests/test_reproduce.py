@@ -18,8 +18,8 @@ from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
 from footseg.reproduce import claims, grid, settings, steps, tables, thesis
 from footseg.reproduce.results import THESIS, Figures, Result
-from footseg.reproduce.runner import ReproductionInterruptedError
 from footseg.run import Run
+from footseg.steps import StepsInterruptedError
 
 TITLES = {row.key: row.title for row in steps.STUDENTS} | {"emilseg": "EmilSeg (U-Net 48)"}
 
@@ -208,7 +208,7 @@ def test_a_stopped_reproduction_goes_on_where_it_was(
 ) -> None:
     """Whether Ctrl-C, an error or wrong usage stopped it."""
     out, first = tmp_path / "out", Maker(linknet=ending)
-    kind = ReproductionInterruptedError if ending == 130 else FootsegError
+    kind = StepsInterruptedError if ending == 130 else FootsegError
     with pytest.raises(kind, match=r"the step 'train linknet'.* go on with: footseg reproduce thesis --out "):
         make(out, given, first)
     assert first.done[-1] == "train linknet"
@@ -224,7 +224,7 @@ def test_a_stopped_reproduction_goes_on_where_it_was(
 def test_a_nested_command_that_was_interrupted_ends_it_as_an_interrupt(
     tmp_path: Path, given: dict[str, Any]
 ) -> None:
-    with pytest.raises(ReproductionInterruptedError):
+    with pytest.raises(StepsInterruptedError):
         thesis.reproduce(
             tmp_path / "out", given, command=lambda words: 130, cost_of=cost_of, say=lambda line: None
         )

@@ -5,6 +5,7 @@ packages (export, benchmarks) are named as strings, because footseg does not dep
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -100,6 +101,7 @@ class Size(argparse.Action):
 
 
 def size_argument(sub: argparse.ArgumentParser) -> None:
+    """--size, one number or two."""
     sub.add_argument(
         "--size", type=int, nargs="+", action=Size, default=(256, 256), metavar="PIXELS",
         help="height and width, or one number for both (default 256)",
@@ -107,6 +109,7 @@ def size_argument(sub: argparse.ArgumentParser) -> None:
 
 
 def threads_argument(sub: argparse.ArgumentParser) -> None:
+    """--threads of the runtime."""
     sub.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default 1)")
 
 
@@ -125,3 +128,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in (heads, *rows)
     )
+
+
+def to_stderr(words: Sequence[str]) -> int:
+    """Run a command as a step of another one, whose standard output stays its own."""
+    from footseg.cli import main  # which imports this module
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return main(words)

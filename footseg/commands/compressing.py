@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from footseg import config
-from footseg.commands._shared import Arguments, Command, Output, add_option, parse_pair, say
+from footseg.commands._shared import (
+    Arguments,
+    Command,
+    Output,
+    add_option,
+    load,
+    parse_pair,
+    say,
+    threads_argument,
+    to_stderr,
+)
 from footseg.errors import require
 
 # What follows from the run that is compressed.
@@ -66,7 +76,7 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 class _AddStep(argparse.Action):
-    """Appends a step to ``steps``."""
+    """Appends a step to ``sequence``."""
 
     def __init__(self, *, method: str, option: str, kind: Any, **keywords: Any) -> None:
         super().__init__(**keywords)
@@ -81,17 +91,17 @@ class _AddStep(argparse.Action):
                 options[self.option] = self.kind(values)
             except ValueError:
                 parser.error(f"{option_string} takes a number, not {values!r}")
-        before = getattr(namespace, "steps", [])
-        namespace.steps = [*before, {"method": self.method, "options": options, "training": {}}]
+        before = getattr(namespace, "sequence", [])
+        namespace.sequence = [*before, {"method": self.method, "options": options, "training": {}}]
 
 
 class _OfStep(argparse.Action):
-    """Adds an option to the last of ``steps``."""
+    """Adds an option to the last of ``sequence``."""
 
     def __call__(
         self, parser: Any, namespace: Arguments, values: Any, option_string: str | None = None
     ) -> None:
-        steps = getattr(namespace, "steps", [])
+        steps = getattr(namespace, "sequence", [])
         if not steps:
             parser.error(f"{option_string} belongs to the step before it: give that first, as --prune 0.7")
         options = steps[-1]["options"]
@@ -118,7 +128,7 @@ def _compress(args: Arguments) -> Output:
     request = None
     if args.run is not None:
         request = pipeline.from_json(
-            {"run": args.run, "steps": getattr(args, "steps", []), "training": training}
+            {"run": args.run, "steps": getattr(args, "sequence", []), "training": training}
         )
     done = pipeline.compress(
         request, args.out, resume=args.resume, force=args.force, command=args.command_line, say=say
@@ -129,6 +139,40 @@ def _compress(args: Arguments) -> Output:
     )
 
 
+def _study_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="the network as it was trained, then what came of it",
+    )
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything goes there")
+    sub.add_argument("--data", type=Path, metavar="DIR", help="data set to score on (default: the run's own)")
+    sub.add_argument("--split", default="test", help="train, val or test (default: test)")
+    sub.add_argument(
+        "--precision", nargs="+", default=["fp32", "int8"], metavar="P", help="files of each run (fp32 int8)"
+    )
+    threads_argument(sub)
+
+
+def _study(args: Arguments) -> Output:
+    require("tensorflow", "train")
+    page = load("footseg.study:study")(
+        args.runs,
+        args.out,
+        data=args.data,
+        split=args.split,
+        precisions=tuple(args.precision),
+        threads=args.threads,
+        command=to_stderr,
+        write_page=load("benchmarks.study:write_study"),
+        say=say,
+    )
+    return Output({"page": str(page)}, str(page))
+
+
 COMMANDS = (
     Command(("compress",), "make a smaller run of a run, step by step", _compress_arguments, _compress),
+    Command(("study",), "one page of what compression gave: size, speed, IoU", _study_arguments, _study),
 )

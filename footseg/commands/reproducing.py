@@ -1,15 +1,12 @@
 """``footseg reproduce``: published results anew."""
 
 import argparse
-import contextlib
 import dataclasses
 import logging
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from footseg.commands._shared import Arguments, Command, Output, load, say, threads_argument
+from footseg.commands._shared import Arguments, Command, Output, load, say, threads_argument, to_stderr
 from footseg.errors import require
 
 
@@ -60,18 +57,10 @@ def _thesis(args: Arguments) -> Output:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     document = load("footseg.reproduce.thesis:reproduce")(
         args.out, given, students=args.students, threads=args.threads,
-        command=_to_stderr, cost_of=load("benchmarks.cost:cost_of_keras"), say=say,
+        command=to_stderr, cost_of=load("benchmarks.cost:cost_of_keras"), say=say,
     )  # fmt: skip
     page = args.out / "tables" / "README.md"
     return Output(document, f"{page.read_text(encoding='utf-8')}\n{page}")
-
-
-def _to_stderr(words: Sequence[str]) -> int:
-    """Run a command as a step of another one, whose standard output stays its own."""
-    from footseg.cli import main  # which imports this module
-
-    with contextlib.redirect_stdout(sys.stderr):
-        return main(words)
 
 
 COMMANDS = (

@@ -6,6 +6,7 @@ OUT/compress.json    what was asked for: run, steps, training options
 """
 
 import dataclasses
+import importlib
 import json
 import shlex
 import shutil
@@ -17,11 +18,8 @@ from typing import Any
 from footseg import config as configs
 from footseg import files, networks, run, train
 from footseg.compress import cut, retrain
-from footseg.compress.cluster import Cluster
 from footseg.compress.kept import Kept
 from footseg.compress.method import Method
-from footseg.compress.prune import Prune
-from footseg.compress.qat import QuantizationAware
 from footseg.compress.sizes import layer_sizes
 from footseg.config import TrainConfig
 from footseg.errors import FootsegError, did_you_mean
@@ -33,11 +31,11 @@ REQUEST, LAYERS, STEPS = "compress.json", "layers.json", "steps"
 Say = Callable[[str], None]
 
 # What each method is made of, and how it is retrained where nothing else is said.
-METHODS: dict[str, Callable[..., Any]] = {
-    "cut": cut.Cut,
-    "prune": Prune,
-    "cluster": Cluster,
-    "qat": QuantizationAware,
+METHODS = {
+    "cut": "footseg.compress.cut:Cut",
+    "prune": "footseg.compress.prune:Prune",
+    "cluster": "footseg.compress.cluster:Cluster",
+    "qat": "footseg.compress.qat:QuantizationAware",
 }
 RETRAINING: dict[str, dict[str, Any]] = {
     "cut": {"epochs": 60, "learning_rate": 2e-3},
@@ -63,8 +61,9 @@ class Step:
         """
         if self.method not in METHODS:
             raise ValueError(f"no compression {self.method!r}: {did_you_mean(self.method, METHODS)}")
-        kind = METHODS[self.method]
-        known = [option.name for option in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        module, _, name = METHODS[self.method].partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        known = [option.name for option in dataclasses.fields(kind)]
         for name in self.options:
             if name not in known:
                 raise ValueError(f"{self.method} has no option {name!r}: {did_you_mean(name, known)}")

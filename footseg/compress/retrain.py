@@ -24,6 +24,8 @@ from footseg.losses import ClassWeights, combined
 from footseg.step import NO_DECAY, schedule
 
 QAT_FOLDER = "qat"
+# Names in a line for people; the run's record has all of them.
+SHOWN = 4
 
 
 class TwinStep:
@@ -152,7 +154,9 @@ def builder(parent: run.Run, method: Method, out: Path, entry: dict[str, Any]) -
         choice = method.choose(model)
         if fresh:
             for reason, names in _by_reason(choice).items():
-                say(f"{method.name} leaves out {', '.join(names)}: {reason}")
+                more = ", ..." if len(names) > SHOWN else ""
+                shown = ", ".join(names[:SHOWN]) + more
+                say(f"{method.name} leaves out {len(names)} layers ({shown}): {reason}")
         made: list[Twin] = []
 
         def step(steps: int, class_weights: ClassWeights | None, teacher: Teacher | None) -> Step:

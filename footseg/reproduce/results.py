@@ -11,9 +11,9 @@ from footseg import files, networks
 from footseg import run as runs
 from footseg.data.folder import images_by_name, open_data
 from footseg.reproduce import steps
-from footseg.reproduce.runner import records
 from footseg.reproduce.settings import Settings
 from footseg.reproduce.steps import Row
+from footseg.steps import records
 
 # Tables 4.1 and 4.2 are of this input size.
 THESIS_SIZE = 256

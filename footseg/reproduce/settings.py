@@ -10,8 +10,9 @@ from typing import Any
 from footseg import config, files
 from footseg.errors import FootsegError, did_you_mean
 from footseg.losses import parse
+from footseg.steps import STEPS
 
-RECORD, STEPS = "settings.json", "steps"
+RECORD = "settings.json"
 FOLDERS = ("feet", "floors", "real")
 # What LinkNet with stride 2 and FastLinkNet can take.
 MULTIPLE = 64

@@ -9,6 +9,7 @@ from typing import Any
 from footseg.errors import did_you_mean
 from footseg.losses import TEACHER_TERMS, parse
 from footseg.reproduce.settings import Settings
+from footseg.steps import Step
 
 TEACHER = "emilseg"
 DATA, BENCH = "data", "bench"
@@ -23,21 +24,6 @@ class Row:
     title: str
     network: str
     options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command: its ``words``, what it leaves, and the names of the steps whose output it reads.
-
-    Where ``may_fail``, a refusal (a file out of its tolerance) is a result and not the end: hours of other
-    networks' training do not wait for it.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    output: Path
-    needs: tuple[str, ...] = ()
-    may_fail: bool = False
 
 
 STUDENTS = (

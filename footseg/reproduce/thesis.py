@@ -1,5 +1,6 @@
 """``footseg reproduce thesis``: from photographs of feet to the thesis's two tables and two figures."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from footseg import files
 from footseg.reproduce import claims, grid, results, settings, steps, tables
-from footseg.reproduce.runner import Command, Say, run_steps
+from footseg.steps import Command, Say, run_steps
 
 TABLES = "tables"
 FIGURES = (
@@ -45,8 +46,10 @@ def reproduce(
     if not settings.begun(out):
         settings.save(out, chosen)
     before = steps.until_export(out, chosen, made)
-    run_steps(before, out, command, say)
-    run_steps(steps.after_export(out, chosen, made, threads), out, command, say, first=len(before) + 1)
+    go_on = f"footseg reproduce thesis --out {shlex.quote(f'{out}')}"
+    run_steps(before, out, command, say, go_on=go_on)
+    after = steps.after_export(out, chosen, made, threads)  # which depends on what could be exported
+    run_steps(after, out, command, say, go_on=go_on, first=len(before) + 1)
     return write(out, chosen, made, cost_of)
 
 

@@ -1,4 +1,5 @@
-"""Runs the steps that are not done yet; a step is done when its record and its output are there.
+"""Long work as a list of footseg commands: runs those not done yet. A step is done when its record and its
+output are there.
 
 A step that may fail and did is noted and tried again the next time.
 """
@@ -8,32 +9,52 @@ import io
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from footseg import files, provenance
 from footseg.errors import FootsegError
-from footseg.reproduce.settings import STEPS
-from footseg.reproduce.steps import Step
 
 Command = Callable[[Sequence[str]], int]
 Say = Callable[[str], None]
 
 
-class ReproductionInterruptedError(FootsegError):
+# The folder of the records.
+STEPS = "steps"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: its ``words``, what it leaves, and the names of the steps whose output it reads.
+
+    Where ``may_fail``, a refusal (a file out of its tolerance) is a result and not the end: hours of other
+    networks' training do not wait for it.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    output: Path
+    needs: tuple[str, ...] = ()
+    may_fail: bool = False
+
+
+class StepsInterruptedError(FootsegError):
     """Ctrl-C: what is done stays done."""
 
     interrupted = True
 
 
-def run_steps(steps: Sequence[Step], out: Path, command: Command, say: Say, first: int = 1) -> None:
-    """Run what is not done, in order; numbers start at ``first``.
+def run_steps(
+    steps: Sequence[Step], out: Path, command: Command, say: Say, *, go_on: str, first: int = 1
+) -> None:
+    """Run what is not done, in order; numbers start at ``first``. ``go_on`` is the command that goes on.
 
     A step that is run again makes every step that reads its output run again.
 
     Raises:
         FootsegError: a step failed.
-        ReproductionInterruptedError: Ctrl-C.
+        StepsInterruptedError: Ctrl-C.
     """
     for number, step in enumerate(steps, start=first):
         if _done(step, out):
@@ -43,7 +64,7 @@ def run_steps(steps: Sequence[Step], out: Path, command: Command, say: Say, firs
             (out / STEPS / f"{reader}.json").unlink()
         say(f"\n[{number}] {step.name}: footseg {shlex.join(step.words)}")
         started = time.monotonic()
-        refused = _run(step, out, command, say)
+        refused = _run(step, command, say, go_on)
         record = {
             "words": _portable(step.words, out),
             "needs": [_stem(name) for name in step.needs],
@@ -92,7 +113,7 @@ def _stem(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def _run(step: Step, out: Path, command: Command, say: Say) -> str:
+def _run(step: Step, command: Command, say: Say, go_on: str) -> str:
     """Run one step; "" or, where it may fail, why it did."""
     if step.output.is_file():
         step.output.unlink()  # bench appends
@@ -108,11 +129,11 @@ def _run(step: Step, out: Path, command: Command, say: Say) -> str:
             say(line)
         return ""
     if code == 1 and step.may_fail and lines:
-        say(f"{lines[-1]}\n(noted in the tables; the next run tries again)")
+        say(f"{lines[-1]}\n(noted; the next run tries again)")
         return lines[-1].removeprefix("footseg: ")
-    go_on = f"go on with: footseg reproduce thesis --out {shlex.quote(f'{out}')}"
     if code == 130:
-        raise ReproductionInterruptedError(f"stopped in the step {step.name!r}; {go_on}")
+        raise StepsInterruptedError(f"stopped in the step {step.name!r}; go on with: {go_on}")
     raise FootsegError(
-        f"the step {step.name!r} failed with exit code {code}, the line above says why; when mended, {go_on}"
+        f"the step {step.name!r} failed with exit code {code}, the line above says why; when mended, "
+        f"go on with: {go_on}"
     )

@@ -1,0 +1,117 @@
+"""``footseg study``: export, score and measure several runs, and put them on one page.
+
+OUT/export/RUN/          artifacts of each run
+    evaluation/          metrics.json of each artifact
+    sensitivity/         what quantizing each operator alone costs, of the first run
+    results.jsonl        measurements, all files in turns on this machine
+    study.html           the page
+    steps/               what is done, so that a study that was stopped goes on
+"""
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from footseg import run
+from footseg.errors import FootsegError
+from footseg.steps import Command, Say, Step, run_steps
+
+PAGE, RESULTS = "study.html", "results.jsonl"
+PRECISIONS = ("fp32", "int8")
+# A run that was trained for int8 has no other file to show.
+QAT_PRECISIONS = ("int8",)
+
+
+def study(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    data: Path | None = None,
+    split: str = "test",
+    precisions: Sequence[str] = PRECISIONS,
+    threads: int = 1,
+    command: Command,
+    write_page: Callable[..., Path],
+    say: Say,
+) -> Path:
+    """Make the page of a compression study in ``out``; what was done there before is not done again.
+
+    Args:
+        folders: of the runs; the first is the network that the others are held against.
+        data: data set to score on (default: the first run's own), on its ``split``.
+        precisions: of the files; a run that was trained for int8 gives int8 only.
+        threads: of the runtime.
+        command: runs one footseg command line and returns its exit code.
+        write_page: as ``benchmarks.study.write_study``.
+
+    Raises:
+        FootsegError: not a finished run, two runs of one name, a step that failed, Ctrl-C.
+    """
+    names = [folder.resolve().name for folder in folders]
+    for name in names:
+        if names.count(name) > 1:
+            raise FootsegError(f"two runs are called {name}: rename a folder, for the page goes by names")
+    runs = [run.load_trained(folder) for folder in folders]
+    data = Path(runs[0].data) if data is None else data
+    made = {
+        (r, p): out / "export" / name / artifact_name(r, p)
+        for r, name in zip(runs, names, strict=True)
+        for p in of_run(r, precisions)
+    }
+    steps = []
+    for (_, precision), path in made.items():
+        steps += _of_file(path, runs[names.index(path.parent.name)], precision, data, split, out, threads)
+    go_on = f"footseg study {shlex.join(str(folder) for folder in folders)} --out {shlex.quote(str(out))}"
+    run_steps(steps, out, command, say, go_on=go_on)
+    exported = [path for path in made.values() if path.is_file()]
+    bench = ["bench", *map(str, exported), "--out", str(out / RESULTS), "--threads", str(threads)]
+    run_steps(
+        [Step("bench", tuple(bench), out / RESULTS, tuple(step.name for step in steps))],
+        out,
+        command,
+        say,
+        go_on=go_on,
+        first=len(steps) + 1,
+    )
+    return write_page(
+        out / RESULTS,
+        out / PAGE,
+        runs=list(folders),
+        evaluations=[folder for path in exported if (folder := _evaluation(out, path)).is_dir()],
+        sensitivity=sorted((out / "export").glob("*/*sensitivity.json")),
+    )
+
+
+def of_run(done: run.Run, precisions: Sequence[str]) -> Sequence[str]:
+    """The precisions that a run's files are wanted in."""
+    trained_for_int8 = any(entry["method"] == "qat" for entry in done.compression)
+    return QAT_PRECISIONS if trained_for_int8 else precisions
+
+
+def artifact_name(done: run.Run, precision: str) -> str:
+    """The file name that footseg export gives."""
+    return f"{done.network}_{done.input_shape[0]}x{done.input_shape[1]}_{precision}.tflite"
+
+
+def _of_file(
+    path: Path, done: run.Run, precision: str, data: Path, split: str, out: Path, threads: int
+) -> list[Step]:
+    """Export one file and score it. Either may be refused (out of tolerance): the others are shown."""
+    name = f"{path.parent.name} {precision}"
+    export = ["export", str(done.path), "--out", str(path.parent), "--precision", precision]
+    evaluate = ["evaluate", str(path), "--data", str(data), "--split", split]
+    folder = _evaluation(out, path)
+    return [
+        Step(f"export {name}", (*export, "--threads", str(threads)), path, may_fail=True),
+        Step(
+            f"evaluate {name}",
+            (*evaluate, "--out", str(folder), "--threads", str(threads)),
+            folder,
+            (f"export {name}",),
+            may_fail=True,
+        ),
+    ]
+
+
+def _evaluation(out: Path, artifact: Path) -> Path:
+    return out / "evaluation" / artifact.parent.name / artifact.stem
