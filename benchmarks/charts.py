@@ -16,6 +16,8 @@ CHARACTER = 6.6
 LINE = 15
 LARGEST_RADIUS = 20
 SMALLEST_RADIUS = 4
+# Kept free on both sides of a line, in pixels, where a label can do without.
+LINE_AIR = 2
 
 
 @dataclass(frozen=True)
@@ -42,23 +44,28 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class _Box:
+class Box:
+    """A rectangle in pixels, y downwards."""
+
     left: float
     top: float
     right: float
     bottom: float
 
-    def overlap(self, other: "_Box") -> float:
+    def grown(self, by: float) -> "Box":
+        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
+    def overlap(self, other: "Box") -> float:
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, width) * max(0.0, height)
 
 
 @dataclass(frozen=True)
-class _Axes:
+class Axes:
     """A plot's frame: data ranges, their ticks and the pixels that they are drawn to."""
 
-    frame: _Box
+    frame: Box
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     x_log: bool = False
@@ -144,18 +151,20 @@ def bubbles(
     """
     if not points:
         raise ValueError("a bubble chart needs a point or more")
-    frame = _Box(58, 34, width - 14, height - 46)
+    frame = Box(58, 34, width - 14, height - 46)
     xs = [point.x for point in points]
     # The largest circle must fit inside the frame, wherever it stands.
     air = radius / (frame.right - frame.left)
-    x_range = _log_span(xs, 1.5 * air) if x_log else (0, max(xs) * (1 + 2.5 * air))
-    axes = _Axes(frame, x_range, span([point.y for point in points], 0.02, (0, 1.01)), x_log)
+    x_range = log_span(xs, 1.5 * air) if x_log else (0, max(xs) * (1 + 2.5 * air))
+    axes = Axes(frame, x_range, span([point.y for point in points], 0.02, (0, 1.01)), x_log)
     radii = _radii(points, radius)
     circles = [(axes.x(point.x), axes.y(point.y), r) for point, r in zip(points, radii, strict=True)]
     best = pareto([(point.x, point.y) for point in points]) if front else []
-    parts = _frame(axes, x_label, y_label, y_format=lambda v: f"{v:.3f}")
-    if best:
-        parts.append(_staircase([circles[i][:2] for i in best], frame))
+    parts = draw_frame(axes, x_label, y_label, y_format=lambda v: f"{v:.3f}")
+    stairs = _stairs([circles[i][:2] for i in best], frame) if best else []
+    if stairs:
+        path = "".join(f"M{s.left:.1f} {s.bottom:.1f}L{s.right:.1f} {s.top:.1f}" for s in stairs)
+        parts.append(f'<path class="front" d="{path}"/>')
     # Large circles first, so that a small one is never hidden.
     for i in sorted(range(len(points)), key=lambda i: -radii[i]):
         (x, y, r), point = circles[i], points[i]
@@ -164,12 +173,13 @@ def bubbles(
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}">'
             f"<title>{escape(point.title or point.label)}</title></circle>"
         )
-    for point, box, circle in zip(points, _place_labels(points, circles, frame), circles, strict=True):
-        parts += _bubble_label(point, box, circle)
-    return _svg(width, height, f"{y_label} over {x_label}", parts)
+    boxes = place_labels(points, circles, frame, [s.grown(LINE_AIR) for s in stairs])
+    for point, box, circle in zip(points, boxes, circles, strict=True):
+        parts += draw_label(point, box, circle)
+    return svg(width, height, f"{y_label} over {x_label}", parts)
 
 
-def _log_span(values: Sequence[float], air: float) -> tuple[float, float]:
+def log_span(values: Sequence[float], air: float) -> tuple[float, float]:
     """A range around ``values`` of a factor of 1.5 at least, with a share of ``air`` on both sides."""
     low, high = min(values), max(values)
     room = max(math.log(1.5) / 2, math.log(high / low) / 2 * (1 + 2 * air))
@@ -177,11 +187,12 @@ def _log_span(values: Sequence[float], air: float) -> tuple[float, float]:
     return middle / math.exp(room), middle * math.exp(room)
 
 
-def _staircase(corners: Sequence[tuple[float, float]], frame: _Box) -> str:
-    """The limit of what was reached: level from each point to the next better one's x, then up."""
-    (x, y), *rest = corners
-    path = f"M{x:.1f} {y:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in rest)
-    return f'<path class="front" d="{path}H{frame.right:.1f}"/>'
+def _stairs(corners: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
+    """The limit of what was reached: level from each point to the next better one's x, then up to it."""
+    steps = []
+    for (x, y), (next_x, next_y) in itertools.pairwise([*corners, (frame.right, corners[-1][1])]):
+        steps += [Box(x, y, next_x, y), Box(next_x, next_y, next_x, y)]
+    return steps
 
 
 def curves(
@@ -204,11 +215,11 @@ def curves(
     if not finite:
         raise ValueError("a line chart needs a line of two points or more")
     longest = max(len(_ending(line)) for line in finite)
-    frame = _Box(48, 34, width - 18 - CHARACTER * longest, height - 46)
+    frame = Box(48, 34, width - 18 - CHARACTER * longest, height - 46)
     xs = [x for line in finite for x in line.x]
     top = max(y for line in finite for y in line.y)
-    axes = _Axes(frame, (min(xs), max(xs)), y_range or (0, 1.05 * top or 1))
-    parts = _frame(axes, x_label, y_label, x_whole=True)
+    axes = Axes(frame, (min(xs), max(xs)), y_range or (0, 1.05 * top or 1))
+    parts = draw_frame(axes, x_label, y_label, x_whole=True)
     for line in finite:
         path = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
         parts.append(f'<polyline class="curve series-{line.series}" points="{path}"/>')
@@ -219,10 +230,11 @@ def curves(
         )
     if mark:
         parts.append(f'<circle class="mark" cx="{axes.x(mark[0]):.1f}" cy="{axes.y(mark[1]):.1f}" r="5"/>')
-    return _svg(width, height, f"{y_label} over {x_label}", parts)
+    return svg(width, height, f"{y_label} over {x_label}", parts)
 
 
-def _svg(width: int, height: int, name: str, parts: Sequence[str]) -> str:
+def svg(width: int, height: int, name: str, parts: Sequence[str]) -> str:
+    """An SVG element of these parts, with ``name`` for those who cannot see it."""
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{escape(name)}">'
         + "".join(parts)
@@ -230,8 +242,8 @@ def _svg(width: int, height: int, name: str, parts: Sequence[str]) -> str:
     )
 
 
-def _frame(
-    axes: _Axes,
+def draw_frame(
+    axes: Axes,
     x_label: str,
     y_label: str,
     *,
@@ -266,17 +278,20 @@ def _radii(points: Sequence[Bubble], radius: float) -> list[float]:
     return [max(SMALLEST_RADIUS, radius * math.sqrt(point.area / largest)) for point in points]
 
 
-def _place_labels(
-    points: Sequence[Bubble], circles: Sequence[tuple[float, float, float]], frame: _Box
-) -> list[_Box]:
-    """A box for each label, near its circle, on top of no circle and no other label where that can be had."""
-    taken = [_Box(x - r, y - r, x + r, y + r) for x, y, r in circles]
-    placed: list[_Box] = []
+def place_labels(
+    points: Sequence[Bubble],
+    circles: Sequence[tuple[float, float, float]],
+    frame: Box,
+    lines: Sequence[Box] = (),
+) -> list[Box]:
+    """A box for each label, near its circle, on no circle, line or other label where that can be had."""
+    taken = [*(Box(x - r, y - r, x + r, y + r) for x, y, r in circles), *lines]
+    placed: list[Box] = []
     for point, (x, y, radius) in zip(points, circles, strict=True):
         wide = CHARACTER * max(len(point.label), len(point.note))
         high = LINE * (2 if point.note else 1)
 
-        def cost(box: _Box, x: float = x, y: float = y) -> tuple[float, float]:
+        def cost(box: Box, x: float = x, y: float = y) -> tuple[float, float]:
             middle = ((box.left + box.right) / 2, (box.top + box.bottom) / 2)
             area = (box.right - box.left) * (box.bottom - box.top)
             outside = area - box.overlap(frame)
@@ -287,20 +302,20 @@ def _place_labels(
     return placed
 
 
-def _candidates(x: float, y: float, radius: float, wide: float, high: float) -> list[_Box]:
+def _candidates(x: float, y: float, radius: float, wide: float, high: float) -> list[Box]:
     """Boxes right, left, above and below a circle, at growing distance."""
     boxes = []
     for gap in (6, 18, 32, 48, 66, 86):
         reach = radius + gap
         for shift in (0.0, -0.9 * reach, 0.9 * reach):
             for left in (x + reach, x - reach - wide):
-                boxes.append(_Box(left, y + shift - high / 2, left + wide, y + shift + high / 2))
+                boxes.append(Box(left, y + shift - high / 2, left + wide, y + shift + high / 2))
             for top in (y - reach - high, y + reach):
-                boxes.append(_Box(x + shift - wide / 2, top, x + shift + wide / 2, top + high))
+                boxes.append(Box(x + shift - wide / 2, top, x + shift + wide / 2, top + high))
     return boxes
 
 
-def _bubble_label(point: Bubble, box: _Box, circle: tuple[float, float, float]) -> list[str]:
+def draw_label(point: Bubble, box: Box, circle: tuple[float, float, float]) -> list[str]:
     """The text, and a thin line to the circle where the text stands away from it."""
     x, y, radius = circle
     parts = []

@@ -335,8 +335,8 @@ def test_labels_of_equal_artifacts_keep_apart(width: int) -> None:
     names = ["TFLite fp32", "TFLite fp16", "ONNX fp32", "TFLite int8"]
     points = [charts.Bubble(name, 5 + 0.01 * i, 0.743, 7, 0, note="7.18 MB") for i, name in enumerate(names)]
     circles = [(width - 60 + 0.1 * i, 180.0, 20.0) for i in range(4)]
-    frame = charts._Box(58, 34, width - 14, 314)
-    boxes = charts._place_labels(points, circles, frame)
+    frame = charts.Box(58, 34, width - 14, 314)
+    boxes = charts.place_labels(points, circles, frame)
     for i, box in enumerate(boxes):
         assert all(box.overlap(other) == 0 for other in boxes[:i])
         assert box.left >= frame.left
