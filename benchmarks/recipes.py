@@ -1,0 +1,351 @@
+"""Recipes of a compression study: what was done to a network before it became a file, and what came of it.
+
+A recipe is the run's compression steps and the file's precision ("prune 70% → cluster 16 → int8"). Files that
+differ in nothing but the seed of their training are one recipe, its figures their means. Every figure is held
+against the uncompressed fp32 file of the same training where there is one.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measurement import Measurement
+from benchmarks.page import Evaluation, metric
+from footseg import files
+from footseg.errors import FootsegError, did_you_mean
+from footseg.run import Run
+
+# Latency from which a recipe is called slower than fp32: two copies of one file came out between 0.97 and
+# 1.03 of each other.
+SLOWER = 1.05
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and its range: over seeds from least to greatest; of one file's latency, quartiles."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One recipe.
+
+    ``loss`` is the baseline's IoU minus its own, ``ratio`` its latency over the baseline's (``in_turns`` if
+    both ran in turns), ``smaller`` how many times smaller than the baseline's its "file", "gzip" and "zstd"
+    bytes are. ``outside`` counts the operators that XNNPACK does not run, by kind where that is known.
+    None stands for what nobody has measured.
+    """
+
+    label: str
+    methods: tuple[str, ...]
+    precision: str
+    files: tuple[str, ...]
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    iou: Figure | None
+    boundary_f: Figure | None
+    loss: Figure | None
+    file_bytes: float
+    gzip_bytes: float
+    zstd_bytes: float | None
+    smaller: Mapping[str, float]
+    latency_ms: float
+    ratio: Figure | None
+    in_turns: bool
+    macs: float
+    operators: int = 0
+    outside: Mapping[str, int] = field(default_factory=dict)
+    is_baseline: bool = False
+
+    @property
+    def slower(self) -> bool:
+        """Whether it takes longer than the baseline by more than noise explains."""
+        return self.ratio is not None and self.ratio.value > SLOWER and self.ratio.low > 1
+
+    @property
+    def warning(self) -> str:
+        """The line about a slower recipe."""
+        left = ", ".join(f"{kind} {count}" for kind, count in self.outside.items())
+        why = (
+            f"{sum(self.outside.values())} of {self.operators} operators run outside XNNPACK: {left}"
+            if left
+            else "though XNNPACK runs all of its operators"
+        )
+        return f"{self.label} is slower than fp32: {self.ratio.value if self.ratio else 0:.2f} times; {why}"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A measured file, the run it was exported from where that is known, and its own baseline."""
+
+    measured: Measurement
+    run: Run | None
+    baseline: Measurement | None
+
+    @property
+    def steps(self) -> Sequence[Mapping[str, Any]]:
+        return self.run.compression if self.run else ()
+
+    @property
+    def label(self) -> str:
+        artifact = self.measured.artifact
+        words = [step_words(step) for step in self.steps]
+        if self.run is None and self.baseline is not self.measured:
+            words = [artifact.run.rpartition("/")[2] or artifact.path.stem]
+        form = "" if artifact.format == "tflite" else " " + artifact.format.upper()
+        return " → ".join([*words, artifact.recipe or artifact.path.stem]) + form
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Equal for files of one recipe."""
+        artifact = self.measured.artifact
+        settings = [(step.get("method"), step.get("settings")) for step in self.steps]
+        known = (artifact.network, artifact.network_options, artifact.input_shape, settings, artifact.details)
+        calibration = {name: artifact.calibration.get(name) for name in ("io", "ranges", "images")}
+        return self.label, json.dumps((known, calibration), sort_keys=True, default=str)
+
+
+def step_words(step: Mapping[str, Any]) -> str:
+    """A compression step of a run's record in a word or two: "prune 70%", "cluster 16", "cut 50%", "QAT"."""
+    method, settings = str(step.get("method", "?")), step.get("settings") or {}
+    match method:
+        case "prune" if "sparsity" in settings:
+            block = "x".join(str(side) for side in settings.get("block") or ())
+            dense = block in ("", "1x1")
+            return f"prune {settings['sparsity']:.0%}" + ("" if dense else f" in {block}")
+        case "cluster" if "clusters" in settings:
+            return f"cluster {settings['clusters']}"
+        case "cut" if "share" in settings:
+            return f"cut {settings['share']:.0%}"
+        case "qat":
+            return "QAT"
+    return method
+
+
+def gather(
+    measured: Sequence[Measurement],
+    evaluated: Mapping[str, Evaluation],
+    runs: Iterable[Run],
+    baseline: str | None = None,
+) -> tuple[Point, ...]:
+    """The recipes among the files of one machine, the baseline first, then from large to small downloads.
+
+    Args:
+        measured: one measurement a file.
+        evaluated: by SHA-256 of the file.
+        runs: those that the files were exported from, found by the SHA-256 of their ``model.keras``.
+        baseline: name or SHA-256 of the fp32 file to hold all others against; else that of each file's own
+            training.
+
+    Raises:
+        FootsegError: no such baseline.
+    """
+    by_model = {files.sha256(run.model): run for run in runs if run.model.is_file()}
+    named = _named(measured, baseline) if baseline else None
+    bases = [named] if named else _baselines(measured, by_model)
+    members = [_File(m, by_model.get(m.artifact.parent), _baseline_of(m, bases, by_model)) for m in measured]
+    groups: dict[Any, list[_File]] = {}
+    for member in members:
+        groups.setdefault(member.key, []).append(member)
+    points = []
+    for group in groups.values():
+        if len(group) > 1 and _seeds_differ(group):
+            points.append(_mean([_point(member, evaluated, bases) for member in group]))
+        else:
+            points += [_point(member, evaluated, bases) for member in group]
+    return tuple(sorted(_told_apart(points), key=lambda p: (not p.is_baseline, -p.gzip_bytes)))
+
+
+def winner(
+    points: Sequence[Point],
+    *,
+    max_bytes: float | None = None,
+    max_latency: float | None = None,
+    max_loss: float | None = None,
+    by: str | None = None,
+) -> Point | None:
+    """The best recipe within a budget; None where none is.
+
+    Args:
+        points: the recipes.
+        max_bytes: of the download (gzip).
+        max_latency: over the baseline's latency.
+        max_loss: of IoU to the baseline.
+        by: what is to be least, "loss", "bytes" or "latency"; else the first of these that has no limit. The
+            others decide between equals.
+
+    Raises:
+        ValueError: an unknown ``by``.
+    """
+    limits = {"loss": max_loss, "bytes": max_bytes, "latency": max_latency}
+    if by is not None and by not in limits:
+        raise ValueError(f"by must be loss, bytes or latency, not {by!r}")
+    goal = by or next((name for name, limit in limits.items() if limit is None), "loss")
+
+    def figures(point: Point) -> dict[str, float]:
+        return {
+            "loss": point.loss.value if point.loss else math.nan,
+            "bytes": point.gzip_bytes,
+            "latency": point.ratio.value if point.ratio else math.nan,
+        }
+
+    def within(found: Mapping[str, float]) -> bool:
+        kept = all(limit is None or found[name] <= limit for name, limit in limits.items())
+        return kept and not math.isnan(found[goal])  # what was not measured is within no limit
+
+    def rank(found: Mapping[str, float]) -> list[float]:
+        return [found[goal], *(math.inf if math.isnan(value) else value for value in found.values())]
+
+    fit = [(rank(found), i) for i, found in enumerate(map(figures, points)) if within(found)]
+    return points[min(fit)[1]] if fit else None
+
+
+# --- baselines -----------------------------------------------------------------------------------
+
+
+def _named(measured: Sequence[Measurement], baseline: str) -> Measurement:
+    for m in measured:
+        if baseline in (m.artifact.name, m.artifact.sha256):
+            return m
+    names = [m.artifact.name for m in measured]
+    raise FootsegError(f"no measured file {baseline!r} to compare with: {did_you_mean(baseline, names)}")
+
+
+def _baselines(measured: Sequence[Measurement], by_model: Mapping[str, Run]) -> list[Measurement]:
+    """The fp32 .tflite files of uncompressed runs; where no such run is known, of unknown ones."""
+    fp32 = [m for m in measured if (m.artifact.format, m.artifact.recipe) == ("tflite", "fp32")]
+    known = [m for m in fp32 if m.artifact.parent in by_model]
+    plain = [m for m in known if not by_model[m.artifact.parent].compression]
+    return plain or [m for m in fp32 if m.artifact.parent not in by_model]
+
+
+def _baseline_of(
+    m: Measurement, bases: Sequence[Measurement], by_model: Mapping[str, Run]
+) -> Measurement | None:
+    """The baseline that comes of the same uncompressed network; the only one, if there is but one."""
+    steps = by_model[m.artifact.parent].compression if m.artifact.parent in by_model else ()
+    root = steps[0].get("parent") if steps else m.artifact.parent
+    own = [base for base in bases if base.artifact.parent == root]
+    return own[0] if own else bases[0] if len(bases) == 1 else None
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def _point(member: _File, evaluated: Mapping[str, Evaluation], bases: Sequence[Measurement]) -> Point:
+    m, base = member.measured, member.baseline
+    iou, boundary = (metric(evaluated, m.artifact.sha256, name) for name in ("iou", "boundary_f"))
+    base_iou = metric(evaluated, base.artifact.sha256, "iou") if base else None
+    loss = None if iou is None or base_iou is None else base_iou - iou
+    delegation = m.delegation
+    outside = dict(getattr(delegation, "outside", {}) or {})
+    if delegation and not outside and delegation.delegated < delegation.operators:
+        outside = {"operators": delegation.operators - delegation.delegated}
+    ratio, in_turns = _ratio(m, base, bases)
+    return Point(
+        label=member.label,
+        methods=tuple(str(step.get("method")) for step in member.steps),
+        precision=m.artifact.recipe,
+        files=(m.artifact.name,),
+        runs=(member.run.path.name,) if member.run else (),
+        seeds=(member.run.seed,) if member.run else (),
+        iou=_alone(iou),
+        boundary_f=_alone(boundary),
+        loss=_alone(loss),
+        file_bytes=m.file_bytes,
+        gzip_bytes=m.gzip_bytes,
+        zstd_bytes=m.zstd_bytes,
+        smaller=_smaller(m, base),
+        latency_ms=m.latency.median_ms,
+        ratio=ratio,
+        in_turns=in_turns,
+        macs=m.cost["macs"],
+        operators=delegation.operators if delegation else 0,
+        outside=outside,
+        is_baseline=m is base,
+    )
+
+
+def _alone(value: float | None) -> Figure | None:
+    return None if value is None else Figure(value, value, value)
+
+
+def _smaller(m: Measurement, base: Measurement | None) -> dict[str, float]:
+    if base is None:
+        return {}
+    found = {"file": base.file_bytes / m.file_bytes, "gzip": base.gzip_bytes / m.gzip_bytes}
+    if m.zstd_bytes and base.zstd_bytes:
+        found["zstd"] = base.zstd_bytes / m.zstd_bytes
+    return found
+
+
+def _ratio(
+    m: Measurement, base: Measurement | None, bases: Sequence[Measurement]
+) -> tuple[Figure | None, bool]:
+    """Against the baseline: run in turns where bench did so with it or its like, else of two medians."""
+    relative = m.relative
+    if m is base:
+        return Figure(1.0, 1.0, 1.0), True
+    # The fp32 file of another seed has the same operators on other weights, and so the same latency.
+    if relative and relative.to_sha256 in {other.artifact.sha256 for other in bases}:
+        rounds = relative.ratios or (relative.ratio,)
+        low, high = (float(q) for q in np.percentile(rounds, (25, 75)))
+        return Figure(relative.ratio, low, high), True
+    if base is None:
+        return None, False
+    return _alone(m.latency.median_ms / base.latency.median_ms), False
+
+
+def _seeds_differ(group: Sequence[_File]) -> bool:
+    seeds = [member.run.seed for member in group if member.run]
+    return len(set(seeds)) == len(group)
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    """One recipe of several seeds."""
+
+    def figure(name: str) -> Figure | None:
+        found = [getattr(point, name) for point in points]
+        if any(value is None for value in found):
+            return None
+        values = [value.value for value in found]
+        return Figure(fmean(values), min(values), max(values))
+
+    zstd = [point.zstd_bytes for point in points if point.zstd_bytes is not None]
+    common = set.intersection(*(set(point.smaller) for point in points))
+    return replace(
+        points[0],
+        files=tuple(name for point in points for name in point.files),
+        runs=tuple(name for point in points for name in point.runs),
+        seeds=tuple(seed for point in points for seed in point.seeds),
+        iou=figure("iou"),
+        boundary_f=figure("boundary_f"),
+        loss=figure("loss"),
+        file_bytes=fmean(point.file_bytes for point in points),
+        gzip_bytes=fmean(point.gzip_bytes for point in points),
+        zstd_bytes=fmean(zstd) if len(zstd) == len(points) else None,
+        smaller={name: fmean(point.smaller[name] for point in points) for name in sorted(common)},
+        latency_ms=median(point.latency_ms for point in points),
+        ratio=figure("ratio"),
+        in_turns=all(point.in_turns for point in points),
+        macs=fmean(point.macs for point in points),
+    )
+
+
+def _told_apart(points: Sequence[Point]) -> list[Point]:
+    """Equal labels of different files get the files' names as well."""
+    labels = [point.label for point in points]
+    return [
+        replace(point, label=f"{point.label} ({point.files[0].rpartition('.')[0]})")
+        if labels.count(point.label) > 1
+        else point
+        for point in points
+    ]
