@@ -161,10 +161,9 @@ def bubbles(
     circles = [(axes.x(point.x), axes.y(point.y), r) for point, r in zip(points, radii, strict=True)]
     best = pareto([(point.x, point.y) for point in points]) if front else []
     parts = draw_frame(axes, x_label, y_label, y_format=lambda v: f"{v:.3f}")
-    stairs = _stairs([circles[i][:2] for i in best], frame) if best else []
+    stairs = stairs_of([circles[i][:2] for i in best], frame) if best else []
     if stairs:
-        path = "".join(f"M{s.left:.1f} {s.bottom:.1f}L{s.right:.1f} {s.top:.1f}" for s in stairs)
-        parts.append(f'<path class="front" d="{path}"/>')
+        parts.append(draw_stairs(stairs))
     # Large circles first, so that a small one is never hidden.
     for i in sorted(range(len(points)), key=lambda i: -radii[i]):
         (x, y, r), point = circles[i], points[i]
@@ -187,7 +186,7 @@ def log_span(values: Sequence[float], air: float) -> tuple[float, float]:
     return middle / math.exp(room), middle * math.exp(room)
 
 
-def _stairs(corners: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
+def stairs_of(corners: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
     """The limit of what was reached: level from each point to the next better one's x, then up to it."""
     steps = []
     for (x, y), (next_x, next_y) in itertools.pairwise([*corners, (frame.right, corners[-1][1])]):
@@ -271,6 +270,12 @@ def draw_frame(
         f'<text class="axis end" x="{frame.right:.1f}" y="{frame.bottom + 38:.1f}">{escape(x_label)}</text>'
     )
     return parts
+
+
+def draw_stairs(stairs: Sequence[Box]) -> str:
+    """The line of ``stairs_of``."""
+    path = "".join(f"M{s.left:.1f} {s.bottom:.1f}L{s.right:.1f} {s.top:.1f}" for s in stairs)
+    return f'<path class="front" d="{path}"/>'
 
 
 def _radii(points: Sequence[Bubble], radius: float) -> list[float]:
