@@ -45,15 +45,15 @@ RECIPES: dict[
 }
 
 
-def a_run(folder: Path, steps: tuple[dict[str, Any], ...], seed: int, root: str = "") -> Path:
+def a_run(folder: Path, done: tuple[dict[str, Any], ...], seed: int, root: str = "") -> Path:
     """A run whose model.keras is a few bytes of its own, compressed by ``steps``."""
     training_run(folder)
     (folder / "model.keras").write_text(f"{folder.name} {seed}")
     made = dataclasses.replace(runs.load(folder), seed=seed, parameters=10_184)
-    if steps:
+    if done:
         figures = {"val_iou_before": 0.7615, "val_iou_after": 0.7583, "layers": {"conv1": {"sparsity": 0.7}}}
         left = {"left_out": {"stem_depthwise": "depthwise: too few weights", "head": "the last layer"}}
-        steps = tuple({**step, "parent": root, **figures, **left} for step in steps)
+        steps = tuple({**step, "parent": root, **figures, **left} for step in done)
         made = dataclasses.replace(made, compression=steps)
         rows = [
             {"name": "conv1", "kind": "Conv2D", "weights": 9408, "zeros": 6585, "distinct": 16}
@@ -100,7 +100,7 @@ def a_line(
         line,
         artifact=dataclasses.replace(line.artifact, parent=parent, run=f"s{seed}"),
         relative=relative,
-        cost=line.cost | {"macs": int(line.cost["macs"] * macs)},
+        cost={**line.cost, "macs": int(line.cost["macs"] * macs)},
         file_bytes=int(1e6 * mb[0]),
         gzip_bytes=int(1e6 * mb[1]),
         zstd_bytes=int(1e6 * mb[2]),
