@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from export.conversion import conversion
+from footseg import runtime
 from footseg.errors import FootsegError, require
 
 INPUT = "image"
@@ -66,3 +69,20 @@ def freeze(model: Any, folder: Path) -> Path:
         archive.add_endpoint("serve", serving_function(model))
         archive.write_out(os.fspath(folder), verbose=False)
     return folder
+
+
+def logits(saved_model: Path, images: np.ndarray) -> np.ndarray:
+    """What a SavedModel of one image in, one map of logits out gives for uint8 (N, H, W, 3) images.
+
+    Raises:
+        FootsegError: TensorFlow cannot load it.
+    """
+    with conversion(f"running {saved_model}"):
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(os.fspath(saved_model))
+        call = loaded.signatures[SIGNATURE]
+        (name,) = call.structured_input_signature[1]
+        return np.concatenate(
+            [next(iter(call(**{name: runtime.to_float(image[None])}).values())).numpy() for image in images]
+        )

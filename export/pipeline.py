@@ -1,20 +1,26 @@
 """``footseg export``: every file asked for, each verified before it gets its name."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from export import freeze, onnx, quantize, tflite, verify
+from export import speed as speeds
 from footseg import files, provenance, runtime
 from footseg import run as runs
 from footseg.artifact import Artifact
 from footseg.data.folder import open_data
 from footseg.errors import FootsegError, did_you_mean
+from footseg.run import Run
 
 FORMATS = ("tflite", "onnx")
 PRECISIONS = tuple(quantize.PRECISIONS)
+# Where a run keeps its fake-quantized network, if it was trained for quantization.
+QAT = "qat"
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ def export_run(
     seed: int = 0,
     threads: int = 1,
     io: str = "float32",
+    ranges: str = "minmax",
+    keep: Collection[str] = (),
+    speed: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Artifact]:
     """Export a trained run as ``<network>_<H>x<W>_<precision>.tflite`` and ``.onnx``, with sidecars.
@@ -43,107 +52,247 @@ def export_run(
     Each file is held against the Keras network on up to 32 validation images of ``data_dir`` (where None: of
     the data set that the run was trained on) and gets its name only if it passes; a file of that name from
     before stays otherwise. ONNX is written in fp32 only. ``calibration_count`` training images, drawn by
-    ``seed``, calibrate int8; ``io`` ("float32" or "int8") is the type of its input and output. ``say`` gets a
-    line for each step.
+    ``seed``, calibrate the precisions that work in integers; ``io``, ``ranges`` and ``keep`` are those of
+    ``export.quantize``, for the files that have them. int8 of a run trained for quantization (RUN/qat) is
+    that training's. With ``speed`` each file in another precision than fp32 is timed against the fp32 one, a
+    second or two, and is said to be slower where it is. ``say`` gets a line for each step.
 
     Raises:
-        ValueError: an unknown format, precision or io, or no calibration image.
+        ValueError: an unknown format, precision, io, ranges or tensor, or no calibration image.
         FootsegError: not a finished run, no data, ONNX asked for without fp32, a conversion that failed or a
             file out of tolerance, a full disk.
         MissingExtraError: a package that the conversion needs is not installed.
     """
     targets = _targets(formats, precisions, say)
-    for target in targets:
-        if target.precision in quantize.INTEGER_ENDS:
-            quantize.check_options(target.precision, io)
+    _check_ends([target.precision for target in targets], io, ranges)
     run = runs.load_trained(run_dir)
     data_dir = Path(run.data) if data_dir is None else data_dir
-    size = run.input_shape[:2]
-    sample = verify.sample(data_dir, size)
-    if len(open_data(data_dir).classes) != len(run.classes):
-        raise FootsegError(
-            f"{data_dir} has {len(open_data(data_dir).classes)} classes, {run_dir} was trained on "
-            f"{len(run.classes)} ({', '.join(run.classes)}): pass --data with a data set of these"
-        )
-    calibration = None
-    if any(target.precision in quantize.CALIBRATED for target in targets):
-        calibration = quantize.calibration(data_dir, size, calibration_count, seed)
+    sample = verify.sample(data_dir, run.input_shape[:2])
+    check_classes(data_dir, run)
+    recipe = _Recipe(
+        io, ranges, tuple(keep), _calibration(run, data_dir, targets, calibration_count, seed, say)
+    )
 
     say(f"{run.network}: verifying on {len(sample.names)} images of {sample.split}")
     expected = runtime.load(run.model, threads).logits(sample.images)
     network = freeze.load_network(run.model)
-    positions = freeze.remembers_positions(network)
-    origin: dict[str, Any] = {
-        "network": run.network,
-        "network_options": run.network_options,
-        "input_shape": (1, *run.input_shape),
-        "classes": run.classes,
-        "parameters": run.parameters,
-        "parent": files.sha256(run.model),
-        "run": str(run_dir),
-        "versions": provenance.versions(),
-    }
-    made = []
     with tempfile.TemporaryDirectory() as folder:
-        work = _Work(network, Path(folder), calibration, io, threads)
+        work = _Work(run, network, Path(folder), recipe, sample, expected, threads)
+        made = []
         for target in targets:
-            name = f"{run.network}_{size[0]}x{size[1]}_{target.precision}.{target.format}"
-            with files.atomic_path(out_dir / name) as temporary:
-                temporary.write_bytes(work.convert(target))
-                if target.format == "tflite":
-                    tflite.check_graph(temporary)
-                verification = verify.verify(
-                    expected, temporary, sample, target.precision, threads, positions
-                )
-            done = Artifact(
-                path=out_dir / name,
-                format=target.format,
-                sha256=files.sha256(out_dir / name),
-                recipe=target.precision,
-                verification=verification.to_json(),
-                calibration=calibration.to_json() | {"io": io}
-                if calibration and target.precision in quantize.CALIBRATED
-                else {},
-                created=provenance.now(),
-                **origin,
-            )
-            done.save_sidecar()
-            made.append(done)
-            say(f"{name}: {done.path.stat().st_size / 1e6:.2f} MB; {verification.summary()}")
+            made.append(_make(work, target, out_dir, speed, say))
+            made[-1].save_sidecar()
     return made
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How the files that are not fp32 are quantized: the arguments of ``export.quantize.quantize``."""
+
+    io: str
+    ranges: str
+    keep: tuple[str, ...]
+    calibration: quantize.Calibration | None
+
+    def ends(self, precision: str) -> str:
+        """The type of input and output of a file."""
+        return self.io if precision in quantize.INTEGER_ENDS else "float32"
 
 
 @dataclass(frozen=True)
 class _Work:
     """Conversions of one network, which share the SavedModel and the fp32 file in ``folder``."""
 
+    run: Run
     network: Any
     folder: Path
-    calibration: quantize.Calibration | None
-    io: str
+    recipe: _Recipe
+    sample: verify.Sample
+    expected: np.ndarray
     threads: int
+
+    @property
+    def qat(self) -> Path:
+        """The fake-quantized network, if the run has one."""
+        return self.run.path / QAT
+
+    def trained_for(self, precision: str) -> bool:
+        """Whether the run was trained for this precision."""
+        return precision == "int8" and self.qat.is_dir()
 
     def convert(self, target: _Target) -> bytes:
         """The bytes of the file asked for."""
         if target.format == "onnx":
             return onnx.convert(self.network)
+        if self.trained_for(target.precision):
+            from export import qat
+
+            return qat.convert(self.qat, self.recipe.io)
+        images = self.recipe.calibration.images if self.recipe.calibration else None
         return quantize.quantize(
-            self._float_file(),
+            self.float_file(),
             target.precision,
-            self.calibration.images if self.calibration else None,
-            io=self.io if target.precision in quantize.INTEGER_ENDS else "float32",
+            images,
+            io=self.recipe.ends(target.precision),
+            ranges=self.recipe.ranges,
+            keep=self.recipe.keep,
             threads=self.threads,
         )
 
-    def _saved_model(self) -> Path:
-        folder = self.folder / "saved_model"
-        return folder if folder.is_dir() else freeze.freeze(self.network, folder)
+    def verify(self, path: Path, precision: str) -> tuple[verify.Verification, dict[str, Any]]:
+        """Hold a file against its network; also what its sidecar says of that."""
+        positions = freeze.remembers_positions(self.network)
+        if not self.trained_for(precision):
+            found = verify.verify(self.expected, path, self.sample, precision, self.threads, positions)
+            return found, found.to_json() | {"against": self.run.model.name}
+        # Rounding is part of this network, so its own logits are what the file must give; what the rounding
+        # costs is the difference to the float weights beside it.
+        rounded = freeze.logits(self.qat, self.sample.images)
+        found = verify.verify(rounded, path, self.sample, precision, self.threads, positions)
+        to_float = verify.compare(
+            self.expected, runtime.load(path, self.threads).logits(self.sample.images), self.sample
+        )
+        return found, found.to_json() | {"against": QAT, "against_float": to_float.to_json()}
 
-    def _float_file(self) -> Path:
-        path = self.folder / "fp32.tflite"
+    def float_file(self) -> Path:
+        """The fp32 ``.tflite``, which the others are made from.
+
+        Verified whether it is asked for or not: the wide limits of fewer bits are for their rounding alone,
+        so that no fault of the conversion hides in them.
+        """
+        path = self.folder / self.name(_Target("tflite", "fp32"))
         if not path.is_file():
-            path.write_bytes(tflite.convert(self._saved_model()))
+            saved_model = freeze.freeze(self.network, self.folder / "saved_model")
+            path.write_bytes(tflite.convert(saved_model))
+            self.verify(path, "fp32")
         return path
+
+    def name(self, target: _Target) -> str:
+        """What a file is called."""
+        height, width, _ = self.run.input_shape
+        return f"{self.run.network}_{height}x{width}_{target.precision}.{target.format}"
+
+
+def _make(work: _Work, target: _Target, out_dir: Path, timed: bool, say: Callable[[str], None]) -> Artifact:
+    """Convert, verify and time one file, then give it its name; its sidecar is not written yet."""
+    run, precision = work.run, target.precision
+    path = out_dir / work.name(target)
+    details: dict[str, Any] = {}
+    ratio: dict[str, Any] = {}
+    with files.atomic_path(path) as temporary:
+        temporary.write_bytes(work.convert(target))
+        if target.format == "tflite":
+            tflite.check_graph(temporary)
+        verification, record = work.verify(temporary, precision)
+        say(f"{path.name}: {temporary.stat().st_size / 1e6:.2f} MB; {verification.summary()}")
+        if "against_float" in record:
+            say(f"{path.name}: IoU {record['against_float']['iou']:+.4f} against the run's float weights")
+        if precision != "fp32":
+            details = _details(work, temporary, target, lambda line: say(f"{path.name}: {line}"))
+            ratio = _ratio(work, temporary, path.name, say) if timed else {}
+    calibration = work.recipe.calibration
+    calibrated = precision in quantize.CALIBRATED and not work.trained_for(precision)
+    return artifact(
+        run,
+        path,
+        precision,
+        details=details,
+        verification=record,
+        calibration=calibration.to_json() if calibration and calibrated else {},
+        speed=ratio,
+    )
+
+
+def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> Artifact:
+    """What a sidecar says of a run's file; ``measured``: its details, verification, calibration and speed."""
+    return Artifact(
+        path=path,
+        format=path.suffix.removeprefix("."),
+        sha256=files.sha256(path),
+        network=run.network,
+        network_options=run.network_options,
+        input_shape=(1, *run.input_shape),
+        classes=run.classes,
+        recipe=recipe,
+        parameters=run.parameters,
+        parent=files.sha256(run.model),
+        run=str(run.path),
+        versions=provenance.versions(),
+        created=provenance.now(),
+        **measured,
+    )
+
+
+def _details(work: _Work, path: Path, target: _Target, say: Callable[[str], None]) -> dict[str, Any]:
+    """What became of the operators, for the sidecar; those that the precision did not reach are said."""
+    found = tflite.contents(path)
+    asked = quantize.WEIGHT_TYPES[target.precision]
+    for kind, count in found.weights.items():
+        if kind != asked:
+            say(f"weights in {kind}, not in {asked}: {_counted(count)}")
+    floats = found.floats if target.precision in quantize.CALIBRATED else {}
+    if floats:
+        say(f"computed in float: {_counted(floats)}")
+    trained = work.trained_for(target.precision)
+    return {
+        "by": "quantization-aware training" if trained else "ai-edge-quantizer",
+        "io": work.recipe.ends(target.precision),
+        "ranges": {} if trained else quantize.estimators(target.precision, work.recipe.ranges),
+        "keep": [] if trained else list(work.recipe.keep),
+        "weights": found.weights,
+        "float": floats,
+    }
+
+
+def _ratio(work: _Work, path: Path, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Time of a file over the fp32 one's, for the sidecar; said, and loudly where it is slower."""
+    found = speeds.against(path, work.float_file(), work.threads)
+    say(found.warning(name) if found.slower else f"{name}: {found.summary()}")
+    return found.to_json()
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+
+
+def _check_ends(precisions: Sequence[str], io: str, ranges: str) -> None:
+    """Refuse an io that none of the files can have (those that cannot are float32 beside one that can)."""
+    able = [precision for precision in precisions if precision in quantize.INTEGER_ENDS]
+    quantize.check_options((able or list(precisions))[0], io, ranges)
+
+
+def check_classes(data_dir: Path, run: Run) -> None:
+    """Make sure that a data set has as many classes as a run was trained on.
+
+    Raises:
+        FootsegError: it has others.
+    """
+    classes = open_data(data_dir).classes
+    if len(classes) != len(run.classes):
+        raise FootsegError(
+            f"{data_dir} has {len(classes)} classes, {run.path} was trained on "
+            f"{len(run.classes)} ({', '.join(run.classes)}): pass --data with a data set of these"
+        )
+
+
+def _calibration(
+    run: Run, data_dir: Path, targets: Sequence[_Target], count: int, seed: int, say: Callable[[str], None]
+) -> quantize.Calibration | None:
+    """Calibration images, if a file needs some; fewer than asked for are said to be so."""
+    needing = [target.precision for target in targets if target.precision in quantize.CALIBRATED]
+    if (run.path / QAT).is_dir():
+        needing = [precision for precision in needing if precision != "int8"]
+    if count < 1:
+        raise ValueError(f"calibration needs at least one image, not {count}: 64 is a good number")
+    if not needing:
+        return None
+    found = quantize.calibration(data_dir, run.input_shape[:2], count, seed)
+    if len(found.names) < count:
+        say(
+            f"calibrating on {len(found.names)} images, as {data_dir} has no more to train on: "
+            f"{count} were asked for"
+        )
+    return found
 
 
 def _targets(formats: Sequence[str], precisions: Sequence[str], say: Callable[[str], None]) -> list[_Target]:

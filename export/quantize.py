@@ -27,16 +27,26 @@ PRECISIONS = {
     "dynamic": "weights in 8 bits, activations too, by ranges found anew in each inference",
 }
 CALIBRATED = ("int8", "int16x8")
+# What the weights are stored in, where the library can.
+WEIGHT_TYPES = {
+    "fp16": "float16",
+    "int8": "int8",
+    "int8w": "int8",
+    "int16x8": "int8",
+    "int4w": "int4",
+    "dynamic": "int8",
+}
 
-# How a file's ends may look; where a precision is not named, only float32. "float32" is a drop-in for the fp32
-# file; integers save an app that already has such pixels the conversion.
+# How a file's ends may look. "float32" is a drop-in for the fp32 file; integers, which only the precisions of
+# INTEGER_ENDS take, save an app that already has such pixels the conversion.
 IO = ("float32", "int8", "uint8")
 INTEGER_ENDS = ("int8",)
 
-# How ranges are estimated. Activations: the widest seen in calibration, but for "average", which moves them 5 %
-# of the way to those of each new image. Weights: their extremes, but for "octav" (clipping by Sakr et al. 2022,
-# eq. 6) and "mse" (clipping of a normal distribution of their spread).
+# How ranges are estimated. Activations: the widest seen in calibration, but for "average", which moves them
+# 5 % of the way to those of each new image. Weights: their extremes, but for "octav" (clipping by Sakr et al.
+# 2022, equation 6) and "mse" (clipping for a normal distribution of their spread).
 RANGES = ("minmax", "average", "octav", "mse")
+WEIGHT_RANGES = ("octav", "mse")
 
 # Operators with weights, by the quantizer's names, and those whose weights it can keep in 4 bits.
 WEIGHTED = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -115,13 +125,13 @@ def quantize(
 ) -> bytes:
     """The fp32 ``.tflite`` at ``path`` in another precision (see ``PRECISIONS``).
 
-    ``images``, uint8 (N, H, W, 3), calibrate the precisions of ``CALIBRATED``; the others need none. ``io`` is
-    the type of the file's ends (see ``IO``), ``ranges`` how ranges are estimated (see ``RANGES``), ``keep``
-    names the output tensors of operators that stay in float.
+    ``images``, uint8 (N, H, W, 3), calibrate the precisions of ``CALIBRATED``; the others need none. ``io``
+    is the type of the file's ends (see ``IO``), ``ranges`` how ranges are estimated (see ``RANGES``) and
+    ``keep`` names the output tensors of operators that stay in float.
 
     Raises:
-        ValueError: as ``check_options``; no images for a precision that needs some, or a name in ``keep`` that
-            is no operator's output.
+        ValueError: as ``check_options``; no images for a precision that needs some, or of another size or
+            type; a name in ``keep`` that is no operator's output.
         FootsegError: the quantizer refused the network.
     """
     check_options(precision, io, ranges)
@@ -134,8 +144,8 @@ def quantize(
     if precision == "fp32":
         return path.read_bytes()
     calibrated = precision in CALIBRATED
-    if calibrated and (images is None or not len(images)):
-        raise ValueError(f"{precision} needs calibration images and got none: 64 is a good number")
+    if calibrated:
+        _check_images(path, precision, images)
     with conversion(f"quantization of {path.name} to {precision}"):
         quantizer = require("ai_edge_quantizer.quantizer", "compress")
         manager = recipe(precision, ranges)
@@ -144,11 +154,34 @@ def quantize(
             kept += before_positions(found)
             kept += set_ends(manager, found, io)
         _leave_in_float(manager, kept)
-        measured = statistics(path, manager, images, ranges, threads) if calibrated else None
+        measured = None
+        if calibrated and images is not None:
+            measured = statistics(path, manager, images, ranges, threads)
         done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
             measured, enable_progress_bar=False, enable_progress_report=False
         )
         return bytes(done.quantized_model)
+
+
+def _check_images(path: Path, precision: str, images: np.ndarray | None) -> None:
+    if images is None or not len(images):
+        raise ValueError(f"{precision} needs calibration images and got none: 64 is a good number")
+    expected = tuple(runtime.interpreter(path).get_input_details()[0]["shape"].tolist()[1:])
+    if images.ndim != 4 or images.shape[1:] != expected or images.dtype != np.uint8:
+        raise ValueError(
+            f"calibration images must be uint8 (N, {', '.join(map(str, expected))}), got {images.dtype} "
+            f"{images.shape}: letterbox them to the network's size"
+        )
+
+
+def estimators(precision: str, ranges: str) -> dict[str, str]:
+    """Which of ``RANGES`` a precision takes for "weights" and "activations", where it rounds them at all."""
+    if precision in ("fp32", "fp16"):
+        return {}
+    found = {"weights": ranges if ranges in WEIGHT_RANGES else "minmax"}
+    if precision in CALIBRATED:
+        found["activations"] = "average" if ranges == "average" else "minmax"
+    return found
 
 
 def recipe(precision: str, ranges: str) -> Any:
@@ -161,7 +194,7 @@ def recipe(precision: str, ranges: str) -> Any:
     # By operator, since estimators of weights refuse those without; the last one that matches holds.
     for kind in WEIGHTED:
         four = precision == "int4w" and kind in FOUR_BITS
-        if four or (precision != "fp16" and ranges in ("octav", "mse")):
+        if four or (precision != "fp16" and ranges in WEIGHT_RANGES):
             configure(manager, TFLOperationName(kind), precision, ranges, 4 if four else 8)
     return manager
 
@@ -200,8 +233,8 @@ def scope_of(output: str) -> str:
 def statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, threads: int) -> Any:
     """The range of each tensor on the calibration images.
 
-    Quantizer.calibrate moves its ranges 5 % of the way to each new image ("average"): extremes are cut off and
-    the first images count most. With the widest range seen, on a FastLinkNet of IoU 0.63: largest logit
+    Quantizer.calibrate moves its ranges 5 % of the way to each new image ("average"): extremes are cut off
+    and the first images count most. With the widest range seen, on a FastLinkNet of IoU 0.63: largest logit
     difference 0.11 of their spread, not 0.53; mean 0.0075, not 0.012.
     """
     from ai_edge_quantizer import calibrator
@@ -253,7 +286,7 @@ def set_ends(manager: Any, operators: list["Operator"], io: str) -> list["Operat
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of a ``.tflite``: its kind, the tensors (by number) it reads and writes, and its output's name."""
+    """An operator of a ``.tflite``: kind, tensors (by number) that it reads and writes, its output's name."""
 
     kind: str
     inputs: tuple[int, ...]

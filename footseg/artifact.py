@@ -19,10 +19,11 @@ class Artifact:
     """One exported file.
 
     ``input_shape`` is (1, H, W, 3), float32 RGB in [0, 1]; the output is logits (1, H, W, classes).
-    ``recipe`` is the precision ("fp32", "fp16", "int8"); ``parameters`` counts those of the Keras
-    network it came from; ``parent`` is the SHA-256 of that ``model.keras`` and ``run`` its folder.
-    ``verification`` holds what the export check measured. A file without a sidecar (somebody
-    else's) has empty fields and can still be measured.
+    ``recipe`` is the precision ("fp32", "fp16", "int8", ...) and ``details`` what became of its operators;
+    ``parameters`` counts those of the Keras network it came from; ``parent`` is the SHA-256 of that
+    ``model.keras`` and ``run`` its folder. ``verification`` holds what the export check measured, ``speed``
+    its time over that of the fp32 file. A file without a sidecar (somebody else's) has empty fields and can
+    still be measured.
     """
 
     path: Path
@@ -33,11 +34,13 @@ class Artifact:
     input_shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     recipe: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
     parameters: int = 0
     parent: str = ""
     run: str = ""
     verification: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
+    speed: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
 

@@ -5,8 +5,9 @@ between two files is a difference between the files and never one of pre-process
 """
 
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,12 +46,14 @@ class Delegation:
 
     ``operators`` counts the file's operators, ``delegated`` those that the delegate took, and
     ``partitions`` the pieces it took them in: 1 with all operators delegated is the best there is,
-    as each further piece costs a copy into and out of the delegate.
+    as each further piece costs a copy into and out of the delegate. ``outside`` counts the operators that
+    were not taken, by their kind.
     """
 
     operators: int
     delegated: int
     partitions: int
+    outside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -142,7 +145,13 @@ def delegation(path: Path, threads: int = 1) -> Delegation:
             if tensor in maker and maker[tensor]["index"] not in delegated:
                 delegated.add(maker[tensor]["index"])
                 wanted += [source for source in maker[tensor]["inputs"] if source not in given]
-    return Delegation(operators=len(operators), delegated=len(delegated), partitions=len(partitions))
+    outside = Counter(node["op_name"] for node in operators if node["index"] not in delegated)
+    return Delegation(
+        operators=len(operators),
+        delegated=len(delegated),
+        partitions=len(partitions),
+        outside=dict(outside.most_common()),
+    )
 
 
 class KerasSegmenter:
@@ -248,6 +257,18 @@ def _one_by_one(images: np.ndarray) -> Iterator[np.ndarray]:
     """Each image as a float32 batch of one."""
     for image in images:
         yield to_float(image[None])
+
+
+def noise(tensor: Mapping[str, Any]) -> np.ndarray:
+    """What to time an input tensor of an interpreter with: noise over its range, always the same.
+
+    Most kernels' time does not depend on the values.
+    """
+    values = np.random.default_rng(0).random(tuple(tensor["shape"]), dtype=np.float32)
+    if tensor["dtype"] == np.float32:
+        return values
+    limits = np.iinfo(tensor["dtype"])
+    return (limits.min + values * (limits.max - limits.min)).astype(tensor["dtype"])
 
 
 def _quantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:

@@ -62,7 +62,9 @@ def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from export import export_run
 
     out = tmp_path_factory.mktemp("export")
-    artifacts = export_run(tiny_run, out, formats=("tflite", "onnx"), precisions=("fp32", "fp16", "int8"))
+    artifacts = export_run(
+        tiny_run, out, formats=("tflite", "onnx"), precisions=("fp32", "fp16", "int8"), speed=False
+    )
     return {"onnx" if a.format == "onnx" else a.recipe: a.path for a in artifacts}
 
 

@@ -105,7 +105,7 @@ def test_int8_ends_are_read_by_their_scale(tiny_run: Path, tiny_data: Path, tmp_
     (made,) = export_run(tiny_run, tmp_path, formats=["tflite"], precisions=["int8"], io="int8")
     file = runtime.interpreter(made.path)
     assert file.get_input_details()[0]["dtype"] == file.get_output_details()[0]["dtype"] == np.int8
-    assert made.calibration["io"] == "int8"
+    assert made.details["io"] == "int8"
     # That the file passed verification is the proof that runtime writes and reads its ends right;
     # that there are at most 256 different logits, that they went through 8 bits.
     white = np.full((1, 64, 64, 3), 255, np.uint8)
@@ -168,9 +168,11 @@ def test_onnx_is_fp32_only(tiny_run: Path, tmp_path: Path) -> None:
     ("wrong", "complaint"),
     [
         ({"formats": ["tflit"]}, "did you mean 'tflite'"),
-        ({"precisions": ["int4"]}, "unknown precision 'int4'"),
+        ({"precisions": ["int4"]}, "unknown precision 'int4': did you mean 'int4w'"),
         ({"precisions": []}, "no precision given"),
-        ({"io": "uint8"}, "io is 'uint8'"),
+        ({"precisions": ["int8"], "io": "int16"}, "unknown io 'int16': did you mean"),
+        ({"precisions": ["fp16"], "io": "uint8"}, "fp16 files take float32, not uint8: uint8 is for int8"),
+        ({"precisions": ["int8"], "ranges": "min"}, "unknown ranges 'min': did you mean"),
         ({"calibration_count": 0}, "at least one image"),
     ],
 )

@@ -1,0 +1,118 @@
+"""Whether a new file is faster than the fp32 one, measured in a second on the machine at hand.
+
+An answer for the person who exports, not a measurement to publish: that is ``footseg bench``.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from footseg import provenance, runtime
+
+# Inferences that one file makes in a row; the first finds the caches full of the other file's data and is
+# thrown away, the median of the others stands for the turn.
+TURN = 4
+ROUNDS = (5, 25)
+SECONDS = 1.0
+# A file is called slower from here on. Two copies of one file came out between 0.97 and 1.03 of each other.
+NOISE = 1.05
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Time of a ``.tflite`` over that of another, the two run in turns; ``kind`` is always "measured".
+
+    ``ratio`` is the median of the ratios of ``rounds``, ``low`` and ``high`` are their quartiles; ``outside``
+    counts the operators that XNNPACK did not take, by kind, of ``operators``.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    threads: int
+    operators: int
+    outside: Mapping[str, int]
+    device: Mapping[str, str | int]
+    kind: str = "measured"
+
+    @property
+    def slower(self) -> bool:
+        """Whether it takes longer than noise explains, in three rounds of four."""
+        return self.ratio > NOISE and self.low > 1
+
+    def summary(self) -> str:
+        """The ratio for people."""
+        return f"{self.ratio:.2f} of fp32's time on this machine"
+
+    def warning(self, name: str) -> str:
+        """The line about a slower file."""
+        left = ", ".join(f"{kind} {count}" for kind, count in self.outside.items())
+        why = (
+            f"{sum(self.outside.values())} of its {self.operators} operators run outside XNNPACK: {left}"
+            if left
+            else "though XNNPACK runs all of its operators"
+        )
+        return (
+            f"{name} is slower than fp32 on this machine: {self.ratio:.2f} times its time "
+            f"({self.rounds} rounds in turns, {self.threads} thread{'s' if self.threads > 1 else ''}); {why}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, ready for a sidecar."""
+        return dataclasses.asdict(self)
+
+
+def against(path: Path, fp32: Path, threads: int = 1, *, seconds: float = SECONDS) -> Speed:
+    """Time the ``.tflite`` at ``path`` against the one at ``fp32`` for about ``seconds``.
+
+    Each round gives each file a turn of ``TURN`` inferences, in alternating order (A B, B A, ...), so that a
+    drift of the machine's speed cancels. At least ``ROUNDS[0]`` rounds are made however slow the files are.
+
+    Raises:
+        FootsegError: a file is not a TFLite model or was cut off.
+    """
+    pair = [_Timed(file, threads) for file in (path, fp32)]
+    for timed in pair:
+        timed.turn()  # Warm-up: what the first inferences allocate.
+    ratios: list[float] = []
+    started = time.perf_counter()
+    while len(ratios) < ROUNDS[0] or (len(ratios) < ROUNDS[1] and time.perf_counter() - started < seconds):
+        order = pair if len(ratios) % 2 == 0 else pair[::-1]
+        turns = {timed.path: timed.turn() for timed in order}
+        ratios.append(turns[path] / turns[fp32])
+    low, ratio, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    found = runtime.delegation(path, threads)
+    return Speed(
+        ratio=ratio,
+        low=low,
+        high=high,
+        rounds=len(ratios),
+        threads=threads,
+        operators=found.operators,
+        outside=found.outside,
+        device=provenance.machine(),
+    )
+
+
+class _Timed:
+    """A loaded file with noise at its input."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.path = path
+        self._interpreter = runtime.interpreter(path, threads)
+        image = self._interpreter.get_input_details()[0]
+        self._interpreter.set_tensor(image["index"], runtime.noise(image))
+
+    def turn(self) -> float:
+        """Seconds of one inference, the median of a turn."""
+        return statistics.median([self._once() for _ in range(TURN)][1:])
+
+    def _once(self) -> float:
+        started = time.perf_counter()
+        self._interpreter.invoke()
+        return time.perf_counter() - started
