@@ -1,54 +1,54 @@
-"""The bridge to tf_keras, which TensorFlow Model Optimization needs: a network's twin there, and the way back.
+"""The bridge to tf_keras, which TensorFlow Model Optimization needs: a network's twin there, and back.
 
-Layers become the class of the same name with the same settings, plain ``keras.ops`` operations one small
-layer that runs them. Training differs in one thing: tf_keras's batch normalisation averages the unbiased
-variance (n / (n - 1) of Keras 3's) into its statistics.
+Layers become the class of the same name with the same settings; a plain ``keras.ops`` operation becomes a
+small layer that runs it. Training differs in one thing: tf_keras's batch normalisation takes the unbiased
+variance of a batch into its moving one, n / (n - 1) times what Keras 3 takes.
 """
 
 import functools
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from footseg.errors import FootsegError, require
 
 tf_keras: Any = require("tf_keras", "compress")
 
+# What a setting is called in tf_keras, by the class of the layer.
+RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}, "InputLayer": {"batch_shape": "batch_input_shape"}}
+# What tf_keras does where it does not know a setting.
+WITHOUT = {"data_format": "channels_last"}
+# In tf_keras's configurations, but no settings of what is computed.
+RECORDS = ("batch_input_shape", "query_shape", "key_shape", "value_shape", "implementation", "rng_type")
+
 
 class NoTwinError(Exception):
-    """Why a layer cannot be rebuilt; gathered into one FootsegError that names all of them."""
-
-
-# What a setting is called on the other side, by the class of the layer.
-RENAMED = {
-    "LeakyReLU": {"negative_slope": "alpha"},
-    "InputLayer": {"batch_shape": "batch_input_shape"},
-}
-# In a layer's configuration, but no setting of it.
-RECORDS = frozenset({"batch_input_shape", "dynamic", "ragged", "build_config"})
+    """Why a layer cannot be rebuilt; these are gathered into one FootsegError that names all layers."""
 
 
 @tf_keras.utils.register_keras_serializable("footseg")
 class KerasOperation(tf_keras.layers.Layer):
-    """Runs one Keras 3 operation (``keras.ops``) at one place of a tf_keras model.
+    """Runs one Keras 3 operation (``keras.ops``) at its one place in a tf_keras model.
 
     Args:
-        operation: the operation and its arguments, as ``_described`` writes them: JSON, because tf_keras would
-            take what Keras 3 serializes for objects of its own.
+        operation: the operation and its arguments as JSON (``_written``): a text, because tf_keras would take
+            objects that Keras 3 wrote for its own.
     """
 
     def __init__(self, operation: str, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.operation = operation
-        self._run, self._arguments = _revived(operation, self.name)
+        self._run, self._arguments = _read(operation, self.name)
 
     def call(self, inputs: Any) -> Any:
-        """The operation of the tensors, in the order in which its arguments hold them."""
-        args, kwargs = _filled(self._arguments, keras.tree.flatten(inputs))
+        """The operation of these tensors, which are in the order in which its arguments hold them."""
+        args, kwargs = _filled(self._arguments, inputs)
         return self._run.call(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
@@ -57,74 +57,75 @@ class KerasOperation(tf_keras.layers.Layer):
 
 
 def to_tf_keras(model: keras.Model) -> Any:
-    """The tf_keras twin of a functional Keras 3 ``model``: float32, same names, weights and outputs (1e-6).
+    """The tf_keras twin of a functional Keras 3 ``model``, which stays as it is.
 
-    Models inside it become models inside the twin; a Sequential one becomes a functional one.
+    Layer names, weights and what of them is trained are the same, outputs to a millionth of their range.
+    A network of mixed precision gets a float32 twin; a Sequential one a functional twin; models inside the
+    model become models inside the twin.
 
     Raises:
         ValueError: not a functional model.
         FootsegError: layers that tf_keras does not have, or not with these settings; all are named.
     """
-    return _rebuilt(model, keras, tf_keras)
+    return _Way(keras, tf_keras).rebuilt(model)
 
 
 def to_keras(twin: Any) -> keras.Model:
-    """The Keras 3 model of a functional tf_keras one; ``to_tf_keras`` backwards.
+    """The Keras 3 model of a functional tf_keras one: ``to_tf_keras`` backwards.
 
     Raises:
-        ValueError: not a functional tf_keras model.
-        FootsegError: layers that Keras 3 does not have (a wrapper of TFMOT, too); all are named.
+        ValueError: not a functional model of tf_keras.
+        FootsegError: layers that Keras 3 does not have (wrappers, too); all are named.
     """
-    return _rebuilt(twin, tf_keras, keras)
+    return _Way(tf_keras, keras).rebuilt(twin)
 
 
 def copy_weights(source: Any, target: Any) -> None:
-    """Set the weights of every layer of ``target`` to those of the layer of its name in ``source``.
+    """Give every layer of ``target`` the weights of the layer of its name in ``source``.
 
-    Each may be a Keras 3 or a tf_keras model; layers without weights need no partner.
+    Each may be a model of Keras 3 or of tf_keras. Layers without weights need no partner.
 
     Raises:
-        FootsegError: layers with weights that only one of them has, or of other shapes; all are named, and
-            ``target`` is as it was.
+        FootsegError: layers with weights that one of the two does not have, or of other shapes; they are
+            named, and ``target`` is as it was.
     """
     given, wanted = dict(_weighted(source)), dict(_weighted(target))
-    alone = sorted(given.keys() ^ wanted.keys())
-    if alone:
-        raise FootsegError(
-            f"weights cannot be copied from {source.name} to {target.name}: only one has {', '.join(alone)}"
-        )
-    pairs = {name: _paired(given[name].weights, wanted[name].weights) for name in wanted}
+    alone = [name for name in {**given, **wanted} if name not in given or name not in wanted]
+    pairs = {name: _paired(given[name].weights, wanted[name].weights) for name in wanted if name in given}
     unlike = [name for name, found in pairs.items() if found is None]
-    if unlike:
+    if alone or unlike:
+        problems = [f"only one has {', '.join(alone)}"] if alone else []
+        problems += [f"the shapes differ in {', '.join(unlike)}"] if unlike else []
         raise FootsegError(
-            f"weights cannot be copied from {source.name} to {target.name}: "
-            f"other shapes in {', '.join(unlike)}"
+            f"weights cannot go from {source.name} to {target.name} layer by layer: {'; '.join(problems)}"
         )
     for name, found in pairs.items():
         for one, other in found or ():
             other.assign(_numbers(one))
-        if hasattr(wanted[name], "finalize_state"):  # Normalization computes with a copy of its weights
+        if hasattr(
+            wanted[name], "finalize_state"
+        ):  # Normalization computes with what it makes of its weights
             wanted[name].finalize_state()
 
 
 def _weighted(model: Any, within: str = "") -> Iterator[tuple[str, Any]]:
-    """Layers with weights, by name; inside a model of a model by both names."""
+    """Layers with weights by name; those of a model inside the model by both names."""
     for layer in model.layers:
-        if hasattr(layer, "layers") and isinstance(layer, (keras.Model, tf_keras.Model)):
+        if isinstance(layer, (keras.Model, tf_keras.Model)):
             yield from _weighted(layer, f"{within}{layer.name}/")
         elif layer.weights:
             yield within + layer.name, layer
 
 
 def _paired(given: Sequence[Any], wanted: Sequence[Any]) -> list[tuple[Any, Any]] | None:
-    """Variables that belong together: by name where the names are the same ones, else by order."""
+    """Variables that belong together: by name where names are the same, else by order; None: other shapes."""
     if len(given) != len(wanted):
         return None
-    by_name = {_leaf(variable): variable for variable in given}
-    if len(by_name) == len(given) and by_name.keys() == {_leaf(variable) for variable in wanted}:
-        given = [by_name[_leaf(variable)] for variable in wanted]
-    found = list(zip(given, wanted, strict=True))
-    return found if all(tuple(one.shape) == tuple(other.shape) for one, other in found) else None
+    named = {_leaf(variable): variable for variable in given}
+    if len(named) == len(given) and named.keys() == {_leaf(variable) for variable in wanted}:
+        given = [named[_leaf(variable)] for variable in wanted]
+    pairs = list(zip(given, wanted, strict=True))
+    return pairs if all(tuple(one.shape) == tuple(other.shape) for one, other in pairs) else None
 
 
 def _leaf(variable: Any) -> str:
@@ -135,240 +136,263 @@ def _numbers(variable: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable) if isinstance(variable, keras.Variable) else variable.numpy()
 
 
-def _graph(model: Any, package: Any) -> Any:
-    """What holds the nodes of a functional or sequential ``model`` of ``package``; None where it is neither."""
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    if not isinstance(model, package.Model) or not hasattr(graph, "_nodes_by_depth"):
-        return None
-    call = type(graph).call  # of a class of its own, with a call of its own, the nodes say nothing
-    return graph if call.__module__.partition(".")[0] == package.__name__ else None
+@dataclass(frozen=True)
+class _Way:
+    """From one package to the other; ``made`` is what became of each layer or operation, by its identity."""
 
+    source: Any
+    target: Any
+    made: dict[int, Any] = field(default_factory=dict)
 
-def _rebuilt(model: Any, source: Any, target: Any) -> Any:
-    """``model`` made anew in the package ``target``, with its weights and what of it is trained."""
-    graph = _graph(model, source)
-    if graph is None:
-        raise ValueError(
-            f"only a functional model of {source.__name__} can be rebuilt in {target.__name__}, not "
-            f"{type(model).__module__}.{type(model).__qualname__}: make it as {source.__name__}.Model(inputs, outputs)"
-        )
-    made: dict[int, Any] = {}
-    reasons = list(_made(graph, source, target, made))
-    if reasons:
-        raise FootsegError(
-            f"{model.name} cannot be rebuilt in {target.__name__}: {'; '.join(dict.fromkeys(reasons))}. "
-            "Use layers and settings that both packages have, or plain keras.ops operations"
-        )
-    twin = _wired(graph, source, target, made)
-    copy_weights(graph, twin)
-    _copy_trainable(graph, twin)
-    return twin
+    def rebuilt(self, model: Any) -> Any:
+        """A model of ``target``."""
+        graph = self.graph(model)
+        if graph is None:
+            here, kind = self.source.__name__, type(model)
+            raise ValueError(
+                f"only a functional model of {here} can be rebuilt in {self.target.__name__}, not a "
+                f"{kind.__name__} (of {kind.__module__}): build it as {here}.Model(inputs, outputs)"
+            )
+        problems: dict[str, list[str]] = {}
+        for name, reason in dict.fromkeys(self.make(graph)):  # a shared layer is met more than once
+            problems.setdefault(reason, []).append(name)
+        if problems:
+            listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in problems.items())
+            advice = (
+                "take wrappers off first (strip_pruning, strip_clustering)"
+                if self.target is keras
+                else "build them of layers and settings that tf_keras has, or of operations of keras.ops"
+            )
+            raise FootsegError(f"no twin of {model.name} in {self.target.__name__}: {listed}; {advice}")
+        twin = self.wired(graph)
+        copy_weights(graph, twin)
+        _copy_trainable(graph, twin)
+        return twin
+
+    def graph(self, model: Any) -> Any:
+        """What holds the nodes of a functional or sequential model; None for whatever else."""
+        graph = model._functional if isinstance(model, keras.Sequential) else model
+        if not isinstance(model, self.source.Model) or not hasattr(graph, "_nodes_by_depth"):
+            return None
+        # With a call of its own a class computes something else than its graph.
+        return graph if type(graph).call.__module__.startswith(f"{self.source.__name__}.") else None
+
+    def make(self, graph: Any) -> Iterator[tuple[str, str]]:
+        """Make what is called at each node; yields the names of layers that have no twin, and why."""
+        for node, operation in _nodes(graph):
+            inner = self.graph(operation)
+            try:
+                if inner is not None:
+                    yield from self.make(inner)
+                elif isinstance(operation, KerasOperation):
+                    self.made[id(operation)] = functools.partial(_call_operation, operation)
+                elif not isinstance(operation, self.source.layers.Layer):
+                    self.made[id(node)] = _operation_layer(operation, node)
+                elif id(operation) not in self.made:
+                    self.made[id(operation)] = self.counterpart(operation)
+            except NoTwinError as reason:
+                yield operation.name, f"{type(operation).__name__}: {reason}"
+
+    def wired(self, graph: Any) -> Any:
+        """A model of ``target`` that calls what was made as ``graph`` calls its own."""
+        tensors: dict[int, Any] = {}
+
+        def there(structure: Any) -> Any:
+            return keras.tree.map_structure(lambda x: tensors.get(id(x), x), structure)
+
+        for node, operation in _nodes(graph):
+            inner = self.graph(operation)
+            if inner is not None and id(operation) not in self.made:
+                self.made[id(operation)] = self.wired(inner)
+            called = self.made.get(id(operation)) or self.made[id(node)]
+            args, kwargs = there(_arguments(node))
+            try:
+                outputs = called.output if node.is_input else called(*args, **kwargs)
+            except (TypeError, ValueError) as error:
+                raise FootsegError(
+                    f"{graph.name} cannot be rebuilt in {self.target.__name__}: {operation.name} "
+                    f"({type(operation).__name__}) cannot be called there as it is here: {error}"
+                ) from error
+            here = keras.tree.flatten(node.outputs)
+            tensors.update(zip(map(id, here), keras.tree.flatten(outputs), strict=True))
+        return self.target.Model(there(graph.input), there(graph.output), name=graph.name)
+
+    def counterpart(self, layer: Any) -> Any:
+        """A new layer of the class of the same name with the same settings, its initialisers left out."""
+        cls: Any = type(layer)
+        kind = cls.__name__
+        if getattr(self.source.layers, kind, None) is not cls:
+            raise NoTwinError(f"a class of its own, of {cls.__module__}")
+        twin = getattr(self.target.layers, kind, None)
+        if twin is None:
+            raise NoTwinError(f"{self.target.__name__} has none")
+        names = RENAMED.get(kind, {})
+        if self.target is keras:
+            names = {theirs: ours for ours, theirs in names.items()}
+        defaults, known = _settings(cls), _settings(twin)
+        settings: dict[str, Any] = {}
+        for key, given in layer.get_config().items():
+            name = names.get(key, key)
+            if name.endswith("_initializer"):  # the weights are copied
+                continue
+            value = self.value(name, given, layer)
+            if name in known or key in names:
+                settings[name] = value
+            elif name not in RECORDS and value not in (defaults.get(key), WITHOUT.get(key), None, False):
+                raise NoTwinError(f"{key}={value!r}, which {self.target.__name__} does not know")
+        try:
+            made = twin(**settings)
+        except (TypeError, ValueError) as error:
+            raise NoTwinError(f"settings that {self.target.__name__} refuses: {error}") from error
+        kept = made.get_config()
+        for name, value in settings.items():  # a class may take what its parent knows, and lose it
+            if name not in kept and value not in (known[name], WITHOUT.get(name)):
+                raise NoTwinError(f"{name}={value!r}, which {self.target.__name__} loses")
+        return made
+
+    def value(self, name: str, value: Any, layer: Any) -> Any:
+        """A setting as ``target`` takes it."""
+        value = _plain(value)
+        if name == "dtype":
+            return _full(value)
+        if name == "axis" and self.target is keras:
+            return _axis(value, layer)
+        if name == "activation" or name.endswith("_activation"):
+            if not isinstance(value, str):
+                raise NoTwinError(f"a function of its own as {name}")
+            if not _same_activation(value):
+                raise NoTwinError(f"{name}={value!r}, which {self.target.__name__} does not compute likewise")
+        if isinstance(value, dict) and "class_name" in value:
+            for suffix in ("regularizer", "constraint"):
+                kind = getattr(getattr(self.target, f"{suffix}s"), value["class_name"], None)
+                if name.endswith(suffix) and kind is not None:
+                    return kind(**value["config"])
+            raise NoTwinError(f"a {value['class_name']} as {name}, which cannot be carried over")
+        return value
 
 
 def _nodes(graph: Any) -> Iterator[tuple[Any, Any]]:
-    """The calls of a graph in an order in which they can be made, each with what was called."""
+    """The calls of a graph, in an order in which they can be made, and what is called at each."""
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             yield node, node.operation if hasattr(node, "operation") else node.layer
 
 
-def _arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(node: Any) -> tuple[Sequence[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call."""
-    if hasattr(node, "arguments"):
-        return node.arguments.args, node.arguments.kwargs
-    return tuple(node.call_args), dict(node.call_kwargs)
-
-
-def _made(graph: Any, source: Any, target: Any, made: dict[int, Any]) -> Iterator[str]:
-    """Put what each node calls into ``made``, by its identity (of the node, for an operation); yields why not."""
-    for node, operation in _nodes(graph):
-        inner = _graph(operation, source)
-        if inner is not None:
-            yield from _made(inner, source, target, made)
-            continue
-        layer = isinstance(operation, source.layers.Layer)
-        key = id(operation if layer else node)
-        try:
-            if key in made:
-                continue
-            if isinstance(operation, KerasOperation):
-                made[key] = functools.partial(_call_operation, operation)
-            elif layer:
-                made[key] = _counterpart(operation, source, target)
-            else:
-                made[key] = _operation_layer(operation, node, graph)
-        except NoTwinError as reason:
-            yield f"{operation.name} ({type(operation).__name__}) {reason}"
-
-
-def _wired(graph: Any, source: Any, target: Any, made: dict[int, Any]) -> Any:
-    """A model of ``target`` that calls what was ``made`` as ``graph`` calls its own."""
-    tensors: dict[int, Any] = {}
-
-    def moved(structure: Any) -> Any:
-        return keras.tree.map_structure(lambda x: tensors.get(id(x), x), structure)
-
-    for node, operation in _nodes(graph):
-        if node.is_input:
-            outputs = made[id(operation)].output
-        else:
-            inner = _graph(operation, source)
-            if inner is not None and id(operation) not in made:
-                made[id(operation)] = _wired(inner, source, target, made)
-            args, kwargs = moved(_arguments(node))
-            called = made[id(operation)] if id(operation) in made else made[id(node)]
-            try:
-                outputs = called(*args, **kwargs)
-            except (TypeError, ValueError) as error:
-                raise FootsegError(
-                    f"{graph.name} cannot be rebuilt in {target.__name__}: {operation.name} "
-                    f"({type(operation).__name__}) is called with what its twin does not take: {error}"
-                ) from error
-        old, new = keras.tree.flatten(node.outputs), keras.tree.flatten(outputs)
-        tensors.update((id(x), y) for x, y in zip(old, new, strict=True))
-    return target.Model(moved(graph.input), moved(graph.output), name=graph.name)
+    call = getattr(node, "arguments", None)
+    return (node.call_args, node.call_kwargs) if call is None else (call.args, call.kwargs)
 
 
 def _copy_trainable(source: Any, target: Any) -> None:
-    """From the outside inwards: setting it on a model sets it on all of its layers."""
+    """From the outside inwards, because a model sets it on all of its layers."""
     target.trainable = source.trainable
     partners = {layer.name: layer for layer in target.layers}
     for layer in source.layers:
-        if hasattr(layer, "layers"):
+        if isinstance(layer, (keras.Model, tf_keras.Model)):
             _copy_trainable(layer, partners[layer.name])
-        elif layer.name in partners:
+        elif layer.name in partners:  # an operation is no layer of a Keras 3 model
             partners[layer.name].trainable = layer.trainable
 
 
-def _counterpart(layer: Any, source: Any, target: Any) -> Any:
-    """A new layer of the class of the same name and with the same settings."""
-    kind = type(layer).__name__
-    if getattr(source.layers, kind, None) is not type(layer):
-        raise NoTwinError(f"is of a class of its own ({type(layer).__module__})")
-    if not hasattr(target.layers, kind):
-        raise NoTwinError(f"has no counterpart in {target.__name__}")
-    twin = getattr(target.layers, kind)
-    names = RENAMED.get(kind, {})
-    if target is keras:
-        names = {theirs: ours for ours, theirs in names.items()}
-    defaults, known = _settings(type(layer)), _settings(twin)
-    settings: dict[str, Any] = {}
-    for key, value in layer.get_config().items():
-        name = names.get(key, key)
-        if name.endswith("_initializer"):  # the weights are copied
-            continue
-        value = _value(name, value, source, target)  # noqa: PLW2901
-        if name in known or key in names:
-            # tf_keras lists one axis where Keras 3 takes a number.
-            alone = isinstance(known.get(name), int) and isinstance(value, (list, tuple)) and len(value) == 1
-            settings[name] = value[0] if alone else value
-        elif name not in RECORDS and value != defaults.get(key):
-            raise NoTwinError(f"has {key}={value!r}, which {target.__name__} does not know")
-    return twin(**settings)
-
-
 @functools.cache
-def _settings(kind: type) -> Mapping[str, Any]:
-    """What can be given to a layer's class, its parents' arguments included, and the defaults."""
+def _settings(kind: Any) -> Mapping[str, Any]:
+    """What a layer's class and its parents take, each with its default."""
     found: dict[str, Any] = {}
-    for cls in kind.__mro__:
+    for cls in inspect.getmro(kind):
         if "__init__" not in vars(cls):
             continue
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         for parameter in parameters:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 found.setdefault(parameter.name, parameter.default)
-        if cls.__name__ == "Layer" or all(p.kind is not p.VAR_KEYWORD for p in parameters):
+        if cls.__name__ == "Layer" or all(
+            parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters
+        ):
             break
     return found
 
 
-def _value(name: str, value: Any, source: Any, target: Any) -> Any:
-    """A setting as the other package takes it."""
-    if isinstance(value, (np.generic, np.ndarray)):  # tf_keras gives 6.0 as a float32 array
-        value = np.asarray(value)
-        # The shortest number that is this float32: 0.1, not 0.10000000149.
-        return float(str(value[()])) if value.ndim == 0 and value.dtype.kind == "f" else value.tolist()
-    if name == "dtype":
-        return _full(value)
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if name == "activation" or name.endswith("_activation"):
-        if not isinstance(value, str) or not _same_activation(value):
-            raise NoTwinError(f"has {name}={value!r}, which {target.__name__} does not compute")
-        return value
-    if isinstance(value, dict) and "class_name" in value:
-        for suffix in ("regularizer", "constraint"):
-            kind = getattr(getattr(target, f"{suffix}s"), value["class_name"], None)
-            if name.endswith(suffix) and kind is not None:
-                return kind(**value["config"])
-        raise NoTwinError(f"holds a {value['class_name']} as {name}, which cannot be carried over")
+def _plain(value: Any) -> Any:
+    """``value`` of Python's own types; of a number that went through float32, the shortest that does."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, float) and float(np.float32(value)) == value:
+        return float(str(np.float32(value)))
     return value
 
 
 def _full(dtype: Any) -> str:
-    """The name of a dtype or of a policy's weights, whole where it is a half."""
-    name = dtype["config"]["name"] if isinstance(dtype, dict) else str(dtype or "float32")
+    """The name of a dtype, or of that of a policy's weights; whole where it is a half."""
+    name = dtype["config"]["name"] if isinstance(dtype, dict) else str(dtype)
+    if "_from_" in name:
+        raise NoTwinError(f"quantized, {name}")
     return "float32" if name.startswith("mixed_") or name in ("float16", "bfloat16") else name
+
+
+def _axis(axis: Any, layer: Any) -> Any:
+    """tf_keras lists axes, and counts them from the front, as soon as it knows how many there are."""
+    last = len(keras.tree.flatten(layer.get_input_at(0))[0].shape) - 1
+    axes = [-1 if one == last else one for one in keras.tree.flatten(axis)]
+    return axes[0] if len(axes) == 1 else axes
 
 
 @functools.cache
 def _same_activation(name: str) -> bool:
-    """Whether an activation of this name is the same function in both: hard_sigmoid, for one, is not."""
-    x = np.linspace(-8, 8, 256, dtype="float32").reshape(16, 16)
+    """Whether this name means the same function in both packages: hard_sigmoid, for one, does not."""
+    x = tf.reshape(tf.linspace(-8.0, 8.0, 256), (16, 16))
     try:
-        ours = keras.ops.convert_to_numpy(keras.activations.get(name)(x))
-        theirs = np.asarray(tf_keras.activations.get(name)(x))
-    except (ValueError, TypeError):
+        ours = keras.ops.convert_to_numpy(keras.activations.get(name)(keras.ops.convert_to_tensor(x.numpy())))
+        theirs = tf_keras.activations.get(name)(x).numpy()
+    except (TypeError, ValueError):  # one of them does not know it, or no layer can use it
         return False
     return bool(np.allclose(ours, theirs, atol=1e-6))
 
 
-def _operation_layer(operation: Any, node: Any, graph: Any) -> Callable[..., Any]:
-    """What calls a plain Keras 3 operation inside a tf_keras model."""
+def _operation_layer(operation: Any, node: Any) -> Callable[..., Any]:
+    """What calls, in a tf_keras model, the plain Keras 3 operation of a node."""
     if not type(operation).__module__.startswith("keras."):
-        raise NoTwinError(f"is of a class of its own ({type(operation).__module__})")
+        raise NoTwinError(f"a class of its own, of {type(operation).__module__}")
     if keras.backend.backend() != "tensorflow":
-        raise NoTwinError("is a plain operation, which needs KERAS_BACKEND=tensorflow")
-    calls = [other for other, called in _nodes(graph) if called is operation]
-    name = operation.name if calls[0] is node else f"{operation.name}_{calls.index(node)}"
-    args, kwargs = _arguments(node)
-    try:
-        described = json.dumps(
-            {
-                "operation": keras.saving.serialize_keras_object(operation),
-                "arguments": keras.saving.serialize_keras_object([args, kwargs]),
-            }
-        )
-        layer = KerasOperation(described, name=name)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise NoTwinError(f"cannot be written down: {error}") from error
+        raise NoTwinError("a plain operation, which needs KERAS_BACKEND=tensorflow")
+    earlier = operation._inbound_nodes.index(node)
+    name = f"{operation.name}_call{earlier}" if earlier else operation.name
+    layer = KerasOperation(_written(operation, node), name=name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = [x for x in keras.tree.flatten([args, kwargs]) if tf_keras.backend.is_keras_tensor(x)]
-        return layer(given if len(given) > 1 else given[0])
+        return layer([x for x in keras.tree.flatten([args, kwargs]) if hasattr(x, "_keras_history")])
 
     return call
 
 
 def _call_operation(layer: Any, inputs: Any) -> Any:
-    """Call the operation of a ``KerasOperation`` on Keras 3 tensors."""
-    operation, arguments = _revived(layer.operation, layer.name)
-    args, kwargs = _filled(arguments, keras.tree.flatten(inputs))
+    """What a ``KerasOperation`` runs, called on Keras 3 tensors."""
+    operation, arguments = _read(layer.operation, layer.name)
+    args, kwargs = _filled(arguments, inputs)
     return operation(*args, **kwargs)
 
 
-def _revived(described: str, name: str) -> tuple[Any, Any]:
-    """A new operation and its arguments, in which Keras 3 tensors hold the places of tensors."""
-    parts = json.loads(described)
-    operation = keras.saving.deserialize_keras_object(parts["operation"])
+def _written(operation: Any, node: Any) -> str:
+    """An operation and the arguments of one call of it, as JSON."""
+    try:
+        parts = [operation, list(_arguments(node))]
+        return json.dumps([keras.saving.serialize_keras_object(part) for part in parts])
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise NoTwinError(f"arguments that cannot be written down: {error}") from error
+
+
+def _read(written: str, name: str) -> tuple[Any, Any]:
+    """A new operation and its arguments; Keras 3 tensors hold the places of tensors."""
+    operation, arguments = map(keras.saving.deserialize_keras_object, json.loads(written))
     operation.name = name
-    return operation, keras.saving.deserialize_keras_object(parts["arguments"])
+    return operation, arguments
 
 
-def _filled(arguments: Any, tensors: Sequence[Any]) -> Any:
+def _filled(arguments: Any, tensors: Any) -> Any:
     """``arguments`` with ``tensors`` in the places that are held for them."""
-    waiting = iter(tensors)
+    waiting = iter(keras.tree.flatten(tensors))
     leaves = keras.tree.flatten(arguments)
     filled = [next(waiting) if isinstance(leaf, keras.KerasTensor) else leaf for leaf in leaves]
     return keras.tree.pack_sequence_as(arguments, filled)
