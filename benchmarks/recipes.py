@@ -108,9 +108,10 @@ class _File:
         """Equal for files of one recipe."""
         artifact = self.measured.artifact
         settings = [(step.get("method"), step.get("settings")) for step in self.steps]
-        known = (artifact.network, artifact.network_options, artifact.input_shape, settings, artifact.details)
-        calibration = {name: artifact.calibration.get(name) for name in ("io", "ranges", "images")}
-        return self.label, json.dumps((known, calibration), sort_keys=True, default=str)
+        chosen = [artifact.details.get(name) for name in ("io", "ranges", "keep")]
+        network = (artifact.network, artifact.network_options, artifact.input_shape)
+        calibration = artifact.calibration.get("count")
+        return self.label, json.dumps((network, settings, chosen, calibration), sort_keys=True, default=str)
 
 
 def step_words(step: Mapping[str, Any]) -> str:
@@ -118,9 +119,9 @@ def step_words(step: Mapping[str, Any]) -> str:
     method, settings = str(step.get("method", "?")), step.get("settings") or {}
     match method:
         case "prune" if "sparsity" in settings:
-            block = "x".join(str(side) for side in settings.get("block") or ())
-            dense = block in ("", "1x1")
-            return f"prune {settings['sparsity']:.0%}" + ("" if dense else f" in {block}")
+            block = settings.get("block") or "1x1"
+            block = block if isinstance(block, str) else "x".join(map(str, block))
+            return f"prune {settings['sparsity']:.0%}" + ("" if block == "1x1" else f" in {block}")
         case "cluster" if "clusters" in settings:
             return f"cluster {settings['clusters']}"
         case "cut" if "share" in settings:

@@ -82,6 +82,7 @@ class Row:
     iou_range: str
     boundary_f: str
     loss: str
+    loss_range: str
     sizes: tuple[tuple[str, str], ...]
     ratio: str
     ratio_range: str
@@ -279,6 +280,7 @@ def _row(number: int, point: Point) -> Row:
         iou_range=_range(point.iou, "{:.4f}"),
         boundary_f=_value(point.boundary_f, "{:.4f}"),
         loss="" if point.is_baseline else _value(point.loss, "{:+.4f}"),
+        loss_range=_range(point.loss, "{:+.4f}"),
         sizes=tuple(
             (size, "" if point.is_baseline else page.known(point.smaller.get(kind), "{:.1f}x"))
             for kind, size in figures.items()
@@ -441,11 +443,12 @@ def _layer_rows(path: Path) -> tuple[LayerSize, ...]:
 
 def _layer_bar(row: LayerSize) -> Bar:
     zeros, left = row.zeros / max(1, row.weights), row.huffman_bytes / max(1, row.float_bytes)
+    shared = row.distinct <= sizes.MOST_SHARED and row.distinct < row.weights - row.zeros
     return Bar(
         name=row.name,
         note=f"{row.kind} · {row.weights:,}",
         bars=((zeros, f"{zeros:.0%}"), (left, f"{row.huffman_bytes / 1e3:.1f} kB")),
-        cells=(f"{row.distinct:,}" if row.distinct <= sizes.MOST_SHARED else "not shared", f"{left:.0%}"),
+        cells=(str(row.distinct) if shared else "not shared", f"{left:.0%}"),
     )
 
 

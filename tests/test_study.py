@@ -194,7 +194,8 @@ def test_what_ran_against_another_file_is_a_ratio_of_medians(tmp_path: Path) -> 
     ("step", "words"),
     [
         ({"method": "prune", "settings": {"sparsity": 0.5, "block": [1, 4]}}, "prune 50% in 1x4"),
-        ({"method": "prune", "settings": {"sparsity": 0.5, "block": [1, 1]}}, "prune 50%"),
+        ({"method": "prune", "settings": {"sparsity": 0.7, "block": "1x1"}}, "prune 70%"),
+        ({"method": "prune", "settings": {"sparsity": 0.7, "block": "1x4"}}, "prune 70% in 1x4"),
         ({"method": "cut", "settings": {"share": 0.25}}, "cut 25%"),
         ({"method": "melt", "settings": {"heat": 3}}, "melt"),
         ({"method": "prune"}, "prune"),
