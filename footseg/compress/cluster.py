@@ -1,11 +1,12 @@
-"""Clustering with retraining: the weights of a kernel share a few values, which are trained (Han et al., "Deep
-Compression", ICLR 2016, section 3).
+"""Clustering with retraining: the weights of a kernel share a few values, which are trained.
+
+Han et al., "Deep Compression", ICLR 2016, section 3.
 
 TFMOT's wrapper trains both the shared values and, straight through, the weights that are assigned to the
 nearest of them at each step. It is given three things of its own kind:
 
-assignment   its table of all distances is of weights x clusters floats, 2.4 GB for a kernel of 2.4 million weights
-             and 256 clusters, and took 430 ms a step for 0.6 million; a table of cells takes 3 ms
+assignment   its table of all distances has weights x clusters floats, 2.4 GB for a kernel of 2.4 million
+             weights and 256 clusters, and took 430 ms a step for 0.6 million; a table of cells takes 3 ms
 gradients    summed by ``bincount`` (1 to 4 ms for 0.6 million weights) instead of sorted by cluster (56 ms)
 first values its k-means++ samples them without the k-means (and crashes with fewer non-zero weights than
              clusters, and takes 4.4 s for 0.6 million and 256); its density gives 17 different values of 256
@@ -35,7 +36,6 @@ STARTS = ("kmeans++", "density", "linear")
 # assign a weight to another than the nearest value.
 CELLS = 1 << 14
 SEED = 9
-WEIGHT = "kernel"
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Cluster:
 
     Args:
         clusters: values for each kernel, 2 to 256, the zero of a pruned kernel included (then 3 or more).
-        init: the first values. "kmeans++": k-means from seeds drawn by distance (Arthur and Vassilvitskii 2007).
-            "density": as many weights to each. "linear": evenly spaced from the smallest to the largest weight.
+        init: the first values. "kmeans++": k-means from seeds drawn by distance (Arthur and Vassilvitskii,
+            2007). "density": as many weights to each. "linear": evenly spaced, smallest weight to largest.
         layers: other numbers by pattern of layer names; 0 leaves a layer out.
         skip: patterns of layers to leave out.
 
@@ -158,7 +158,7 @@ class Cluster:
 
 
 class NearestByCell(tfmot.clustering.keras.ClusteringAlgorithm):
-    """Assignment to the nearest value, and the gradients of both, in time that the clusters do not multiply."""
+    """Assignment to the nearest value, and both gradients, in time that the clusters do not multiply."""
 
     def get_pulling_indices(self, weight: Any, centroids: Any = None) -> Any:
         """The number of the nearest of the values for each weight, int64, of the shape of ``weight``."""
@@ -229,9 +229,8 @@ def _seeds(ascending: np.ndarray, clusters: int) -> np.ndarray:
     """k-means++: each seed is a weight drawn by the square of its distance to the nearest seed so far."""
     random = np.random.default_rng(SEED)
     # Enough for any distribution of them; all of 0.6 million would take 4 s.
-    some = ascending[np.linspace(0, len(ascending) - 1, min(len(ascending), 20_000)).astype(int)].astype(
-        float
-    )
+    places = np.linspace(0, len(ascending) - 1, min(len(ascending), 20_000)).astype(int)
+    some = ascending[places].astype(float)
     seeds = [random.choice(some)]
     squares = (some - seeds[0]) ** 2
     while len(seeds) < clusters and squares.any():
@@ -263,9 +262,8 @@ def _clusterable(layer: Any) -> Any:
         "get_clusterable_weights": lambda self: [(attribute, getattr(self, attribute))],
         "get_clusterable_algorithm": lambda self, weight_name: NearestByCell,
     }
-    copy = type(kind.__name__, (kind, tfmot.clustering.keras.ClusterableLayer), methods).from_config(
-        layer.get_config()
-    )
+    clusterable: Any = type(kind.__name__, (kind, tfmot.clustering.keras.ClusterableLayer), methods)
+    copy = clusterable.from_config(layer.get_config())
     copy.build(layer.input_shape)
     copy.set_weights(layer.get_weights())
     return copy
@@ -295,10 +293,14 @@ def _too_few(kernel: np.ndarray, clusters: int) -> str:
     found = len(np.unique(kernel[kernel != 0]))
     if found == 0:
         return "all of its weights are zero"
-    if zeros and clusters < FEWEST + 1:
-        return f"{clusters} clusters are too few for a layer with zeros, which take one: ask for {FEWEST + 1} or more"
+    if zeros and clusters == FEWEST:
+        return (
+            f"its zeros take one of {clusters} clusters, which leaves too few: ask for {FEWEST + 1} or more"
+        )
     if found < clusters - zeros:
         return f"it has {found} different weights other than zero, fewer than {clusters} clusters need"
+    if kernel.size <= clusters:
+        return f"it has {kernel.size} weights, and {clusters} clusters are as many"
     return ""
 
 

@@ -36,14 +36,14 @@ class Kept:
 
     @classmethod
     def of(cls, model: keras.Model) -> "Kept":
-        """What holds in the kernels of a Keras 3 ``model``: of 20 % zeros or more, or of few shared values."""
+        """What holds in the kernels of a Keras 3 ``model`` with 20 % zeros or more, or few shared values."""
         held = {name: _held(values_of(layer)) for name, layer in with_kernels(model).items()}
         return cls({name: found for name, found in held.items() if found is not None})
 
     def project(self, variables: Mapping[str, Any]) -> None:
         """Give kernels, ``tf.Variable`` by layer, the nearest values that hold: zeros, and means of groups.
 
-        For use after an optimizer's step, also inside a ``tf.function``. A layer that is not given is passed over.
+        For use after an optimizer's step, also inside a ``tf.function``. Layers not given are passed over.
         """
         for name in self.layers.keys() & variables.keys():
             _project(variables[name], self.layers[name])

@@ -45,7 +45,7 @@ def with_kernels(model: Any) -> dict[str, Any]:
 def select(model: keras.Model, default: Any, layers: Mapping[str, Any], skip: Iterable[str]) -> Selection:
     """What is asked of the layers of ``model``: ``default``, or what the last pattern of ``layers`` says.
 
-    Patterns are of names, with ``*``, ``?`` and ``[...]``. What is asked as 0, or matches ``skip``, is left out.
+    Patterns are of names, with ``*``, ``?`` and ``[...]``. What is 0 or matches ``skip`` is left out.
 
     Raises:
         ValueError: a pattern that no layer matches, or none that can be compressed; nothing is left.
@@ -61,7 +61,7 @@ def select(model: keras.Model, default: Any, layers: Mapping[str, Any], skip: It
             first = matched[0]
             why = left_out.get(first, "it has no kernel")
             raise ValueError(
-                f"the pattern {pattern!r} names only layers that cannot be compressed: {first} ({kinds[first]}: {why})"
+                f"{pattern!r} names no layer that can be compressed: {first} ({kinds[first]}) cannot, {why}"
             )
         asked.update(dict.fromkeys(possible, value))
         named |= possible

@@ -1,18 +1,19 @@
-"""Magnitude pruning with retraining: the smallest weights become zero, more and more of them, then the rest recovers.
+"""Magnitude pruning with retraining: the smallest weights become zero, step by step, then the rest recovers.
 
 TFMOT's wrapper trains (Zhu and Gupta, "To prune, or not to prune", 2017: the share of zeros rises by a cubic
 polynomial). Three things are done here that it leaves open or does otherwise:
 
-steps    its default, an update every 100 steps, leaves a short run at 0 % without a word: here the updates are
-         spread over the run, and the last one falls on the schedule's end;
-ties     it keeps every weight that equals the threshold, so that zeros or shared values (a network that was
-         pruned or clustered before) end below the goal: here weights go by rank, to the very number;
+steps    its default, an update every 100 steps, leaves a short run at 0 % without a word: here the updates
+         are spread over the run, and the last one falls on the schedule's end;
+ties     it keeps every weight that equals the threshold, so that a network with shared values (clustered
+         before) ends below the goal: here weights go by rank, to the very number;
 blocks   it refuses them for convolutions. Here a block of "1x4" is 1 input channel x 4 output channels at one
-         position of the kernel, and goes by the mean magnitude of its weights. XNNPACK has kernels for zeros in
-         blocks of 2 or 4 output channels, but runs them only in networks of the kind of Elsen et al., "Fast
-         Sparse ConvNets" (2020): 1x1 convolutions in float, more than two thirds of zeros, a 3x3 stride-2
-         convolution first, global pooling last. None of this project's networks is: here pruning makes
-         downloads smaller, and latency stays; for latency remove whole channels (``footseg compress --cut``).
+         position of the kernel, and goes by the mean magnitude of its weights. XNNPACK has kernels for zeros
+         in blocks of 2 or 4 output channels, but runs them only in networks like those of Elsen et al.,
+         "Fast Sparse ConvNets" (2020): 1x1 convolutions in float, two thirds of zeros or more, a 3x3
+         stride-2 convolution first, global pooling last. None of this project's networks is such: here
+         pruning makes downloads smaller, and latency stays; for latency remove whole channels
+         (``footseg compress --cut``).
 """
 
 from collections.abc import Mapping
@@ -43,10 +44,10 @@ class Prune:
 
     Args:
         sparsity: the share of zeros, between 0 and 1; of each layer, or of all layers together (``scope``).
-        scope: "layer": the same share in each layer. "global": the smallest weights of all layers. "lamp": those
-            that are the smallest beside the larger ones of their layer (Lee et al., "Layer-adaptive Sparsity for
-            the Magnitude-based Pruning", 2021, equation 4). The last two are shared out by the weights as they
-            are before pruning, 95 % of a layer at most.
+        scope: "layer": the same share in each layer. "global": the smallest weights of all layers. "lamp":
+            those that are the smallest beside the larger ones of their layer (Lee et al., "Layer-adaptive
+            Sparsity for the Magnitude-based Pruning", 2021, equation 4). The last two are shared out by the
+            weights as they are before pruning, 95 % of a layer at most.
         layers: other shares by pattern of layer names, which count for themselves; 0 leaves a layer out.
         skip: patterns of layers to leave out.
         begin: where in the run pruning begins, 0 to 1.
@@ -132,7 +133,7 @@ class Prune:
         wrapped = tf_keras.models.clone_model(twin, clone_function=wrapped_layer)
         for wrapper in _wrappers(wrapped):
             _masks_from_outside(wrapper)
-        # The twin's layers are the ones inside the wrappers. A function, because tf_keras would track a model.
+        # The layers inside the wrappers are the twin's. A function, because tf_keras would track a model.
         wrapped.unwrapped = lambda: twin
         return wrapped
 
@@ -176,8 +177,8 @@ class Prune:
                 missed.append(f"{name} has {zeros / values.size:.1%} zeros, not {asked:.1%}")
         if missed:
             raise FootsegError(
-                f"{plain.name} is not pruned as asked: {'; '.join(missed)}. Train it to the end: the schedule "
-                f"ends at {self.end:.0%} of the run"
+                f"{plain.name} is not pruned as asked: {'; '.join(missed)}. Train it to the end: pruning "
+                f"reaches its goal at {self.end:.0%} of the run"
             )
         return reached
 
@@ -185,15 +186,13 @@ class Prune:
         """Without the layers that have fewer channels than a block."""
         asked, left_out = {}, dict(selection.left_out)
         for name, share in selection.asked.items():
-            channels = _matrix(values_of(model.get_layer(name)), _transposed(model.get_layer(name))).shape[
-                -2:
-            ]
-            if all(side <= most for side, most in zip(_block(self.block), channels, strict=True)):
+            layer = model.get_layer(name)
+            inputs, outputs = _matrix(values_of(layer), _transposed(layer)).shape[-2:]
+            rows, columns = _block(self.block)
+            if rows <= inputs and columns <= outputs:
                 asked[name] = share
                 continue
-            why = (
-                f"{channels[0]} input x {channels[1]} output channels are fewer than a block of {self.block}"
-            )
+            why = f"{inputs} input x {outputs} output channels are fewer than a block of {self.block}"
             if name in selection.named:
                 raise ValueError(f"{name} cannot be pruned in blocks: its {why}")
             left_out[name] = why
@@ -205,7 +204,7 @@ class Prune:
 def updates(begin: float, end: float, steps: int) -> tuple[int, int, int]:
     """First and last step, counted from 1, and the distance of TFMOT's mask updates in a run of ``steps``.
 
-    The distance divides what is between them, so that the last update happens: it is the one that reaches the goal.
+    The distance divides what is between them, so that the last update happens: it reaches the goal.
 
     Raises:
         ValueError: no step to train.
@@ -242,8 +241,8 @@ def smallest(kernel: np.ndarray, sparsity: float, block: tuple[int, int] = (1, 1
 def shared_out(kernels: Mapping[str, np.ndarray], sparsity: float, scope: str) -> dict[str, float]:
     """The share of zeros for each of ``kernels`` that makes ``sparsity`` of all their weights zero.
 
-    By one threshold for all layers, on the weights' magnitudes ("global") or LAMP scores ("lamp"). A layer that
-    would lose more than ``MOST`` loses that, and the others the more.
+    By one threshold for all layers, on the weights' magnitudes ("global") or LAMP scores ("lamp"). A layer
+    that would lose more than ``MOST`` loses that, and the others the more.
     """
     scores = {name: _scores(values, scope) for name, values in kernels.items()}
     shares: dict[str, float] = {}
@@ -263,7 +262,7 @@ def shared_out(kernels: Mapping[str, np.ndarray], sparsity: float, scope: str) -
 
 
 def _scores(values: np.ndarray, scope: str) -> np.ndarray:
-    """What weights are compared by, ascending: magnitude, or its square over those of it and all larger ones."""
+    """What weights are compared by, ascending: magnitude, or its square over those of it and the larger."""
     ascending = np.sort(np.abs(values), axis=None).astype(np.float64)
     if scope == "global":
         return ascending
