@@ -29,6 +29,7 @@ def study(
     data: Path | None = None,
     split: str = "test",
     precisions: Sequence[str] = PRECISIONS,
+    also: Sequence[str] = (),
     threads: int = 1,
     command: Command,
     write_page: Callable[..., Path],
@@ -40,6 +41,7 @@ def study(
         folders: of the runs; the first is the network that the others are held against.
         data: data set to score on (default: the first run's own), on its ``split``.
         precisions: of the files; a run that was trained for int8 gives int8 only.
+        also: more precisions of the first run.
         threads: of the runtime.
         command: runs one footseg command line and returns its exit code.
         write_page: as ``benchmarks.study.write_study``.
@@ -54,16 +56,16 @@ def study(
     runs = [run.load_trained(folder) for folder in folders]
     data = Path(runs[0].data) if data is None else data
     made = {
-        (r, p): out / "export" / name / artifact_name(r, p)
-        for r, name in zip(runs, names, strict=True)
-        for p in of_run(r, precisions)
+        out / "export" / name / artifact_name(done, precision): (done, precision)
+        for number, (done, name) in enumerate(zip(runs, names, strict=True))
+        for precision in of_run(done, (*precisions, *also) if number == 0 else precisions)
     }
-    steps = []
-    for (_, precision), path in made.items():
-        steps += _of_file(path, runs[names.index(path.parent.name)], precision, data, split, out, threads)
+    steps: list[Step] = []
+    for path, (done, precision) in made.items():
+        steps += _of_file(path, done, precision, data, split, out, threads)
     go_on = f"footseg study {shlex.join(str(folder) for folder in folders)} --out {shlex.quote(str(out))}"
     run_steps(steps, out, command, say, go_on=go_on)
-    exported = [path for path in made.values() if path.is_file()]
+    exported = [path for path in made if path.is_file()]
     bench = ["bench", *map(str, exported), "--out", str(out / RESULTS), "--threads", str(threads)]
     run_steps(
         [Step("bench", tuple(bench), out / RESULTS, tuple(step.name for step in steps))],

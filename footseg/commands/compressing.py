@@ -153,6 +153,7 @@ def _study_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--precision", nargs="+", default=["fp32", "int8"], metavar="P", help="files of each run (fp32 int8)"
     )
+    sub.add_argument("--also", nargs="+", default=[], metavar="P", help="more files of the first run")
     threads_argument(sub)
 
 
@@ -164,6 +165,7 @@ def _study(args: Arguments) -> Output:
         data=args.data,
         split=args.split,
         precisions=tuple(args.precision),
+        also=tuple(args.also),
         threads=args.threads,
         command=to_stderr,
         write_page=load("benchmarks.study:write_study"),
