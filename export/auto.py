@@ -1,0 +1,350 @@
+"""The smallest mixture of precisions that stays within a given loss of IoU.
+
+Static int8 is where it begins. If that loses too much, the operators that cost most (``export.sensitivity``)
+are raised, one after another, to int8 weights with float arithmetic, and where that is not enough to fp16
+weights; the fewest that do are found by bisection, and of these each that proves not to be needed is given
+back. What is left of the allowed loss is spent on 4-bit weights, beginning where a saved byte brings the
+least noise. Every mixture tried is measured, and all of them make the frontier.
+
+The loss is fp32's IoU minus the file's, both on the same images of the validation split: dozens of mixtures
+compete on these, so that on other images the winner may lose more than it did here.
+"""
+
+import dataclasses
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export import freeze, mix, pipeline, quantize, search, sensitivity, speed, tflite, verify
+from export.sensitivity import Reference, Sensitivity
+from footseg import files, runtime
+from footseg import run as runs
+from footseg.artifact import Artifact
+from footseg.compress.sizes import packed
+from footseg.errors import FootsegError
+from footseg.run import Run
+
+START, SMALLEST = "int8", "int4"
+# Whole networks for comparison, each operator with weights at one level. Not 4-bit weights with float
+# arithmetic: they are unpacked outside XNNPACK (a FastLinkNet then took 3.5 times as long as fp32).
+WHOLE = ("fp16", "int8w")
+# Enough that one image moves IoU by a part of a thousandth, and a second or two a mixture at 256x256.
+IMAGES = 128
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mixture that was tried.
+
+    ``levels`` names the output tensors of operators that are not in int8, with their level; ``iou_loss`` and
+    ``logit_error`` are as in ``export.sensitivity``; ``delegated`` of ``operators`` run in XNNPACK, in
+    ``partitions`` pieces. ``packed`` counts bytes as they are downloaded, of the chosen point and of whole
+    networks at one level: to pack one with zstandard takes longer than to measure it.
+    """
+
+    name: str
+    levels: dict[str, str]
+    bytes: int
+    iou: float
+    iou_loss: float
+    logit_error: float
+    operators: int
+    delegated: int
+    partitions: int
+    fits: bool
+    packed: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """What a search found: the file, its point, all points in the order tried, the sensitivities."""
+
+    artifact: Artifact
+    max_loss: float
+    reference: dict[str, Any]
+    chosen: Point
+    points: tuple[Point, ...]
+    sensitivities: tuple[Sensitivity, ...]
+    seconds: float
+    record: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """What the file ``record`` holds; ``benchmarks.frontier`` draws it."""
+        return {
+            "file": self.artifact.path.name,
+            "network": self.artifact.network,
+            "max_loss": self.max_loss,
+            "reference": self.reference,
+            "chosen": self.points.index(self.chosen),
+            "points": [dataclasses.asdict(point) for point in self.points],
+            "sensitivities": [found.to_json() for found in self.sensitivities],
+            "speed": self.artifact.speed,
+            "seconds": round(self.seconds, 1),
+            "created": self.artifact.created,
+            "versions": self.artifact.versions,
+        }
+
+
+def auto(
+    run_dir: Path,
+    out_dir: Path,
+    max_loss: float,
+    *,
+    data_dir: Path | None = None,
+    images: int = IMAGES,
+    fast: bool = False,
+    io: str = "float32",
+    ranges: str = "minmax",
+    calibration_count: int = 64,
+    seed: int = 0,
+    threads: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> Auto:
+    """Write ``<network>_<H>x<W>_auto.tflite``, the smallest file found within ``max_loss`` of fp32's IoU.
+
+    The loss is absolute and measured on up to ``images`` of the validation split of ``data_dir`` (where None:
+    of the data set that the run was trained on; where it has none, of the training split). ``fast`` leaves
+    out what XNNPACK does not run in integers: 4-bit weights, whole networks in float arithmetic. ``io``,
+    ``ranges``, ``calibration_count`` and ``seed`` are as in ``export.export_run``. Beside the file stand its
+    sidecar, ``..._auto_frontier.json`` (every point tried), and ``..._auto_int8.json`` and
+    ``..._auto_int4.json`` (sensitivities, from which another search goes on).
+
+    Raises:
+        ValueError: a ``max_loss`` outside [0, 1), no images, unknown ``io`` or ``ranges``.
+        FootsegError: not a finished run, no data, no recipe within the loss (the best is named), a conversion
+            that failed, a full disk.
+    """
+    started = time.perf_counter()
+    check_options(max_loss, images)
+    quantize.check_options(START, io, ranges)
+    run, sample, calibration = _read(run_dir, data_dir, images, calibration_count, seed)
+    say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
+    stem = f"{run.network}_{run.input_shape[0]}x{run.input_shape[1]}_auto"
+    with tempfile.TemporaryDirectory() as folder:
+        fp32 = Path(folder) / "fp32.tflite"
+        network = freeze.load_network(run.model)
+        fp32.write_bytes(tflite.convert(freeze.freeze(network, Path(folder) / "saved_model")))
+        mixer = mix.calibrated(fp32, calibration.images, io=io, ranges=ranges, threads=threads)
+        against = sensitivity.reference(fp32, sample, threads)
+        trials = _Trials(mixer, against, max_loss, Path(folder) / "trial.tflite", threads, say)
+        found, best = _explore(trials, out_dir / stem, fast)
+        points = tuple(_weighed(trials, point, best) for point in trials.points.values())
+        chosen = points[list(trials.points.values()).index(best)]
+
+        path = out_dir / f"{stem}.tflite"
+        with files.atomic_path(path) as temporary:
+            temporary.write_bytes(mixer(trials.mixture(chosen)))
+            tflite.check_graph(temporary)
+            verification = _verify(run.model, temporary, against, max_loss, threads)
+            timed = speed.against(temporary, fp32, threads)
+        reference = {
+            "iou": against.iou,
+            "bytes": fp32.stat().st_size,
+            **packed(fp32.read_bytes()),
+            "split": sample.split,
+            "images": len(sample.names),
+            "calibration": calibration.to_json(),
+        }
+    say(f"{path.name}: {chosen.name}; {chosen.bytes / 1e6:.2f} MB; IoU {-chosen.iou_loss:+.4f}")
+    say(timed.warning(path.name) if timed.slower else f"{path.name}: {timed.summary()}")
+    artifact = pipeline.artifact(
+        run,
+        path,
+        "auto",
+        details={"by": "ai-edge-quantizer", "io": io, "ranges": ranges, "max_loss": max_loss}
+        | dataclasses.asdict(chosen),
+        verification=verification.to_json() | {"against": run.model.name},
+        calibration=calibration.to_json(),
+        speed=timed.to_json(),
+    )
+    result = Auto(
+        artifact,
+        max_loss,
+        reference,
+        chosen,
+        points,
+        found,
+        time.perf_counter() - started,
+        out_dir / f"{stem}_frontier.json",
+    )
+    artifact.save_sidecar()
+    files.write_json(result.record, result.to_json())
+    return result
+
+
+def check_options(max_loss: float, images: int) -> None:
+    """Refuse options before work begins.
+
+    Raises:
+        ValueError: a ``max_loss`` outside [0, 1), or no images.
+    """
+    if not 0 <= max_loss < 1:
+        raise ValueError(
+            f"the allowed loss of IoU is {max_loss}: expected 0 or more and less than 1, as 0.005"
+        )
+    if images < 1:
+        raise ValueError(f"a loss of IoU is measured on images, not on {images}: {IMAGES} is a good number")
+
+
+@dataclass
+class _Trials:
+    """Mixtures that were tried: each is made, measured and remembered once."""
+
+    mixer: mix.Mixer
+    against: Reference
+    max_loss: float
+    file: Path
+    threads: int
+    say: Callable[[str], None]
+    points: dict[str, Point] = dataclasses.field(default_factory=dict)
+
+    def fits(self, mixture: Mapping[str, str]) -> bool:
+        """Whether a mixture is within the loss allowed."""
+        return self.point(mixture).fits
+
+    def point(self, mixture: Mapping[str, str], name: str = "") -> Point:
+        """Measure a mixture: a level for each operator of the mixer."""
+        key = repr(sorted(mixture.items()))
+        if key not in self.points:
+            data = self.mixer(mixture)
+            self.file.write_bytes(data)
+            score = self.against.score(self.file, self.threads)
+            delegation = runtime.delegation(self.file, self.threads)
+            self.points[key] = Point(
+                name=name or _name(mixture),
+                levels={output: level for output, level in mixture.items() if level != START},
+                bytes=len(data),
+                iou=score.iou,
+                iou_loss=score.iou_loss,
+                logit_error=score.logit_error,
+                operators=delegation.operators,
+                delegated=delegation.delegated,
+                partitions=delegation.partitions,
+                # An IoU that is no number must not fit.
+                fits=bool(score.iou_loss <= self.max_loss),
+            )
+            found = self.points[key]
+            self.say(
+                f"tried {found.name}: {found.bytes / 1e6:.2f} MB, IoU {-found.iou_loss:+.4f}"
+                f"{'' if found.fits else ', too much'}"
+            )
+        return self.points[key]
+
+    def mixture(self, point: Point) -> dict[str, str]:
+        """The level of each operator of a point."""
+        return {operator.output: START for operator in self.mixer.operators} | point.levels
+
+
+def _weighed(trials: _Trials, point: Point, best: Point) -> Point:
+    """The point with its bytes as they are downloaded, if it is the chosen one or a whole network."""
+    if point != best and point.name not in (START, *WHOLE):
+        return point
+    return dataclasses.replace(point, packed=packed(trials.mixer(trials.mixture(point))))
+
+
+def _name(mixture: Mapping[str, str]) -> str:
+    """What a mixture is, for people: "int8; 3 in int8w, 12 in int4"."""
+    counts = Counter(level for level in mixture.values() if level != START)
+    others = ", ".join(f"{counts[level]} in {level}" for level in mix.LEVELS if counts[level])
+    return f"{START}; {others}" if others else START
+
+
+def _explore(trials: _Trials, stem: Path, fast: bool) -> tuple[tuple[Sensitivity, ...], Point]:
+    """Measure sensitivities, search by them; the point chosen.
+
+    Raises:
+        FootsegError: nothing fits.
+    """
+    operators = trials.mixer.operators
+    # fp16 is as good as float for weights; an operator without any has nothing between int8 and float.
+    ladders = {
+        operator.output: tuple(
+            level
+            for level in operator.levels
+            if (level != "float" or "fp16" not in operator.levels) and not (fast and level == SMALLEST)
+        )
+        for operator in operators
+    }
+    whole = [
+        trials.point({o.output: level if level in o.levels else "float" for o in operators}, level)
+        for level in WHOLE
+    ]
+    found = [_measured(trials, START, stem)]
+    thriftiest: list[str] = []
+    if not fast and any(SMALLEST in operator.levels for operator in operators):
+        found.append(_measured(trials, SMALLEST, stem))
+        thriftiest = by_trade(*found)
+    dearest = [cost.output for cost in found[0].ranked()]
+    best = search.search(ladders, START, dearest, thriftiest, trials.fits)
+    fitting = [point for point in whole if point.fits and not fast]
+    if best is not None:
+        fitting.append(trials.point(best))
+    if not fitting:
+        closest = min(trials.points.values(), key=lambda point: point.iou_loss)
+        sample = trials.against.sample
+        raise FootsegError(
+            f"nothing stays within {trials.max_loss:g} of fp32's IoU ({trials.against.iou:.4f} on "
+            f"{len(sample.names)} images of {sample.split}): the closest, {closest.name}, loses "
+            f"{closest.iou_loss:.4f} at {closest.bytes / 1e6:.2f} MB; allow as much or keep to fp32"
+        )
+    return tuple(found), min(fitting, key=lambda point: point.bytes)
+
+
+def _measured(trials: _Trials, level: str, stem: Path) -> Sensitivity:
+    saved = stem.with_name(f"{stem.name}_{level}.json")
+    return sensitivity.measure(trials.mixer, trials.against, level, threads=trials.threads, saved=saved)
+
+
+def by_trade(at_start: Sensitivity, lowered: Sensitivity) -> list[str]:
+    """Output tensors of the operators to lower, least noise on the logits for a byte first.
+
+    The power of independent noises adds up, so what lowering adds is the difference of the squared errors.
+    """
+    before = {cost.output: cost for cost in at_start.costs}
+
+    def price(cost: sensitivity.Cost) -> float:
+        noise = cost.logit_error**2 - before[cost.output].logit_error ** 2
+        # Where rounding happens to help, the larger operator still goes first.
+        return max(noise, 1e-12) / max(cost.bytes_saved - before[cost.output].bytes_saved, 1)
+
+    return [cost.output for cost in sorted(lowered.costs, key=price)]
+
+
+def _read(
+    run_dir: Path, data_dir: Path | None, images: int, calibration_count: int, seed: int
+) -> tuple[Run, verify.Sample, quantize.Calibration]:
+    """The run, the images that it is judged on and those that calibrate it."""
+    run = runs.load_trained(run_dir)
+    data_dir = Path(run.data) if data_dir is None else data_dir
+    size = run.input_shape[:2]
+    sample = verify.sample(data_dir, size, images)
+    pipeline.check_classes(data_dir, run)
+    return run, sample, quantize.calibration(data_dir, size, calibration_count, seed)
+
+
+def _verify(
+    model: Path, file: Path, against: Reference, max_loss: float, threads: int
+) -> verify.Verification:
+    """Hold the file chosen against the Keras network, on the images of the search.
+
+    Its limit is the loss that was allowed, and what fp32's file itself is off by.
+
+    Raises:
+        FootsegError: it loses more: the file is not the one that was measured.
+    """
+    expected = runtime.load(model, threads).logits(against.sample.images)
+    own = verify.compare(expected, against.logits, against.sample)
+    verify.check(own, verify.TOLERANCES["fp32"], "the fp32 file")
+    found = verify.compare(
+        expected, runtime.load(file, threads).logits(against.sample.images), against.sample
+    )
+    if not -found.iou <= max_loss + abs(own.iou):
+        raise FootsegError(
+            f"{file.name} loses {-found.iou:.4f} of the Keras network's IoU, {max_loss:g} were allowed: it "
+            "was not written as it was measured; run the command again"
+        )
+    return found
