@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from html import escape
 
 FONT = 12
-# Mean width of a character of a system sans-serif at FONT px, on the wide side: labels must not touch.
-CHARACTER = 6.6
+# Mean width of a character of a bold system sans-serif at FONT px, on the wide side: labels must not touch.
+CHARACTER = 7.6
 LINE = 15
 LARGEST_RADIUS = 20
 SMALLEST_RADIUS = 4
@@ -300,8 +300,10 @@ def place_labels(
             middle = ((box.left + box.right) / 2, (box.top + box.bottom) / 2)
             area = (box.right - box.left) * (box.bottom - box.top)
             outside = area - box.overlap(frame)
-            covered = sum(box.overlap(other) for other in (*taken, *placed))
-            return (round(2 * outside + covered), math.dist(middle, (x, y)))
+            covered = sum(box.overlap(other) for other in taken)
+            # A label under another cannot be read; one over a line can.
+            hidden = sum(box.overlap(other) for other in placed)
+            return (round(2 * outside + covered + 4 * hidden), math.dist(middle, (x, y)))
 
         placed.append(min(_candidates(x, y, radius, wide, high), key=cost))
     return placed

@@ -42,20 +42,25 @@ BARS = 20
 
 @dataclass(frozen=True)
 class Budget:
-    """What a recipe may take: bytes of its download (gzip), latency over fp32's, loss of IoU."""
+    """What a recipe may take: bytes of its download (gzip), latency over fp32's, loss of IoU.
+
+    Where nothing else is said it must not be slower than fp32: a file that is little smaller and twenty times
+    slower, as dynamic int8 was, is nobody's choice.
+    """
 
     max_bytes: float | None = None
-    max_latency: float | None = None
+    max_latency: float | None = recipes.SLOWER
     max_loss: float | None = 0.01
 
     def words(self) -> str:
-        """As a phrase: "a loss of at most 0.01 IoU and a download of at most 0.45 MB"."""
+        """As a phrase: "a loss of at most 0.01 IoU, a download of at most 0.45 MB, no slower than fp32"."""
+        latency = f"at most {self.max_latency:g} times the latency of fp32" if self.max_latency else ""
         parts = [
             f"a loss of at most {self.max_loss:g} IoU" if self.max_loss is not None else "",
             f"a download of at most {page.mb(self.max_bytes)} MB" if self.max_bytes is not None else "",
-            f"at most {self.max_latency:g} times the latency of fp32" if self.max_latency is not None else "",
+            "no slower than fp32" if self.max_latency == recipes.SLOWER else latency,
         ]
-        return " and ".join(part for part in parts if part) or "no limit"
+        return ", ".join(part for part in parts if part) or "no limit"
 
     def winner(self, points: Sequence[Point], by: str | None = None) -> Point | None:
         """The best recipe within it, as ``recipes.winner``."""
@@ -161,6 +166,7 @@ def write_study(
         legend=_legend(drawn),
         not_drawn=[point.label for point in points if point.iou and point not in drawn],
         winners=_winners(points, budget),
+        no_slower=recipes.SLOWER,
         choices=[_choice(number, point) for number, point in enumerate(points, start=1) if point.loss],
         layers=[_layers(run) for run in trained if run.compression],
         sensitivities=[_sensitivity(path) for path in sensitivity],
@@ -179,12 +185,10 @@ def _headline(points: Sequence[Point], budget: Budget) -> str:
     count = f"{len(points)} recipe{'s' if len(points) != 1 else ''}"
     if best is None:
         lost = any(point.loss for point in points)
-        why = f"none is within {budget.words()}" if lost else "their loss of IoU is not known"
+        why = f"none is within the budget ({budget.words()})" if lost else "their loss of IoU is not known"
         return f"{count} compared: {why}."
     gain = best.smaller.get("gzip")
-    words = [
-        f"With {budget.words()}, {best.label} is the one to take: {page.mb(best.gzip_bytes)} MB to download"
-    ]
+    words = [f"{best.label} is the one to take: {page.mb(best.gzip_bytes)} MB to download"]
     if gain and not best.is_baseline:
         words.append(f", {gain:.1f} times smaller than fp32")
     if best.ratio and not best.is_baseline:
@@ -192,7 +196,7 @@ def _headline(points: Sequence[Point], budget: Budget) -> str:
     if best.loss and not best.is_baseline:
         way = "less" if best.loss.value >= 0 else "more"
         words.append(f" and {abs(best.loss.value):.4f} {way} IoU")
-    return "".join(words) + "."
+    return "".join(words) + f". The budget: {budget.words()}."
 
 
 def _tiles(points: Sequence[Point], budget: Budget) -> list[tuple[str, str, str, str]]:

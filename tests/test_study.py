@@ -217,6 +217,7 @@ def test_the_winner_is_the_best_in_what_has_no_limit(tmp_path: Path) -> None:
 
     assert won() == "QAT → int8"  # the highest IoU
     assert won(max_loss=0.005) == "int8w"  # the smallest download
+    assert won(max_loss=0.005, max_latency=1.0, by="bytes") == "QAT → int8"
     assert won(max_loss=0.01) == "prune 70% → cluster 16 → fp32"
     assert won(max_loss=0.01, by="latency") == "QAT → int8"
     assert won(max_loss=0.02) == "prune 70% → cluster 16 → int8"
@@ -273,8 +274,9 @@ def test_page_stands_alone(whole: str) -> None:
 def test_page_says_what_was_found(whole: str) -> None:
     text = words_of(whole)
     assert (
-        "With a loss of at most 0.01 IoU, prune 70% → cluster 16 → fp32 is the one to take: 0.79 MB to "
-        "download, 8.3 times smaller than fp32, at 1.00 times its latency and 0.0098 less IoU." in text
+        "prune 70% → cluster 16 → fp32 is the one to take: 0.79 MB to download, 8.3 times smaller than fp32, "
+        "at 1.00 times its latency and 0.0098 less IoU. "
+        "The budget: a loss of at most 0.01 IoU, no slower than fp32." in text
     )
     for figure in ("0.7379", "+0.0121", "2.07 3.5x", "0.44 15.0x", "0.42 15.5x", "0.47 0.46 to 0.48", "94.2"):
         assert figure in text
@@ -288,7 +290,7 @@ def test_page_says_what_was_found(whole: str) -> None:
 def test_page_names_the_winners(whole: str) -> None:
     text = words_of(whole)
     assert (
-        "a loss of at most 0.02 IoU smallest prune 70% → cluster 16 → int8 "
+        "a loss of at most 0.02 IoU, no slower than fp32 smallest prune 70% → cluster 16 → int8 "
         "0.44 MB, 0.47 of the latency, +0.0121 IoU lost fastest cut 50% → int8" in text
     )
 
@@ -346,12 +348,16 @@ def test_a_budget_of_ones_own(tmp_path: Path) -> None:
     out = tmp_path / "study.html"
     small = study.Budget(max_bytes=1e6, max_loss=None)
     text = words_of(study.write_study(out=out, budget=small, **arguments).read_text())
-    assert "With a download of at most 1.00 MB, prune 70% → int8 is the one to take" in text
+    assert "prune 70% → int8 is the one to take: 0.93 MB" in text
+    assert "The budget: a download of at most 1.00 MB, no slower than fp32." in text
+    fast = study.Budget(max_latency=0.3)
+    text = words_of(study.write_study(out=out, budget=fast, **arguments).read_text())
+    assert "15 recipes compared: none is within the budget (a loss of at most 0.01 IoU, " in text
     none = study.Budget(max_bytes=1e5, max_latency=0.5, max_loss=0.1)
     text = words_of(study.write_study(out=out, budget=none, **arguments).read_text())
     assert (
-        "15 recipes compared: none is within a loss of at most 0.1 IoU and a download of at most 0.10 MB "
-        "and at most 0.5 times the latency of fp32." in text
+        "none is within the budget (a loss of at most 0.1 IoU, a download of at most 0.10 MB, "
+        "at most 0.5 times the latency of fp32)." in text
     )
 
 
