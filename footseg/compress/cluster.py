@@ -133,10 +133,10 @@ class Cluster:
         twin = wrapped.unwrapped()
         for wrapper in _wrappers(wrapped):
             wrapper.update_clustered_weights_associations()
-            layer = twin.get_layer(wrapper.layer.name)
-            kernel_of(layer).assign(kernel_of(wrapper.layer))
-            if getattr(layer, "bias", None) is not None:
-                layer.bias.assign(wrapper.layer.bias)
+            weights = wrapper.layer.get_weights()
+            for position in wrapper.position_original_weights:  # a tensor now, and no weight of the layer's
+                weights.insert(position, kernel_of(wrapper.layer).numpy())
+            twin.get_layer(wrapper.layer.name).set_weights(weights)
         return to_keras(twin)
 
     def check(self, plain: keras.Model, choice: Choice) -> dict[str, dict[str, Any]]:
