@@ -13,6 +13,7 @@ import argparse
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measurement import Measurement, read_all
-from footseg import cli, files, run
+from footseg import files, run
 from footseg.steps import Step, run_steps
 from footseg.study import PAGE, RESULTS
 
@@ -169,7 +170,7 @@ def main() -> None:
     for number in numbers:
         steps = steps_of(folders[number], args.runs[number], args.data.resolve())
         again = f"{sys.executable} -m benchmarks.compression with the same arguments"
-        run_steps(steps, folders[number], cli.main, _say, go_on=again)
+        run_steps(steps, folders[number], _footseg, _say, go_on=again)
     if args.seeds is None and args.out is not None:
         write(folders, args.out)
 
@@ -190,6 +191,13 @@ def write(folders: Sequence[Path], out: Path) -> None:
     }
     files.write_json(out / "results.json", record)
     files.write_bytes(out / PAGE, (folders[0] / "study" / PAGE).read_bytes())
+
+
+def _footseg(words: Sequence[str]) -> int:
+    """In a process of its own, as a user would: one process for all would fill up with their graphs."""
+    return subprocess.run(
+        [sys.executable, "-m", "footseg", *words], stdout=sys.stderr, check=False
+    ).returncode
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import json
 from pathlib import Path
@@ -154,11 +155,25 @@ def _study_arguments(sub: argparse.ArgumentParser) -> None:
         "--precision", nargs="+", default=["fp32", "int8"], metavar="P", help="files of each run (fp32 int8)"
     )
     sub.add_argument("--also", nargs="+", default=[], metavar="P", help="more files of the first run")
+    sub.add_argument(
+        "--baseline", metavar="FILE", help="fp32 file to hold others against (default: each training's)"
+    )
+    sub.add_argument(
+        "--max-loss", type=float, default=0.01, metavar="X", help="IoU the winner may lose (0.01)"
+    )
+    sub.add_argument("--max-mb", type=float, metavar="MB", help="download (gzip) of the winner at most")
+    sub.add_argument(
+        "--max-latency", type=float, metavar="X", help="its latency over fp32's at most (default: no slower)"
+    )
+    sub.add_argument("--title", default="footseg compression study", help="heading of the page")
     threads_argument(sub)
 
 
 def _study(args: Arguments) -> Output:
     require("tensorflow", "train")
+    budget = {"max_loss": args.max_loss, "max_bytes": args.max_mb and args.max_mb * 1e6}
+    if args.max_latency is not None:
+        budget["max_latency"] = args.max_latency
     page = load("footseg.study:study")(
         args.runs,
         args.out,
@@ -168,7 +183,12 @@ def _study(args: Arguments) -> Output:
         also=tuple(args.also),
         threads=args.threads,
         command=to_stderr,
-        write_page=load("benchmarks.study:write_study"),
+        write_page=functools.partial(
+            load("benchmarks.study:write_study"),
+            baseline=args.baseline,
+            budget=load("benchmarks.study:Budget")(**budget),
+            title=args.title,
+        ),
         say=say,
     )
     return Output({"page": str(page)}, str(page))

@@ -1,6 +1,5 @@
 """``--cut``: whole channels go, and the smaller network is retrained like any other."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,49 +60,47 @@ class Cut:
         """As in a run's record."""
         return "cut"
 
+    def builder(
+        self,
+        parent: run.Run,
+        config: TrainConfig,
+        folder: Path,
+        entry: dict[str, Any],
+        say: Callable[[str], None],
+    ) -> Builder:
+        """What ``train`` builds its network with: that of ``parent``, cut.
 
-def builder(
-    parent: run.Run,
-    settings: Cut,
-    config: TrainConfig,
-    folder: Path,
-    entry: dict[str, Any],
-    say: Callable[[str], None],
-) -> Builder:
-    """What ``train`` builds its network with: that of ``parent``, cut.
+        The cut network lies beside ``folder``, the run to train, so that a run that goes on has the same.
+        """
+        start = folder.with_name(f"{folder.name}_start.keras")
+        record = start.with_suffix(".json")
+        if not record.is_file():
+            model = load_network(parent.model)
+            plan = plan_of(model, self, config)
+            with files.atomic_path(start) as temporary:
+                structured.rewrite(model, plan).save(temporary)
+            files.write_json(record, plan.to_json())
+        plan = files.read_json(record)
+        before, after = plan["macs_before"], plan["macs_after"]
+        say(f"cut: {before / 1e6:.0f} M MACs -> {after / 1e6:.0f} M ({1 - after / before:.1%} gone)")
+        done = {
+            **entry,
+            "macs_before": before,
+            "macs_after": after,
+            "layers": {
+                name: {"channels_before": old, "channels": new}
+                for name, (old, new) in plan["layers"].items()
+                if old != new
+            },
+            "left_out": plan["left_out"],
+        }
 
-    The cut network lies beside ``folder``, the run to train, so that a run that goes on has the same.
-    """
-    start = folder.with_name(f"{folder.name}_start.keras")
-    record = start.with_suffix(".json")
-    if not record.is_file():
-        model = load_network(parent.model)
-        plan = plan_of(model, settings, config)
-        with files.atomic_path(start) as temporary:
-            structured.rewrite(model, plan).save(temporary)
-        files.write_json(record, plan.to_json())
-    plan = json.loads(record.read_text(encoding="utf-8"))
-    before, after = plan["macs_before"], plan["macs_after"]
-    say(f"cut: {before / 1e6:.0f} M MACs -> {after / 1e6:.0f} M ({1 - after / before:.1%} gone)")
-    layers = {
-        name: {"channels_before": old, "channels": new}
-        for name, (old, new) in plan["layers"].items()
-        if old != new
-    }
-    done = {
-        **entry,
-        "macs_before": before,
-        "macs_after": after,
-        "layers": layers,
-        "left_out": plan["left_out"],
-    }
+        def build(
+            config: TrainConfig, classes: Sequence[str], fresh: bool, say: Callable[[str], None]
+        ) -> Trainee:
+            return trainee_of(load_network(start), load_network(start), config, (*parent.compression, done))
 
-    def build(
-        config: TrainConfig, classes: Sequence[str], fresh: bool, say: Callable[[str], None]
-    ) -> Trainee:
-        return trainee_of(load_network(start), load_network(start), config, (*parent.compression, done))
-
-    return build
+        return build
 
 
 def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structured.Plan:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 # A tf_keras model. Its package is imported only where it is used, and has no types.
 Twin = Any
@@ -16,6 +16,7 @@ class Choice:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Method(Protocol):
     """One way of compressing by retraining: prune, cluster or quantization-aware training."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from footseg import config as configs
 from footseg import files, networks, run, train
-from footseg.compress import cut, retrain
+from footseg.compress import retrain
 from footseg.compress.kept import Kept
 from footseg.compress.method import Method
 from footseg.compress.sizes import layer_sizes
@@ -180,7 +180,7 @@ def _check_order(request: Request, root: Run) -> None:
 
 def _check_layers(settings: Any, root: Run) -> None:
     """Let the first step look at the network: a wrong layer or goal fails before anything is written."""
-    if not isinstance(settings, cut.Cut):
+    if isinstance(settings, Method):
         settings.choose(retrain.load_network(root.model))
 
 
@@ -230,16 +230,16 @@ def _do(
         "parent": files.sha256(parent.model),
         "val_iou_before": parent.best.get("val_iou"),
     }
-    if isinstance(settings, cut.Cut):
-        build = cut.builder(parent, settings, config, folder, entry, say)
-    else:
+    if isinstance(settings, Method):
         build = retrain.builder(parent, settings, folder, entry)
+    else:
+        build = settings.builder(parent, config, folder, entry, say)
     config = dataclasses.replace(config, start_from=str(parent.path))
     done = train.train(config, folder, resume=True, build=build, command=command, say=say)
     model = retrain.load_network(done.model)
     *earlier, last = done.compression
     last = {**last, "val_iou_after": done.best["val_iou"]}
-    if not isinstance(settings, cut.Cut):
+    if isinstance(settings, Method):
         last["layers"] = _reached(settings, parent, model)
     dataclasses.replace(done, compression=(*earlier, last)).save()
     # Last: it marks the step as done.
