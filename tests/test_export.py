@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import export_run, freeze, onnx, quantize, tflite
+from export import export_run, freeze, onnx, quantize, tflite, verify
 from footseg import artifact, files, runtime
 from footseg.errors import FootsegError
 
@@ -102,10 +102,30 @@ def test_sizes_of_the_full_network(tmp_path: Path) -> None:
 
 
 def test_int8_ends_are_read_by_their_scale(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
-    (made,) = export_run(tiny_run, tmp_path, formats=["tflite"], precisions=["int8"], io="int8")
+    said: list[str] = []
+    (made,) = export_run(
+        tiny_run,
+        tmp_path,
+        formats=["tflite"],
+        precisions=["int8"],
+        io="int8",
+        ranges="octav",
+        say=said.append,
+    )
     file = runtime.interpreter(made.path)
     assert file.get_input_details()[0]["dtype"] == file.get_output_details()[0]["dtype"] == np.int8
     assert made.details["io"] == "int8"
+    assert made.details["ranges"] == {"weights": "octav", "activations": "minmax"}
+    assert made.details["weights"].keys() == {"int8"}
+    assert f"{made.name}: computed in float: DEPTH_TO_SPACE 1" in said
+    assert said[0].startswith("calibrating on 24 images, as ")
+    assert made.speed["kind"] == "measured"
+    assert made.speed["ratio"] > 0
+    # XNNPACK has no average pooling of int8 images.
+    assert made.speed["outside"] == {"AVERAGE_POOL_2D": 1}
+    assert any("on this machine" in line for line in said)
+    kept = artifact.load(made.path)
+    assert (kept.details, kept.speed) == (made.details, made.speed)
     # That the file passed verification is the proof that runtime writes and reads its ends right;
     # that there are at most 256 different logits, that they went through 8 bits.
     white = np.full((1, 64, 64, 3), 255, np.uint8)
@@ -144,6 +164,51 @@ def test_calibration_is_recorded_and_drawn_from_training_images_by_its_seed(tiny
     assert quantize.calibration(tiny_data, (64, 64), 1000, 0).to_json()["count"] == 24
 
 
+def test_a_cut_network_trained_for_int8(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only model.keras says what the network is, and RUN/qat what int8 means: nothing is calibrated."""
+    run, data = tmp_path / "run", tmp_path / "data"
+    run.mkdir()
+    shutil.copytree(tiny_data, data, ignore=shutil.ignore_patterns("train"))
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(7, 3, strides=2, padding="same", activation="relu")(image)
+    model = keras.Model(image, keras.layers.Conv2DTranspose(2, 2, 2)(x))
+    model.save(run / "model.keras")
+    record = json.loads((tiny_run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"input_shape": [16, 16, 3], "data": str(data)}))
+    # A network whose weights moved in training for int8: logits half as large again.
+    rounded = keras.Model(image, model(image) * 1.5)
+    freeze.freeze(rounded, run / "qat")
+
+    class Converter:
+        @staticmethod
+        def convert(saved_model: Path, io: str) -> bytes:
+            assert (saved_model, io) == (run / "qat", "float32")
+            return tflite.convert(saved_model)
+
+    monkeypatch.setattr("export.qat", Converter, raising=False)
+    said: list[str] = []
+    made = {
+        a.recipe: a
+        for a in export_run(
+            run, tmp_path, formats=["tflite"], precisions=["fp32", "int8"], speed=False, say=said.append
+        )
+    }
+    assert made["fp32"].verification["against"] == "model.keras"
+    found = made["int8"]
+    assert found.verification["against"] == "qat"
+    assert found.verification["logit_max"] < 1e-5
+    # Half as large again differs by half of each logit from the float weights'.
+    to_float, scale = found.verification["against_float"], made["fp32"].verification["logit_scale"]
+    mean = np.abs(runtime.load(run).logits(verify.sample(data, (16, 16)).images)).mean()
+    assert to_float["logit_mean"] == pytest.approx(0.5 * mean / scale, rel=1e-4)
+    assert f"{found.name}: IoU +0.0000 against the run's float weights" in said
+    assert found.details["by"] == "quantization-aware training"
+    assert found.calibration == found.speed == {}
+
+
 def test_neither_calibration_nor_verification_opens_test_images(
     tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -151,7 +216,9 @@ def test_neither_calibration_nor_verification_opens_test_images(
     shutil.copytree(tiny_data, data)
     for path in (data / "test" / "images").iterdir():
         path.write_bytes(b"not an image")
-    (made,) = export_run(tiny_run, tmp_path / "out", formats=["tflite"], precisions=["int8"], data_dir=data)
+    (made,) = export_run(
+        tiny_run, tmp_path / "out", formats=["tflite"], precisions=["int8"], data_dir=data, speed=False
+    )
     assert made.path.is_file()
 
 

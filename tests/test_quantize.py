@@ -1,0 +1,179 @@
+"""Precisions, estimators of ranges, types of the ends and kept operators: what stands in the files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export import quantize, speed, tflite
+from footseg import runtime
+
+tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
+pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install 'footseg[compress]'")
+
+# Kernels of the network below, by output channel: extremes 1 and 2, root mean squares 0.6 and 1.2.
+KERNEL = np.array([[1.0, 0.2, 0.2], [2.0, 0.4, 0.4]], np.float32)
+BLACK, WHITE = (np.full((1, 8, 8, 3), value, np.uint8) for value in (0, 255))
+EXTREMES = np.concatenate([BLACK, WHITE])
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An fp32 ``.tflite`` of one convolution (``KERNEL``), one depthwise and one transposed, 8x8."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 1, use_bias=False, name="one")(image)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu", name="two")(x)
+    x = keras.layers.Conv2DTranspose(8, 2, 2, name="three")(x)
+    model = keras.Model(image, keras.layers.AveragePooling2D(2)(x))
+    model.get_layer("one").set_weights([KERNEL.T.reshape(1, 1, 3, 2)])
+    folder = tmp_path_factory.mktemp("network")
+    from export import freeze
+
+    path = folder / "fp32.tflite"
+    path.write_bytes(tflite.convert(freeze.freeze(model, folder / "saved_model")))
+    return path
+
+
+def made(network: Path, folder: Path, precision: str, **options: Any) -> Path:
+    path = folder / f"{precision}.tflite"
+    path.write_bytes(quantize.quantize(network, precision, EXTREMES, **options))
+    return path
+
+
+def tensors(path: Path) -> dict[str, Any]:
+    """The first input and each weight of a file by what it is: "image", "CONV_2D", ..."""
+    file = runtime.interpreter(path)
+    details = {tensor["index"]: tensor for tensor in file.get_tensor_details()}
+    nodes = file._get_ops_details()
+    found = {"image": details[nodes[0]["outputs"][0]]}
+    return found | {
+        node["op_name"]: details[node["inputs"][tflite.WEIGHTS[node["op_name"]]]]
+        for node in nodes
+        if node["op_name"] in tflite.WEIGHTS
+    }
+
+
+ALL = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "TRANSPOSE_CONV": 1}
+
+
+@pytest.mark.parametrize(
+    ("precision", "weights"),
+    [
+        ("fp32", {"float32": ALL}),
+        ("fp16", {"float16": ALL}),
+        ("int8", {"int8": ALL}),
+        ("int8w", {"int8": ALL}),
+        ("int16x8", {"int8": ALL}),
+        # The quantizer has 4 bits for ordinary convolutions only.
+        ("int4w", {"int4": {"CONV_2D": 1}, "int8": {"DEPTHWISE_CONV_2D": 1, "TRANSPOSE_CONV": 1}}),
+        ("dynamic", {"int8": ALL}),
+    ],
+)
+def test_types_of_weights_and_results(
+    precision: str, weights: dict[str, Any], network: Path, tmp_path: Path
+) -> None:
+    found = tflite.contents(made(network, tmp_path, precision))
+    assert found.weights == weights
+    floats = {} if precision in quantize.CALIBRATED else {**ALL, "AVERAGE_POOL_2D": 1}
+    assert found.floats == floats
+    assert weights.keys() >= {quantize.WEIGHT_TYPES.get(precision, "float32")}
+
+
+def test_ranges_of_activations_by_hand(network: Path, tmp_path: Path) -> None:
+    """A black and a white image: 0 to 1 is the widest; the average moves a twentieth of the way, to 0.05."""
+    for ranges, highest in (("minmax", 1.0), ("average", 0.05)):
+        scale, zero = tensors(made(network, tmp_path, "int8", ranges=ranges))["image"]["quantization"]
+        assert (scale, zero) == (pytest.approx(highest / 255), -128)
+
+
+def test_ranges_of_weights_by_hand(network: Path, tmp_path: Path) -> None:
+    """Extremes 1 and 2 over 127 steps; for "mse" 0.05408 root mean squares, which are 0.6 and 1.2.
+
+    For "octav" the largest value alone is clipped: x / (1 + 2s) with s = 4^-8 / 3 (two values below it).
+    """
+
+    def scales(ranges: str) -> Any:
+        found = tensors(made(network, tmp_path, "int8", ranges=ranges))
+        return found["CONV_2D"]["quantization_parameters"]["scales"]
+
+    np.testing.assert_allclose(scales("minmax"), np.array([1, 2]) / 127, rtol=1e-6)
+    np.testing.assert_allclose(scales("mse"), 0.05408 * np.array([0.6, 1.2]), rtol=1e-6)
+    np.testing.assert_allclose(scales("octav"), np.array([1, 2]) / (1 + 2 * 4**-8 / 3) / 127, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("precision", "ranges", "expected"),
+    [
+        ("fp32", "octav", {}),
+        ("fp16", "average", {}),
+        ("int4w", "octav", {"weights": "octav"}),
+        ("int8w", "average", {"weights": "minmax"}),
+        ("int8", "average", {"weights": "minmax", "activations": "average"}),
+        ("int16x8", "mse", {"weights": "mse", "activations": "minmax"}),
+    ],
+)
+def test_estimators_that_a_precision_takes(precision: str, ranges: str, expected: dict[str, str]) -> None:
+    assert quantize.estimators(precision, ranges) == expected
+
+
+def test_integer_ends_are_the_same_bits_shifted(network: Path, tmp_path: Path) -> None:
+    (tmp_path / "u").mkdir()
+    signed = made(network, tmp_path, "int8", io="int8")
+    unsigned = made(network, tmp_path / "u", "int8", io="uint8")
+    for path, dtype in ((signed, np.int8), (unsigned, np.uint8)):
+        file = runtime.interpreter(path)
+        ends = [*file.get_input_details(), *file.get_output_details()]
+        assert [end["dtype"] for end in ends] == [dtype, dtype]
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+
+    def logits(path: Path) -> Any:
+        return runtime.load(path).logits(images)
+
+    np.testing.assert_array_equal(logits(unsigned), logits(signed))
+    # The image is 0 to 1 in 255 steps: uint8 pixels are the numbers themselves.
+    assert runtime.interpreter(unsigned).get_input_details()[0]["quantization"] == (
+        pytest.approx(1 / 255),
+        0,
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8w", "dynamic"])
+def test_a_kept_operator_stays_in_float(precision: str, network: Path, tmp_path: Path) -> None:
+    (transposed,) = (o.output for o in quantize.operators(network) if o.kind == "TRANSPOSE_CONV")
+    found = tflite.contents(made(network, tmp_path, precision, keep=[transposed]))
+    assert found.weights["float32"] == {"TRANSPOSE_CONV": 1}
+    rest = {kind: 1 for kind in ALL if kind != "TRANSPOSE_CONV"}
+    assert found.weights[quantize.WEIGHT_TYPES[precision]] == rest
+
+
+def test_operators_outside_xnnpack_are_counted(network: Path, tmp_path: Path) -> None:
+    """It leaves depthwise convolutions alone whose ranges are found anew in each inference."""
+    found = speed.against(made(network, tmp_path, "dynamic"), network, seconds=0)
+    assert found.outside == {"DEPTHWISE_CONV_2D": 1}
+    assert found.operators == 4
+    assert found.rounds == speed.ROUNDS[0]
+    assert found.ratio > 0
+    assert runtime.delegation(network).outside == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "complaint"),
+    [
+        (("int9", EXTREMES), {}, "unknown precision 'int9': did you mean"),
+        (("int8", None), {}, "int8 needs calibration images and got none"),
+        (("int16x8", EXTREMES[:0]), {}, "int16x8 needs calibration images and got none"),
+        (("int8", EXTREMES[:, :4]), {}, r"must be uint8 \(N, 8, 8, 3\), got uint8 \(2, 4, 8, 3\): letterbox"),
+        (("int8", EXTREMES / 255), {}, r"must be uint8 \(N, 8, 8, 3\), got float64"),
+        (("int8", EXTREMES), {"io": "float16"}, "unknown io 'float16'"),
+        (("int8", EXTREMES), {"ranges": "median"}, "unknown ranges 'median'"),
+        (("int16x8", EXTREMES), {"io": "uint8"}, "int16x8 files take float32, not uint8: uint8 is for int8"),
+        (("int8w", None), {"keep": ["conv9"]}, "no operator of fp32.tflite has the output conv9"),
+    ],
+)
+def test_wrong_arguments(
+    arguments: tuple[Any, ...], options: dict[str, Any], complaint: str, network: Path
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        quantize.quantize(network, *arguments, **options)
