@@ -333,10 +333,12 @@ def _full(dtype: Any) -> str:
 
 
 def _axis(axis: Any, layer: Any) -> Any:
-    """tf_keras lists axes, and counts them from the front, as soon as it knows how many there are."""
+    """tf_keras lists even one axis, and counts from the front as soon as it knows how many there are."""
+    axes = keras.tree.flatten(axis)
+    if len(axes) > 1:
+        return axes
     last = len(keras.tree.flatten(layer.get_input_at(0))[0].shape) - 1
-    axes = [-1 if one == last else one for one in keras.tree.flatten(axis)]
-    return axes[0] if len(axes) == 1 else axes
+    return -1 if axes == [last] else axes[0]
 
 
 @functools.cache

@@ -1,0 +1,388 @@
+"""Twins in tf_keras: the same numbers on both sides, for every network and for layers that none has."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
+tf_keras = pytest.importorskip("tf_keras", reason="holds the twins: pip install 'footseg[compress]'")
+
+from footseg import networks  # noqa: E402
+from footseg.compress.twin import KerasOperation, copy_weights, to_keras, to_tf_keras  # noqa: E402
+from footseg.errors import FootsegError  # noqa: E402
+
+layers, ops = keras.layers, keras.ops
+
+# Of the outputs' range. In float64 both sides agree to the last bit for every network here; in float32 the
+# fused batch normalisation of tf_keras rounds otherwise, and 53 of them in a row make 1.5e-6 of that.
+ROUNDING = 3e-6
+
+
+def randomised(model: Any) -> Any:
+    """``model`` with other weights everywhere: fresh statistics and biases would hide what is mixed up."""
+    numbers = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            randomised(layer)
+            continue
+        for weight in layer.weights:
+            shape = tuple(weight.shape)
+            if "kernel" in weight.name:
+                inputs = shape[:2] if isinstance(layer, layers.DepthwiseConv2D) else shape[:-1]
+                values = numbers.normal(0, (1.5 / np.prod(inputs)) ** 0.5, shape)  # keeps the signal's size
+            elif weight.name in ("gamma", "variance", "moving_variance"):
+                values = numbers.uniform(0.7, 1.4, shape)
+            elif weight.name == "count":
+                continue
+            else:
+                values = numbers.normal(0, 0.1, shape)
+            weight.assign(values)
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+    return model
+
+
+def images(model: Any) -> list[np.ndarray]:
+    """Two examples of each input."""
+    numbers = np.random.default_rng(1)
+    return [numbers.uniform(-1, 1, (2, *x.shape[1:])).astype("float32") for x in model.inputs]
+
+
+def outputs(model: Any, given: list[np.ndarray]) -> list[np.ndarray]:
+    """What it gives at inference, output by output."""
+    results = model(given if len(given) > 1 else given[0], training=False)
+    return [np.asarray(result, "float32") for result in keras.tree.flatten(results)]
+
+
+def assert_equal_outputs(model: Any, other: Any, within: float = ROUNDING) -> None:
+    given = images(model)
+    for one, two in zip(outputs(model, given), outputs(other, given), strict=True):
+        assert one.shape == two.shape
+        assert 1e-2 < np.ptp(one) < 1e4, "the random weights let the signal vanish or explode"
+        np.testing.assert_allclose(two, one, rtol=0, atol=within * np.ptp(one))
+
+
+def assert_equal_weights(model: Any, other: Any) -> None:
+    assert [w.path for w in model.weights] == [w.path for w in other.weights]
+    for one, two in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(two))
+
+
+def there_and_back(model: Any) -> Any:
+    """The twin, after all that must hold for every twin has been seen to."""
+    before = model.to_json(), [np.array(weight) for weight in model.weights]
+    twin = to_tf_keras(randomised_once := model)
+    back = to_keras(twin)
+    assert randomised_once.to_json() == before[0]
+    for weight, value in zip(model.weights, before[1], strict=True):
+        np.testing.assert_array_equal(np.array(weight), value)
+
+    assert isinstance(twin, tf_keras.Model)
+    assert {layer.name for layer in model.operations} == {layer.name for layer in twin.layers}
+    assert [layer.name for layer in model.operations] == [layer.name for layer in back.operations]
+    assert [type(layer) for layer in model.operations] == [type(layer) for layer in back.operations]
+    assert len(model.trainable_variables) == len(twin.trainable_variables) == len(back.trainable_variables)
+    assert_equal_outputs(model, twin)
+    assert_equal_outputs(model, back, within=0)
+    assert_equal_weights(model, back)
+    return twin
+
+
+# ---- networks
+
+
+def smallest(name: str, options: dict[str, Any]) -> Any:
+    """The network at a quarter of its width, if it has such an option, for the smallest image it takes."""
+    known = networks.options(name)
+    options = {**({"width": 0.25} if "width" in known else {"base": 8} if "base" in known else {}), **options}
+    for size in (32, 64, 128):
+        try:
+            return networks.build(name, (size, size, 3), 3, **options)
+        except ValueError:
+            continue
+    raise AssertionError(f"{name} takes no image of 128x128")
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [(name, variant) for name in networks.names() for variant in networks.variants(name)]
+)
+def test_every_network_has_a_twin(name: str, variant: str) -> None:
+    there_and_back(randomised(smallest(name, networks.variants(name)[variant]["options"])))
+
+
+@pytest.mark.parametrize(
+    ("name", "top"), [("MobileNetV2", True), ("ResNet50", False), ("EfficientNetB0", True)]
+)
+def test_networks_of_keras_have_twins(name: str, top: bool) -> None:
+    build = getattr(keras.applications, name)
+    # Logits, because a softmax of random weights is flat.
+    model = build(
+        input_shape=(64, 64, 3), weights=None, include_top=top, classes=7, classifier_activation=None
+    )
+    there_and_back(randomised(model))
+
+
+# ---- layers and graphs
+
+
+def test_layers_that_no_network_here_has() -> None:
+    image, words, vector = keras.Input((8, 8, 6)), keras.Input((5, 6)), keras.Input((6,))
+    normalised = layers.Normalization()
+    normalised.build((None, 8, 8, 6))
+    results = [
+        layer(image)
+        for layer in (
+            layers.Conv2D(6, (3, 2), groups=2, dilation_rate=2, activation="gelu", kernel_regularizer="l2"),
+            layers.Conv2D(6, 3, kernel_constraint=keras.constraints.MaxNorm(2.0, axis=[0, 1, 2])),
+            layers.SeparableConv2D(5, 3, strides=2, padding="same", depth_multiplier=2),
+            layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, activation="relu6"),
+            layers.Conv2DTranspose(4, 3, strides=3, padding="same", output_padding=(2, 1)),
+            layers.ReLU(max_value=0.6, negative_slope=0.1, threshold=0.3),
+            layers.LeakyReLU(negative_slope=0.1),
+            layers.PReLU(shared_axes=[1, 2]),
+            layers.Softmax(axis=[1, 2]),
+            layers.BatchNormalization(axis=1, center=False),
+            layers.LayerNormalization(axis=[2, 3], epsilon=1e-2),
+            layers.GroupNormalization(3),
+            layers.UpSampling2D((2, 3), interpolation="bicubic"),
+            layers.Resizing(5, 13, interpolation="bilinear"),
+            layers.Resizing(5, 13, crop_to_aspect_ratio=True),
+            layers.ZeroPadding2D(((1, 2), (0, 3))),
+            layers.Cropping2D(((1, 2), (0, 3))),
+            layers.CenterCrop(4, 5),
+            layers.Rescaling([1.0, 2, 3, 4, 5, 6], -0.3),
+            normalised,
+            layers.Normalization(mean=0.1, variance=3.0, invert=True),
+            layers.GlobalAveragePooling2D(keepdims=True),
+            layers.AveragePooling2D(3, 2, padding="same"),
+            layers.Permute((3, 1, 2)),
+        )
+    ]
+    results += [layers.GRU(4)(words), layers.MultiHeadAttention(2, 3)(words, value=words, key=words)]
+    results += [layers.Dense(5, activation="silu")(vector), layers.Dot(axes=1)([vector, vector])]
+    there_and_back(randomised(keras.Model([image, words, vector], results)))
+
+
+def test_what_only_training_sees_is_the_same() -> None:
+    image = keras.Input((8, 8, 6))
+    x = layers.Dropout(0.5, noise_shape=(None, 1, 1, 6), seed=3, name="drop")(image)
+    x = layers.SpatialDropout2D(0.2, name="spatial")(x)
+    x = layers.Conv2D(4, 1, kernel_regularizer=keras.regularizers.L1L2(0.1, 0.2), name="conv")(x)
+    x = layers.BatchNormalization(momentum=0.7, name="norm")(x)
+    twin = there_and_back(randomised(keras.Model(image, x)))
+    assert twin.get_layer("drop").get_config()["noise_shape"] == (None, 1, 1, 6)
+    assert twin.get_layer("drop").rate == 0.5
+    assert twin.get_layer("spatial").rate == 0.2
+    assert twin.get_layer("norm").momentum == 0.7
+    kernel = np.abs(twin.get_layer("conv").kernel.numpy())
+    assert float(twin.losses[0]) == pytest.approx(0.1 * kernel.sum() + 0.2 * (kernel**2).sum(), rel=1e-5)
+    back = to_keras(twin)
+    for layer in back.layers[1:]:  # 0.1, where tf_keras keeps the float32 that is nearest
+        ours, theirs = (
+            layer.get_config(),
+            keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer)).get_config(),
+        )
+        assert ours == theirs
+    assert back.get_layer("conv").kernel_regularizer.get_config() == {"l1": 0.1, "l2": 0.2}
+
+
+def test_operations_run_in_the_twin_and_come_back() -> None:
+    image, other = keras.Input((4, 6, 8), name="image"), keras.Input((4, 6, 8), name="other")
+    constant = np.arange(8, dtype="float32")
+    first, second = ops.split(ops.reshape(image, (-1, 8, 3, 8)), 2, axis=1)
+    x = 1.5 - ops.minimum(ops.ceil(ops.relu(first - second)), 0.5) * constant
+    x = ops.concatenate([x, ops.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=2.0)], axis=1)
+    y = ops.softmax(ops.image.resize(x, (4, 6), interpolation="bilinear")[:, ::2, 1:] / 7, axis=-1)
+    z = (
+        ops.transpose(ops.stack([image, other]), (1, 0, 2, 3, 4))
+        + ops.mean(other, axis=2, keepdims=True)[:, None]
+    )
+    model = keras.Model({"image": image, "other": other}, {"small": y, "mixed": z})
+    twin, given = to_tf_keras(model), dict(zip(("image", "other"), images(model), strict=True))
+    back = to_keras(twin)
+    for name, value in model(given).items():
+        np.testing.assert_allclose(twin(given)[name].numpy(), value, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(back(given)[name], value)
+    assert [(type(o), o.name) for o in back.operations] == [(type(o), o.name) for o in model.operations]
+    assert any(isinstance(layer, KerasOperation) for layer in twin.layers)
+
+
+def test_shared_layers_models_within_models_and_arguments_of_calls() -> None:
+    shared = layers.Conv2D(6, 3, padding="same", name="shared")
+    operation = keras.Sequential([keras.Input((8, 8, 6)), layers.Dense(6, name="dense")], name="steps")
+    inner_in = keras.Input((8, 8, 6))
+    inner_out = layers.BatchNormalization(name="norm")(shared(inner_in))
+    inner = keras.Model(inner_in, [inner_out, ops.relu(inner_out)], name="inner")
+    image, other = keras.Input((8, 8, 6), name="image"), keras.Input((8, 8, 6), name="other")
+    x = shared(layers.Add(name="sum")([shared(image), operation(other)]))
+    # Frozen statistics, as in fine-tuning: an argument of the call, not a setting.
+    first, second = inner(x, training=False)
+    third, _ = inner(other)
+    model = randomised(keras.Model([image, other], [layers.Concatenate(name="all")([first, second]), third]))
+    twin = there_and_back(model)
+    assert len(twin.get_layer("shared").weights) == 2
+    assert twin.get_layer("inner").get_layer("shared") is twin.get_layer("shared")
+    given = images(model)
+    ours, theirs = model(given, training=True), twin(given, training=True)
+    np.testing.assert_allclose(
+        theirs[0], ours[0], rtol=0, atol=1e-5
+    )  # would be 0.1 with the batch's statistics
+
+
+def test_a_sequential_model_gets_a_functional_twin() -> None:
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(name="norm")],
+        name="steps",
+    )
+    twin = to_tf_keras(randomised(model))
+    assert (twin.name, [layer.name for layer in twin.layers][1:]) == ("steps", ["conv", "norm"])
+    assert_equal_outputs(model, twin)
+    assert_equal_outputs(model, to_keras(twin), within=0)
+    with pytest.raises(ValueError, match="Sequential"):
+        to_tf_keras(keras.Sequential([layers.Dense(2)]))
+
+
+def test_what_is_frozen_stays_frozen() -> None:
+    image = keras.Input((8,))
+    x = layers.Dense(4, name="free")(layers.BatchNormalization(name="frozen", trainable=False)(image))
+    inner = keras.Model(image, layers.Dense(3, name="inside")(x), name="inner")
+    outer_in = keras.Input((8,))
+    model = keras.Model(outer_in, layers.Dense(2, name="last")(inner(outer_in)))
+    twin = there_and_back(randomised(model))
+    assert not twin.get_layer("inner").get_layer("frozen").trainable
+    assert twin.get_layer("inner").get_layer("free").trainable
+    inner.trainable = False
+    inner.get_layer("inside").trainable = True  # of a frozen model: it is not trained
+    twin = there_and_back(model)
+    assert [v.name for v in twin.trainable_variables] == ["last/kernel:0", "last/bias:0"]
+    assert twin.get_layer("inner").get_layer("inside").trainable
+
+
+def test_a_mixed_precision_network_gets_a_float32_twin() -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = randomised(smallest("enet", {}))
+    finally:
+        keras.config.set_dtype_policy(before)
+    full = smallest("enet", {})
+    copy_weights(half, full)
+    twin = to_tf_keras(half)
+    assert {layer.dtype for layer in twin.layers} == {"float32"}
+    assert {layer.dtype_policy.name for layer in to_keras(twin).layers} == {"float32"}
+    assert_equal_outputs(full, twin)
+
+
+# ---- what twins are for
+
+
+def test_a_twin_can_be_cloned_saved_and_pruned(tmp_path: Path) -> None:
+    prune = pytest.importorskip("tensorflow_model_optimization").sparsity.keras
+    model = randomised(smallest("enet", {}))
+    twin = to_tf_keras(model)
+    clone = tf_keras.models.clone_model(twin)
+    copy_weights(model, clone)
+    twin.save(tmp_path / "twin.h5")
+    twin.save(tmp_path / "saved", save_format="tf")
+    loaded = tf_keras.models.load_model(tmp_path / "twin.h5", compile=False)
+    restored = tf_keras.models.load_model(tmp_path / "saved", compile=False)
+    for other in (clone, loaded, restored):
+        assert_equal_outputs(model, other)
+    assert_equal_outputs(model, to_keras(loaded), within=0)
+
+    wrapped = tf_keras.models.clone_model(
+        clone,
+        clone_function=lambda layer: (
+            prune.prune_low_magnitude(layer) if type(layer) is tf_keras.layers.Conv2D else layer
+        ),
+    )
+    with pytest.raises(FootsegError, match=r"prune_low_magnitude_initial_conv.*strip_pruning"):
+        to_keras(wrapped)
+    assert_equal_outputs(model, to_keras(prune.strip_pruning(wrapped)), within=0)
+
+
+def test_weights_are_copied_by_name_whatever_the_order() -> None:
+    image = keras.Input((4,))
+    a, b = layers.Dense(4, name="a"), layers.Dense(4, name="b")
+    source, target = keras.Model(image, b(a(image))), to_tf_keras(keras.Model(image, a(b(image))))
+    randomised(source)
+    copy_weights(source, target)
+    np.testing.assert_array_equal(target.get_layer("a").kernel, a.kernel)
+    np.testing.assert_array_equal(target.get_layer("b").kernel, b.kernel)
+
+
+# ---- errors
+
+
+class Subclassed(keras.Model):
+    """A model that is no graph."""
+
+    def call(self, inputs: Any) -> Any:
+        """Nothing that a graph would tell."""
+        return inputs
+
+
+class Overridden(keras.Model):
+    """A model whose graph is not what it computes."""
+
+    def call(self, inputs: Any) -> Any:
+        """Twice what the graph gives."""
+        return 2 * super().call(inputs)
+
+
+class Own(layers.Layer):
+    """A layer that tf_keras cannot know."""
+
+    def call(self, inputs: Any) -> Any:
+        """As it comes."""
+        return inputs
+
+
+def test_layers_without_a_twin_are_all_named() -> None:
+    x = image = keras.Input((8, 8, 3))
+    for layer in (
+        Own(name="custom"),
+        layers.Lambda(lambda value: value + 1, name="function"),
+        layers.RMSNormalization(name="rms"),
+        layers.Resizing(4, 4, antialias=True, name="small"),
+        layers.Activation("hard_sigmoid", name="hard"),
+        layers.TimeDistributed(layers.Dense(2), name="wrapper"),
+        layers.Dense(2, activation=lambda value: value, name="own_activation"),
+    ):
+        x = layer(x)
+    with pytest.raises(FootsegError) as error:
+        to_tf_keras(keras.Model(image, x, name="net"))
+    message = str(error.value)
+    for part in ("net", "custom", "function", "rms", "small", "antialias=True", "hard_sigmoid", "wrapper"):
+        assert part in message
+    assert "own_activation" in message
+    assert "keras.ops" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "build", [Subclassed, lambda: Overridden(x := keras.Input((3,)), layers.Dense(2)(x))]
+)
+def test_a_subclassed_model_is_refused_by_its_class(build: Callable[[], Any]) -> None:
+    model = build()
+    with pytest.raises(ValueError, match=type(model).__name__):
+        to_tf_keras(model)
+    with pytest.raises(ValueError, match=type(model).__name__):
+        to_keras(model)
+
+
+def test_weights_that_do_not_fit_are_named_and_nothing_is_copied() -> None:
+    def model(width: int, last: str) -> Any:
+        image = keras.Input((3,), name="image")
+        x = layers.Dense(width, name="middle")(layers.Dense(3, name="first")(image))
+        return keras.Model(image, layers.Dense(2, name=last)(x), name=f"net_{last}")
+
+    target = to_tf_keras(model(4, "end"))
+    before = [weight.numpy() for weight in target.weights]
+    with pytest.raises(FootsegError, match=r"net_tail to net_end.*only one has tail, end.*differ in middle"):
+        copy_weights(model(5, "tail"), target)
+    for weight, value in zip(target.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
