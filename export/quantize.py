@@ -157,6 +157,7 @@ def quantize(
         measured = None
         if calibrated and images is not None:
             measured = statistics(path, manager, images, ranges, threads)
+            _leave_in_float(manager, dead(found, measured))
         done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
             measured, enable_progress_bar=False, enable_progress_report=False
         )
@@ -244,6 +245,20 @@ def statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, thread
     found = calibrator.Calibrator(path.read_bytes(), num_threads=threads, qsv_update_func=update)
     found.calibrate({SIGNATURE: [{INPUT: runtime.to_float(image[None])} for image in images]}, manager)
     return found.get_model_qsvs()
+
+
+def dead(operators: list["Operator"], statistics: Any) -> list["Operator"]:
+    """Operators that write or read a tensor with one value in all of calibration, as pruning may leave some.
+
+    Such a tensor has no scale, and XNNPACK refuses the whole file over it.
+    """
+
+    def has_no_range(operator: Operator) -> bool:
+        found = statistics.get(operator.output)
+        return bool(found) and float(np.min(found["min"])) == float(np.max(found["max"]))
+
+    tensors = {tensor for operator in operators if has_no_range(operator) for tensor in operator.outputs}
+    return [operator for operator in operators if tensors.intersection(operator.inputs + operator.outputs)]
 
 
 def _leave_in_float(manager: Any, operators: Collection["Operator"]) -> None:

@@ -24,7 +24,11 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An fp32 ``.tflite`` of one convolution (``KERNEL``), one depthwise and one transposed, 8x8."""
     image = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(2, 1, use_bias=False, name="one")(image)
-    x = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu", name="two")(x)
+    # Above zero, so that no activation is dead.
+    positive = keras.initializers.RandomUniform(0.1, 1, seed=0)
+    x = keras.layers.DepthwiseConv2D(
+        3, padding="same", activation="relu", depthwise_initializer=positive, name="two"
+    )(x)
     x = keras.layers.Conv2DTranspose(8, 2, 2, name="three")(x)
     model = keras.Model(image, keras.layers.AveragePooling2D(2)(x))
     model.get_layer("one").set_weights([KERNEL.T.reshape(1, 1, 3, 2)])
@@ -146,6 +150,14 @@ def test_a_kept_operator_stays_in_float(precision: str, network: Path, tmp_path:
     assert found.weights["float32"] == {"TRANSPOSE_CONV": 1}
     rest = {kind: 1 for kind in ALL if kind != "TRANSPOSE_CONV"}
     assert found.weights[quantize.WEIGHT_TYPES[precision]] == rest
+
+
+def test_what_is_dead_in_calibration_stays_in_float(network: Path, tmp_path: Path) -> None:
+    """Of a black image nothing comes out but zeros, for which there is no scale; the file runs all the same."""
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(quantize.quantize(network, "int8", BLACK))
+    assert tflite.contents(path).weights == {"float32": ALL}
+    np.testing.assert_array_equal(runtime.load(path).logits(WHITE), runtime.load(network).logits(WHITE))
 
 
 def test_operators_outside_xnnpack_are_counted(network: Path, tmp_path: Path) -> None:
