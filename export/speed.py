@@ -114,8 +114,8 @@ class _Timed:
         return statistics.median([self._once() for _ in range(TURN)][1:])
 
     def _once(self) -> float:
-        # Processor time where there is one thread: a busy machine interrupts the slower file more often. With 8
-        # processes on 2 cores the clock gave int8 0.11 of fp32's time, this 0.48 to 0.51.
+        # Processor time where there is one thread: a busy machine interrupts the slower file more often. With
+        # 8 processes on 2 cores the clock gave int8 0.11 of fp32's time, this 0.48 to 0.51.
         clock = time.perf_counter if self._threads > 1 else time.process_time
         started = clock()
         self._interpreter.invoke()

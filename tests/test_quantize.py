@@ -153,7 +153,7 @@ def test_a_kept_operator_stays_in_float(precision: str, network: Path, tmp_path:
 
 
 def test_what_is_dead_in_calibration_stays_in_float(network: Path, tmp_path: Path) -> None:
-    """Of a black image nothing comes out but zeros, for which there is no scale; the file runs all the same."""
+    """Of a black image come nothing but zeros, for which there is no scale; the file runs all the same."""
     path = tmp_path / "int8.tflite"
     path.write_bytes(quantize.quantize(network, "int8", BLACK))
     assert tflite.contents(path).weights == {"float32": ALL}
