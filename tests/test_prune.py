@@ -54,6 +54,15 @@ def test_shares_by_hand() -> None:
     assert shared_out(kernels, 0.5, "global") == {"a": 0.95, "b": 0.0}
     # Scores of LAMP do not see the scale: 1/30, 4/29, 9/25 and 1 in both.
     assert shared_out(kernels, 0.5, "lamp") == {"a": 0.5, "b": 0.5}
+    # Ties: of the six equal ones just as many as asked for.
+    assert shared_out({"a": np.ones(4), "b": np.float32([1, 1, 9, 9])}, 0.5, "global") == {
+        "a": 0.95,
+        "b": 0.0,
+    }
+    assert shared_out({"a": np.ones(4), "b": np.float32([1, 1, 9, 9])}, 0.25, "global") == {
+        "a": 0.5,
+        "b": 0.0,
+    }
     flat = {"a": np.float32([1, 1, 1, 1]), "b": np.float32([1, 1, 1, 9])}
     # 1/4, 1/3, 1/2, 1 against 1/84, 1/83, 1/82, 1: "b" has the three smallest.
     assert shared_out(flat, 3 / 8, "lamp") == {"a": 0.0, "b": 0.75}
@@ -63,7 +72,7 @@ def test_every_step_count_reaches_its_goal() -> None:
     model = little()
     before = model.get_weights()
     for steps in (1, 10):
-        method = Prune(0.7)
+        method = Prune(0.7, "layer")
         wrapped, choice = retrain(method, model, steps)
         plain = method.plain(wrapped)
         reached = method.check(plain, choice)
@@ -79,7 +88,7 @@ def test_every_step_count_reaches_its_goal() -> None:
 
 
 def test_a_run_cut_short_is_found_out() -> None:
-    method = Prune(0.7, layers={"head": 0.0})
+    method = Prune(0.7, "layer", layers={"head": 0.0})
     wrapped, choice = retrain(method, little(), 10, run=1)
     with pytest.raises(FootsegError, match=r"conv has .* zeros, not 70.0%; separable .*60% of the run"):
         method.check(method.plain(wrapped), choice)
@@ -88,7 +97,7 @@ def test_a_run_cut_short_is_found_out() -> None:
 
 
 def test_settings_by_layer_and_blocks() -> None:
-    method = Prune(0.5, layers={"*": 0.6, "up": 0.25, "head": 0}, skip=("sep*",), block="1x4")
+    method = Prune(0.5, "layer", layers={"*": 0.6, "up": 0.25, "head": 0}, skip=("sep*",), block="1x4")
     wrapped, choice = retrain(method, little(), 3)
     assert choice.layers == {"conv": 0.6, "up": 0.25}
     assert choice.left_out["head"] == choice.left_out["separable"] == "asked for"
@@ -112,7 +121,7 @@ def test_zeros_and_ties_that_are_there_already() -> None:
     set_kernel(model, "conv", conv)
     set_kernel(model, "separable", np.resize(np.float32([1, 2]), (1, 1, 8, 8)))  # two values
     set_kernel(model, "head", np.zeros((6, 2)))
-    method = Prune(0.7)
+    method = Prune(0.7, "layer")
     wrapped, choice = retrain(method, model, 5, rate=0.0)
     assert choice.layers == {"conv": 0.75, "separable": 0.7, "up": 0.7}
     assert choice.left_out["head"] == "all of its weights are zero already"
@@ -153,14 +162,16 @@ def test_bad_settings() -> None:
 @pytest.mark.parametrize("name", networks.names())
 def test_every_network_has_its_layers_named(name: str) -> None:
     model = tiny(name)
-    choice = Prune(0.7).choose(model)
+    choice = Prune(0.7, "layer").choose(model)
     kinds = {layer.name: type(layer).__name__ for layer in model.layers}
     assert {kinds[layer] for layer in choice.layers} <= {"Conv2D", "Conv2DTranspose"}
     assert {kinds[layer] for layer in choice.left_out} <= {"DepthwiseConv2D", "PReLU"}
     with_weights = {layer.name for layer in model.layers if any(len(w.shape) > 1 for w in layer.weights)}
     assert with_weights == choice.layers.keys() | choice.left_out.keys()
     for scope in ("global", "lamp"):
-        shares = Prune(0.7, scope=scope).choose(model).layers
+        shared = Prune(0.7, scope=scope).choose(model)
+        assert with_weights == shared.layers.keys() | shared.left_out.keys()
+        shares = shared.layers
         sizes = {layer: kernel(model, layer).size for layer in choice.layers}
         zeros = sum(shares.get(layer, 0) * size for layer, size in sizes.items())
         # To the nearest weight, but for the layers that are held to 95 %: one weight each.

@@ -31,9 +31,11 @@ from footseg.errors import FootsegError, did_you_mean, require
 tf_keras: Any = require("tf_keras", "compress")
 tfmot: Any = require("tensorflow_model_optimization", "compress")
 
-SCOPES = ("layer", "global", "lamp")
+SCOPES = ("lamp", "global", "layer")
 # No layer loses more than this to ``scope``: by magnitude alone a large layer may lose all of its weights.
 MOST = 0.95
+ALL_ZERO = "all of its weights are zero already"
+NONE_SMALL = "none of its weights is among the smallest of all layers"
 # Updates of the masks in a run: one sorts all weights (0.2 s for 1.8 million of them).
 UPDATES = 20
 
@@ -43,11 +45,12 @@ class Prune:
     """Prune the kernels of convolutions (transposed, separable) and dense layers.
 
     Args:
-        sparsity: the share of zeros, between 0 and 1; of each layer, or of all layers together (``scope``).
-        scope: "layer": the same share in each layer. "global": the smallest weights of all layers. "lamp":
-            those that are the smallest beside the larger ones of their layer (Lee et al., "Layer-adaptive
-            Sparsity for the Magnitude-based Pruning", 2021, equation 4). The last two are shared out by the
-            weights as they are before pruning, 95 % of a layer at most.
+        sparsity: the share of zeros, between 0 and 1; of all layers together, or of each layer (``scope``).
+        scope: whose weights are compared. "lamp": those of all layers, by what each is beside the larger ones
+            of its layer (Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", 2021,
+            equation 4). "global": those of all layers, by magnitude. "layer": the same share in each layer.
+            The first two are shared out by the weights as they are before pruning, 95 % of a layer at most.
+            A FastLinkNet of validation IoU 0.7615, before any retraining, at 70 %: 0.762, 0.398 and 0.000.
         layers: other shares by pattern of layer names, which count for themselves; 0 leaves a layer out.
         skip: patterns of layers to leave out.
         begin: where in the run pruning begins, 0 to 1.
@@ -59,7 +62,7 @@ class Prune:
     """
 
     sparsity: float = 0.7
-    scope: str = "layer"
+    scope: str = "lamp"
     layers: Mapping[str, float] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
     begin: float = 0.0
@@ -108,10 +111,14 @@ class Prune:
         for name, kernel in values.items():
             zeros = float(np.mean(kernel == 0))
             asked[name] = max(asked[name], zeros)
-            if zeros == 1:
+            if zeros == 1 or asked[name] == 0:
                 del asked[name]
-                left_out[name] = "all of its weights are zero already"
-        return Choice({name: share for name, share in asked.items() if share > 0}, left_out)
+                left_out[name] = ALL_ZERO if zeros else NONE_SMALL
+        if not asked:
+            raise ValueError(
+                f"{model.name} has no weights to prune: {'; '.join(sorted(set(left_out.values())))}"
+            )
+        return Choice(asked, left_out)
 
     def wrap(self, model: keras.Model, choice: Choice, steps: int) -> Twin:
         """A tf_keras twin whose chosen layers prune themselves in the course of ``steps`` training steps."""
@@ -248,10 +255,11 @@ def shared_out(kernels: Mapping[str, np.ndarray], sparsity: float, scope: str) -
     shares: dict[str, float] = {}
     goal = sparsity * sum(values.size for values in kernels.values())
     while scores:
-        together = np.concatenate(list(scores.values()))
-        count = round(goal)
-        threshold = np.partition(together, count)[count] if count < together.size else np.inf
-        found = {name: float(np.mean(values < threshold)) for name, values in scores.items()}
+        sizes = [values.size for values in scores.values()]
+        # By rank, not by a threshold: of equal scores only as many count as are needed.
+        least = np.argsort(np.concatenate(list(scores.values())), kind="stable")[: round(goal)]
+        counts = np.bincount(np.repeat(np.arange(len(sizes)), sizes)[least], minlength=len(sizes))
+        found = dict(zip(scores, (counts / sizes).tolist(), strict=True))
         over = [name for name, share in found.items() if share > MOST]
         if not over:
             return {name: (shares | found)[name] for name in kernels}
