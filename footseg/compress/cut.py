@@ -33,6 +33,8 @@ class Cut:
             normalisation) or "magnitude" (the norm of the filters).
         multiple_of: widths are cut to multiples of this, as XNNPACK works out 8 channels at a time.
         least: the fewest channels that a layer keeps (0: ``multiple_of``).
+        traffic: MACs that moving one output element costs as much as: the more, the thinner high resolutions
+            become.
         layers: the share of channels to remove, by pattern of layer names; 0 leaves a layer as it is.
         skip: patterns of layers to leave as they are.
 
@@ -44,6 +46,7 @@ class Cut:
     importance: str = "taylor"
     multiple_of: int = 8
     least: int = 0
+    traffic: float = 0.0
     layers: Mapping[str, float] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
 
@@ -77,8 +80,10 @@ class Cut:
         if not record.is_file():
             model = load_network(parent.model)
             plan = plan_of(model, self, config)
+            smaller = structured.rewrite(model, plan)
+            structured.settle(smaller, (images for images, _ in _batches(config)))
             with files.atomic_path(start) as temporary:
-                structured.rewrite(model, plan).save(temporary)
+                smaller.save(temporary)
             files.write_json(record, plan.to_json())
         plan = files.read_json(record)
         before, after = plan["macs_before"], plan["macs_after"]
@@ -121,7 +126,8 @@ def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structure
         importance=importance,
         multiple_of=settings.multiple_of,
         least=settings.least or None,
-        layers={**settings.layers, **dict.fromkeys(settings.skip, 0.0)},
+        layers={p: 1 - s for p, s in settings.layers.items()} | dict.fromkeys(settings.skip, 1.0),
+        traffic=settings.traffic,
     )
 
 
