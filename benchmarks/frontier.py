@@ -45,7 +45,7 @@ def page(record: Record) -> str:
     bars = lower_height(record)
     reference = record["reference"]
     chosen = record["points"][record["chosen"]]
-    loss = f"IoU {-chosen['iou_loss']:+.4f} against fp32's {reference['iou']:.4f}"
+    loss = f"IoU {-chosen['iou_loss']:+.4f} ± {chosen['iou_loss_error']:.4f} from {reference['iou']:.4f}"
     head = [
         f"{record['file']}: {chosen['name']}",
         f"{chosen['bytes'] / 1e6:.2f} MB, fp32 {reference['bytes'] / 1e6:.2f} MB; {loss} on "
@@ -75,7 +75,8 @@ def frontier(record: Record, *, width: int = WIDTH, height: int = HEIGHT) -> str
     axes = Axes(frame, charts.log_span([mark.x for mark in marks], 0.05), _losses(record, marks), x_log=True)
     circles = [(axes.x(mark.x), axes.y(mark.y), RADIUS) for mark in marks]
     limit = Box(frame.left, axes.y(record["max_loss"]), frame.right, axes.y(record["max_loss"]))
-    allowed = f"allowed: {record['max_loss']:g}"
+    sure = f", with {record['margin']:g} standard errors" if record["margin"] else ""
+    allowed = f"allowed: {record['max_loss']:g}{sure}"
     parts = [
         *charts.draw_frame(axes, "megabytes", "IoU lost", y_format=lambda value: f"{value:.4g}"),
         charts.draw_stairs(

@@ -10,6 +10,7 @@ Quantization", section 3, ranks by it alone).
 
 import dataclasses
 import hashlib
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,21 +90,31 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Score:
-    """What a file gives on a sample, held against the fp32 file; units as in ``Cost``."""
+    """What a file gives on a sample, held against the fp32 file; units as in ``Cost``.
+
+    ``iou_loss_error`` is the standard error of the loss that comes of having no more images than these, by
+    the jackknife (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", eq. 11.5): each image left
+    out once, of both files.
+    """
 
     iou: float
     iou_loss: float
+    iou_loss_error: float
     logit_error: float
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The fp32 file's logits (N, H, W, classes) on a sample, and their IoU and standard deviation."""
+    """The fp32 file on a sample: logits (N, H, W, classes), their standard deviation, confusion and IoU.
+
+    ``confusion`` is (N, classes, classes), one matrix for each image.
+    """
 
     sample: verify.Sample
     logits: np.ndarray
-    iou: float
     spread: float
+    confusion: np.ndarray
+    iou: float
 
     def score(self, file: Path, threads: int = 1) -> Score:
         """Run a file on the sample.
@@ -112,9 +123,14 @@ class Reference:
             FootsegError: it cannot be run.
         """
         logits = runtime.load(file, threads).logits(self.sample.images)
-        iou = _iou(self.sample, logits)
-        error = float(np.sqrt(np.mean(np.square(logits - self.logits)))) / self.spread
-        return Score(iou, self.iou - iou, error)
+        confusion = _confusion(self.sample, logits)
+        iou = _iou(confusion)
+        return Score(
+            iou=iou,
+            iou_loss=self.iou - iou,
+            iou_loss_error=loss_error(self.confusion, confusion),
+            logit_error=float(np.sqrt(np.mean(np.square(logits - self.logits)))) / self.spread,
+        )
 
 
 def reference(fp32: Path, sample: verify.Sample, threads: int = 1) -> Reference:
@@ -128,7 +144,22 @@ def reference(fp32: Path, sample: verify.Sample, threads: int = 1) -> Reference:
             "the masks to measure a loss of IoU on are empty: pass --data with labelled images"
         )
     logits = runtime.load(fp32, threads).logits(sample.images)
-    return Reference(sample, logits, _iou(sample, logits), float(logits.std()) or 1.0)
+    confusion = _confusion(sample, logits)
+    return Reference(sample, logits, float(logits.std()) or 1.0, confusion, _iou(confusion))
+
+
+def loss_error(before: np.ndarray, after: np.ndarray) -> float:
+    """The standard error of the IoU lost, of confusion matrices (N, classes, classes); see ``Score``.
+
+    Of a single image nothing is known of others: infinite.
+    """
+    if len(before) < 2:
+        return math.inf
+    without = [
+        _iou(before.sum(axis=0, keepdims=True) - b) - _iou(after.sum(axis=0, keepdims=True) - a)
+        for b, a in zip(before, after, strict=True)
+    ]
+    return float(np.std(without) * math.sqrt(len(without) - 1))
 
 
 def sensitivity(
@@ -221,9 +252,13 @@ def tensor_errors(
     }
 
 
-def _iou(sample: verify.Sample, logits: np.ndarray) -> float:
+def _confusion(sample: verify.Sample, logits: np.ndarray) -> np.ndarray:
     predicted = logits.argmax(axis=-1).astype(np.uint8)
-    return metrics.scores(metrics.confusion(sample.masks, predicted, logits.shape[-1]))["iou"]
+    return metrics.confusion_per_image(sample.masks, predicted, logits.shape[-1])
+
+
+def _iou(confusion: np.ndarray) -> float:
+    return metrics.scores(confusion.sum(axis=0))["iou"]
 
 
 def _key(mixer: mix.Mixer, against: Reference, level: str) -> str:
