@@ -139,6 +139,14 @@ class _Work:
             threads=self.threads,
         )
 
+    def check_graph(self, path: Path, precision: str) -> None:
+        """Refuse a ``.tflite`` with operators that have no place in it."""
+        tflite.check_graph(path)
+        if self.trained_for(precision):
+            from export import qat
+
+            qat.check_islands(path)
+
     def verify(self, path: Path, precision: str) -> tuple[verify.Verification, dict[str, Any]]:
         """Hold a file against its network; also what its sidecar says of that."""
         positions = freeze.remembers_positions(self.network)
@@ -182,7 +190,7 @@ def _make(work: _Work, target: _Target, out_dir: Path, timed: bool, say: Callabl
     with files.atomic_path(path) as temporary:
         temporary.write_bytes(work.convert(target))
         if target.format == "tflite":
-            tflite.check_graph(temporary)
+            work.check_graph(temporary, precision)
         verification, record = work.verify(temporary, precision)
         say(f"{path.name}: {temporary.stat().st_size / 1e6:.2f} MB; {verification.summary()}")
         if "against_float" in record:

@@ -188,6 +188,11 @@ def test_a_cut_network_trained_for_int8(
             assert (saved_model, io) == (run / "qat", "float32")
             return tflite.convert(saved_model)
 
+        @staticmethod
+        def check_islands(path: Path) -> None:
+            checked.append(path.name)
+
+    checked: list[str] = []
     monkeypatch.setattr("export.qat", Converter, raising=False)
     said: list[str] = []
     made = {
@@ -198,6 +203,7 @@ def test_a_cut_network_trained_for_int8(
     }
     assert made["fp32"].verification["against"] == "model.keras"
     found = made["int8"]
+    assert len(checked) == 1
     assert found.verification["against"] == "qat"
     assert found.verification["logit_max"] < 1e-5
     # Half as large again differs by half of each logit from the float weights'.
