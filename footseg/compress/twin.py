@@ -1,8 +1,9 @@
 """The bridge to tf_keras, which TensorFlow Model Optimization needs: a network's twin there, and back.
 
 Layers become the class of the same name with the same settings; a plain ``keras.ops`` operation becomes a
-small layer that runs it. Training differs in one thing: tf_keras's batch normalisation takes the unbiased
-variance of a batch into its moving one, n / (n - 1) times what Keras 3 takes.
+small layer that runs it. Training differs in two things: tf_keras's batch normalisation takes the unbiased
+variance of a batch into its moving one, n / (n - 1) times what Keras 3 takes; and a layer that the graph
+calls with ``training=False`` stays at that, which Keras 3.15 overrules when the model is called with True.
 """
 
 import functools
@@ -164,9 +165,10 @@ class _Way:
                 else "build them of layers and settings that tf_keras has, or of operations of keras.ops"
             )
             raise FootsegError(f"no twin of {model.name} in {self.target.__name__}: {listed}; {advice}")
-        twin = self.wired(graph)
-        copy_weights(graph, twin)
-        _copy_trainable(graph, twin)
+        twin = self.wired(graph, model.name)
+        copy_weights(model, twin)
+        twin.trainable = model.trainable
+        _copy_trainable(model, twin)
         return twin
 
     def graph(self, model: Any) -> Any:
@@ -193,7 +195,7 @@ class _Way:
             except NoTwinError as reason:
                 yield operation.name, f"{type(operation).__name__}: {reason}"
 
-    def wired(self, graph: Any) -> Any:
+    def wired(self, graph: Any, name: str) -> Any:
         """A model of ``target`` that calls what was made as ``graph`` calls its own."""
         tensors: dict[int, Any] = {}
 
@@ -203,19 +205,19 @@ class _Way:
         for node, operation in _nodes(graph):
             inner = self.graph(operation)
             if inner is not None and id(operation) not in self.made:
-                self.made[id(operation)] = self.wired(inner)
+                self.made[id(operation)] = self.wired(inner, operation.name)
             called = self.made.get(id(operation)) or self.made[id(node)]
             args, kwargs = there(_arguments(node))
             try:
                 outputs = called.output if node.is_input else called(*args, **kwargs)
             except (TypeError, ValueError) as error:
                 raise FootsegError(
-                    f"{graph.name} cannot be rebuilt in {self.target.__name__}: {operation.name} "
+                    f"no twin of {name} in {self.target.__name__}: {operation.name} "
                     f"({type(operation).__name__}) cannot be called there as it is here: {error}"
                 ) from error
             here = keras.tree.flatten(node.outputs)
             tensors.update(zip(map(id, here), keras.tree.flatten(outputs), strict=True))
-        return self.target.Model(there(graph.input), there(graph.output), name=graph.name)
+        return self.target.Model(there(graph.input), there(graph.output), name=name)
 
     def counterpart(self, layer: Any) -> Any:
         """A new layer of the class of the same name with the same settings, its initialisers left out."""
@@ -284,15 +286,15 @@ def _arguments(node: Any) -> tuple[Sequence[Any], dict[str, Any]]:
     return (node.call_args, node.call_kwargs) if call is None else (call.args, call.kwargs)
 
 
-def _copy_trainable(source: Any, target: Any) -> None:
-    """From the outside inwards, because a model sets it on all of its layers."""
-    target.trainable = source.trainable
+def _copy_trainable(source: Any, target: Any, frozen: bool = False) -> None:
+    """Layer by layer. A model inside freezes its layers in tf_keras; in Keras 3 their own flags decide."""
     partners = {layer.name: layer for layer in target.layers}
     for layer in source.layers:
         if isinstance(layer, (keras.Model, tf_keras.Model)):
-            _copy_trainable(layer, partners[layer.name])
+            held = isinstance(layer, tf_keras.Model) and not layer.trainable
+            _copy_trainable(layer, partners[layer.name], frozen or held)
         elif layer.name in partners:  # an operation is no layer of a Keras 3 model
-            partners[layer.name].trainable = layer.trainable
+            partners[layer.name].trainable = layer.trainable and not frozen
 
 
 @functools.cache
