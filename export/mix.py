@@ -111,8 +111,10 @@ def layer(output: str) -> str:
     """The layer that a tensor's name speaks of, for people: of fused ones that of the weights.
 
     The converter joins the names of all that it fused with ";" and writes network/layer/operation each;
-    Keras's export appends _1 to network and layers alike.
+    Keras's export appends _1 to network and layers alike, and names the file's output after the call.
     """
+    if output.startswith("StatefulPartitionedCall"):
+        return "output"
     parts = [part.split("/") for part in output.split(";")]
     weighted = [part for part in parts if len(part) > 2 and part[-1].rstrip("0123456789") in WEIGHTED]
     chosen = (weighted or parts)[0]
