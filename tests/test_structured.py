@@ -154,7 +154,8 @@ def test_added_channels_go_together_and_concatenated_ones_alone() -> None:
     # 52 units of 64 MACs; 80 % are 41.6: 44, 39.
     assert cut.removed == {"a": (2,), "b": (2,), "c": (0,)}
     assert (cut.macs_before, cut.macs_after) == (64 * 52, 64 * 39)
-    assert plan(model, 0.74, importance=scores, multiple_of=1).removed["b"] == (1, 2)
+    # 38.5 units: channel 1 of a, b goes, too, which leaves 31; then c can have its channel back: 36.
+    assert plan(model, 0.74, importance=scores, multiple_of=1).removed == {"a": (1, 2), "b": (1, 2)}
     assert cut.left_out == {"logits": "the network's input and output"}
     smaller = assert_same(model, cut)
     assert smaller.count_params() == (3 * 3 + 3) * 3 + (6 * 2 + 2)
@@ -238,9 +239,10 @@ def test_channels_are_followed_through_every_kind_of_layer(tmp_path: Path) -> No
     expected = dense(image, training=False).numpy()
     np.testing.assert_allclose(smaller(image, training=False).numpy(), expected, rtol=1e-5, atol=1e-5)
     assert np.ptp(expected) > 1e-3
-    assert {"first", "separable", "second", "twice", "up", "gate", "hidden", "pad"} <= set(
-        channels(model).makers
-    )
+    assert len(cut.layers) == 10  # the padding, whose name is a counter's, makes channels, too
+    assert {name for name in cut.removed if not name.startswith("pad")} <= {
+        layer.name for layer in model.layers
+    }
     assert structured.macs(smaller) == cut.macs_after <= 0.4 * structured.macs(model)
 
     smaller.save(tmp_path / "small.keras")
@@ -272,11 +274,14 @@ def test_a_normalised_channel_is_worth_its_gamma_and_others_their_filter() -> No
 def test_taylor_importance_is_the_slope_of_the_loss_at_a_gate() -> None:
     def build(x: Any) -> Any:
         y = layers.BatchNormalization(name="bn")(conv(3, "a")(x))
-        y = layers.Conv2DTranspose(3, 2, 2, activation="relu", name="bare")(layers.ReLU()(y))
+        y = layers.Conv2DTranspose(3, 2, 2, activation="tanh", name="bare")(layers.Activation("tanh")(y))
         return conv(2, "logits")(y)
 
-    model = randomised(net(build))
+    model = net(build)
     rng = np.random.default_rng(2)
+    signs = [rng.choice([-1, 1], w.shape) for w in model.get_weights()]
+    model.set_weights([rng.uniform(0.2, 1, sign.shape) * sign for sign in signs])
+    model.get_layer("bn").moving_variance.assign([0.5, 1.0, 2.0])
     batches = [
         (rng.random((2, 8, 8, 3)).astype("float32"), rng.integers(0, 2, (2, 16, 16), "int32"))
         for _ in range(2)
@@ -299,13 +304,13 @@ def test_taylor_importance_is_the_slope_of_the_loss_at_a_gate() -> None:
     for layer in ("bn", "bare"):
         for channel in range(3):
             slopes = [
-                (loss_with(layer, channel, 1.01, b) - loss_with(layer, channel, 0.99, b)) / 0.02
+                (loss_with(layer, channel, 1.05, b) - loss_with(layer, channel, 0.95, b)) / 0.1
                 for b in batches
             ]
-            # Central differences of float32 losses near 1: 1e-7 / 0.02 of rounding, and the ReLU's bends.
-            assert found.scores[layer][channel] == pytest.approx(
-                np.mean(np.square(slopes)), rel=0.02, abs=1e-8
-            )
+            assert min(np.abs(slopes)) > 1e-3
+            # Central differences: losses near 1 are good to 1e-7, so slopes to 1e-6, 0.1 % of the smallest;
+            # the curve adds about 0.05 squared.
+            assert found.scores[layer][channel] == pytest.approx(np.mean(np.square(slopes)), rel=0.01)
     with pytest.raises(ValueError, match="no batch"):
         structured.taylor_importance(model, [], cross_entropy)
 

