@@ -38,10 +38,10 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("prune70", ("--prune", "0.7")),
-    Variant("deep", ("--prune", "0.85", "--set", "scope=global", "--cluster", "16")),
     Variant("qat", ("--qat",)),
     Variant("cut50", ("--cut", "0.5")),
+    Variant("deep", ("--prune", "0.87", "--set", "learning_rate=1.5e-3", "--cluster", "16")),
+    Variant("prune70", ("--prune", "0.7", "--set", "epochs=16")),
 )
 
 

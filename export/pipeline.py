@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from export import freeze, onnx, quantize, tflite, verify
+from export import freeze, onnx, quantize, shared, tflite, verify
 from export import speed as speeds
 from footseg import files, provenance, runtime
 from footseg import run as runs
@@ -116,6 +116,14 @@ class _Work:
         """The fake-quantized network, if the run has one."""
         return self.run.path / QAT
 
+    def shared(self, precision: str) -> dict[str, dict[str, np.ndarray]]:
+        """The ranges of weights of a clustered network with which its values stay shared in integers."""
+        if precision not in quantize.CALIBRATED:
+            return {}
+        kernels = shared.clustered_kernels(self.network)
+        found = quantize.operators(self.float_file()) if kernels else []
+        return shared.weight_ranges(self.float_file(), found, kernels)
+
     def trained_for(self, precision: str) -> bool:
         """Whether the run was trained for this precision."""
         return precision == "int8" and self.qat.is_dir()
@@ -136,6 +144,7 @@ class _Work:
             io=self.recipe.ends(target.precision),
             ranges=self.recipe.ranges,
             keep=self.recipe.keep,
+            weight_ranges=self.shared(target.precision),
             threads=self.threads,
         )
 
@@ -145,7 +154,8 @@ class _Work:
         if self.trained_for(precision):
             from export import qat
 
-            qat.check_islands(path)
+            steps = [step for step in self.run.compression if step["method"] == QAT]
+            qat.check_islands(path, {name for step in steps for name in step["left_out"]})
 
     def verify(self, path: Path, precision: str) -> tuple[verify.Verification, dict[str, Any]]:
         """Hold a file against its network; also what its sidecar says of that."""
@@ -249,6 +259,8 @@ def _details(work: _Work, path: Path, target: _Target, say: Callable[[str], None
         "keep": [] if trained else list(work.recipe.keep),
         "weights": found.weights,
         "float": floats,
+        # Tensors whose scales keep the values that they share.
+        "shared": [] if trained else sorted(work.shared(target.precision)),
     }
 
 

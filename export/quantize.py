@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,13 +121,15 @@ def quantize(
     io: str = "float32",
     ranges: str = "minmax",
     keep: Collection[str] = (),
+    weight_ranges: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     threads: int = 1,
 ) -> bytes:
     """The fp32 ``.tflite`` at ``path`` in another precision (see ``PRECISIONS``).
 
     ``images``, uint8 (N, H, W, 3), calibrate the precisions of ``CALIBRATED``; the others need none. ``io``
     is the type of the file's ends (see ``IO``), ``ranges`` how ranges are estimated (see ``RANGES``) and
-    ``keep`` names the output tensors of operators that stay in float.
+    ``keep`` names the output tensors of operators that stay in float. ``weight_ranges`` are {"min", "max"} by
+    name of weight tensors, in place of their extremes (see ``export.shared``).
 
     Raises:
         ValueError: as ``check_options``; no images for a precision that needs some, or of another size or
@@ -157,6 +159,7 @@ def quantize(
         measured = None
         if calibrated and images is not None:
             measured = statistics(path, manager, images, ranges, threads)
+            measured |= {name: dict(limits) for name, limits in (weight_ranges or {}).items()}
             _leave_in_float(manager, dead(found, measured))
         done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
             measured, enable_progress_bar=False, enable_progress_report=False

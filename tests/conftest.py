@@ -68,6 +68,17 @@ def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return {"onnx" if a.format == "onnx" else a.recipe: a.path for a in artifacts}
 
 
+@pytest.fixture(scope="session")
+def compressed_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny_run`` with 70 % of its weights pruned and 16 values for each kernel, by the real command."""
+    from footseg.cli import main
+
+    out = tmp_path_factory.mktemp("compressed") / "deep"
+    steps = ["--prune", "0.7", "--set", "epochs=10", "--cluster", "16", "--set", "epochs=3"]
+    assert main(["compress", str(tiny_run), "--out", str(out), *steps]) == 0
+    return out
+
+
 def train_one_epoch(config: "TrainConfig", out: Path) -> None:
     """Train until the first epoch is written, and leave the run as a kill would."""
     from footseg.train import train

@@ -28,7 +28,7 @@ OF_THE_RUN = ("network", "network_options", "size", "start_from", "freeze_encode
 # Flag, method, the option that the flag's value is, its kind, help.
 STEPS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("--cut", "cut", "share", float, "remove channels until this share of the MACs is gone (0.5)"),
-    ("--prune", "prune", "sparsity", float, "set this share of each layer's weights to zero (0.7)"),
+    ("--prune", "prune", "sparsity", float, "make this share of the kernels' weights zero (0.7)"),
     ("--cluster", "cluster", "clusters", int, "let each layer have this many distinct weights (8 to 256)"),
     ("--qat", "qat", "", None, "train for int8; export --precision int8 then needs no calibration"),
 )

@@ -63,6 +63,14 @@ class Cut:
         """As in a run's record."""
         return "cut"
 
+    def check(self, model: keras.Model) -> None:
+        """Make sure that ``model`` can be cut as asked, which the channels' importance has no part in.
+
+        Raises:
+            ValueError: a pattern that no layer matches, or more than can be cut.
+        """
+        _plan(model, self, structured.bn_importance(model))
+
     def builder(
         self,
         parent: run.Run,
@@ -120,6 +128,10 @@ def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structure
         "bn": lambda: structured.bn_importance(model),
         "magnitude": lambda: structured.magnitude_importance(model),
     }[settings.importance]()
+    return _plan(model, settings, importance)
+
+
+def _plan(model: keras.Model, settings: Cut, importance: structured.Importance) -> structured.Plan:
     return structured.plan(
         model,
         1 - settings.share,

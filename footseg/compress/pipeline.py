@@ -22,6 +22,7 @@ from footseg.compress.kept import Kept
 from footseg.compress.method import Method
 from footseg.compress.sizes import layer_sizes
 from footseg.config import TrainConfig
+from footseg.data import folder as data_sets
 from footseg.errors import FootsegError, did_you_mean
 from footseg.losses import TEACHER_TERMS, parse
 from footseg.run import Run
@@ -38,11 +39,14 @@ METHODS = {
     "qat": "footseg.compress.qat:QuantizationAware",
 }
 RETRAINING: dict[str, dict[str, Any]] = {
-    "cut": {"epochs": 60, "learning_rate": 2e-3},
+    "cut": {"epochs": 40, "learning_rate": 2e-3},
     "prune": {"epochs": 30, "learning_rate": 1e-3},
-    "cluster": {"epochs": 10, "learning_rate": 2e-4},
-    "qat": {"epochs": 10, "learning_rate": 2e-4},
+    "cluster": {"epochs": 8, "learning_rate": 2e-4},
+    "qat": {"epochs": 6, "learning_rate": 1e-4},
 }
+# The uncompressed network teaches where nothing else is said. Half of FastLinkNet's MACs cut, 40 epochs,
+# validation IoU: 0.7739 -> 0.7613 without, 0.7800 -> 0.7806 with (one seed each).
+LESSON_TERMS, LESSON_TEMPERATURE = ("distill:2",), 2.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def compress(
     parent = root = run.load_trained(Path(request.run))
     plans = [(step, step.settings(), _config(step, request, root)) for step in request.steps]
     _check_order(request, root)
+    for _, _, config in plans:
+        data_sets.open_data(Path(config.data))
     _check_layers(plans[0][1], root)
     files.write_json(out / REQUEST, request.to_json())
     try:
@@ -175,13 +181,20 @@ def _check_order(request: Request, root: Run) -> None:
             )
         if step.method == "cut" and set(done) & {"prune", "cluster"}:
             raise ValueError("--cut comes before --prune and --cluster: its retraining would undo them")
+        if step.method == "prune" and "cluster" in done:
+            raise ValueError(
+                "--prune comes before --cluster: zeros within a cluster would pull down the value it shares"
+            )
         done.append(step.method)
 
 
 def _check_layers(settings: Any, root: Run) -> None:
     """Let the first step look at the network: a wrong layer or goal fails before anything is written."""
+    network = retrain.load_network(root.model)
     if isinstance(settings, Method):
-        settings.choose(retrain.load_network(root.model))
+        settings.choose(network)
+    else:
+        settings.check(network)
 
 
 def _config(step: Step, request: Request, root: Run) -> TrainConfig:
@@ -193,7 +206,8 @@ def _config(step: Step, request: Request, root: Run) -> TrainConfig:
     plain = [term for term in configs.from_values(before).loss if _term(term) not in TEACHER_TERMS]
     values = {
         **before,
-        "loss": plain or ["ce", "iou"],
+        "loss": [*(plain or ("ce", "iou")), *LESSON_TERMS],
+        "temperature": LESSON_TEMPERATURE,
         "teacher": "",
         "patience": 0,
         "swa": 0.0,

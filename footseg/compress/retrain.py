@@ -211,10 +211,13 @@ def _tapped(wrapped: Twin, stages: Sequence[str]) -> Any:
     """The same twin, giving its logits and the outputs of the layers named in ``stages``, however wrapped."""
     tf_keras = require("tf_keras", "compress")
 
+    # By node, because layers that are not wrapped belong to the twin before it was wrapped, too.
+    nodes = [node for depth in wrapped._nodes_by_depth.values() for node in depth]
+
     def output(name: str) -> Any:
         # TFMOT puts what it does before a layer's name: prune_low_magnitude_, cluster_, quant_.
-        endings = [layer for layer in wrapped.layers if f"_{layer.name}".endswith(f"_{name}")]
-        return min(endings, key=lambda layer: len(layer.name)).output
+        endings = [node for node in nodes if f"_{node.layer.name}".endswith(f"_{name}")]
+        return min(endings, key=lambda node: len(node.layer.name)).outputs
 
     outputs = {"logits": wrapped.outputs[0], "stages": [output(name) for name in stages]}
     return tf_keras.Model(wrapped.inputs, outputs)

@@ -1,0 +1,169 @@
+"""``footseg compress`` through the real command: chains of steps, what they leave, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from footseg import cli, files, run
+from footseg.compress import pipeline
+from footseg.compress.pipeline import Request, Step
+
+
+def kernels(path: Path) -> dict[str, np.ndarray]:
+    model = keras.saving.load_model(path / "model.keras", compile=False)
+    return {layer.name: np.asarray(layer.kernel) for layer in model.layers if hasattr(layer, "kernel")}
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert cli.main(words) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err.strip().splitlines()[-1]
+
+
+# ---- what a chain leaves
+
+
+def test_a_chain_is_a_run_that_says_what_was_done(compressed_run: Path, tiny_run: Path) -> None:
+    """--prune 0.7 --cluster 16, a few epochs each: see conftest."""
+    done = run.load(compressed_run)
+    prune, cluster = done.compression
+    assert (prune["method"], prune["settings"]["sparsity"]) == ("prune", 0.7)
+    assert (cluster["method"], cluster["settings"]["clusters"]) == ("cluster", 16)
+    assert prune["parent"] == files.sha256(tiny_run / "model.keras")
+    assert cluster["parent"] == files.sha256(compressed_run / "steps" / "1_prune" / "model.keras")
+    assert "depthwise" in prune["left_out"]["encoder1_a_1_depthwise"]
+    found = kernels(compressed_run)
+    for name, reached in prune["layers"].items():
+        # Clustering keeps all zeros, and may send small weights to them.
+        assert np.mean(found[name] == 0) >= reached["sparsity"]
+        assert len(np.unique(found[name])) <= 16
+    zeros = sum(np.sum(found[name] == 0) for name in prune["layers"])
+    # Less the rounding of each layer's share to whole weights: some 30 of 100,000.
+    assert zeros / sum(found[name].size for name in prune["layers"]) >= 0.7 - 1e-3
+    rows = json.loads((compressed_run / "layers.json").read_text())
+    assert {row["name"] for row in rows} >= set(prune["layers"])
+    assert done.status == "finished"
+
+
+def test_a_finished_one_is_not_done_again(compressed_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (compressed_run / "model.keras").stat().st_mtime_ns
+    assert cli.main(["compress", "--out", str(compressed_run), "--resume", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "is finished: nothing to resume" in said.err
+    assert json.loads(said.out)["compression"][1]["method"] == "cluster"
+    assert (compressed_run / "model.keras").stat().st_mtime_ns == before
+
+
+def test_one_stopped_in_its_second_step_goes_on_there(compressed_run: Path, tmp_path: Path) -> None:
+    """The first step is not done again, and the second one ends with the same weights."""
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(compressed_run / pipeline.REQUEST, out)
+    shutil.copytree(compressed_run / "steps" / "1_prune", out / "steps" / "1_prune")
+    first = (out / "steps" / "1_prune" / "model.keras").stat().st_mtime_ns
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        pipeline.compress(None, out, resume=True, say=stop)
+    assert not run.exists(out)
+    pipeline.compress(None, out, resume=True)
+    assert (out / "steps" / "1_prune" / "model.keras").stat().st_mtime_ns == first
+    ours, whole = kernels(out), kernels(compressed_run)
+    assert ours.keys() == whole.keys()
+    for name, kernel in ours.items():
+        np.testing.assert_array_equal(kernel, whole[name], err_msg=name)
+
+
+def test_cutting_makes_a_smaller_dense_network(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cut"
+    words = ["--cut", "0.4", "--set", "multiple_of=2", "--skip", "tail2*", "--epochs", "1"]
+    assert cli.main(["compress", str(tiny_run), "--out", str(out), *words]) == 0
+    done = run.load(out)
+    (entry,) = done.compression
+    assert entry["macs_after"] <= 0.6 * entry["macs_before"]
+    model = keras.saving.load_model(out / "model.keras", compile=False)
+    assert model.count_params() == done.parameters < run.load(tiny_run).parameters
+    for name, row in entry["layers"].items():
+        assert model.get_layer(name).kernel.shape[-1 if "up" not in name else -2] == row["channels"]
+    assert "tail2_conv" not in entry["layers"]
+
+
+def test_fine_tuning_under_the_uncompressed_network_as_its_teacher(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "taught"
+    words = ["--prune", "0.5", "--epochs", "1", "--loss", "ce", "distill:2", "attention"]
+    assert cli.main(["compress", str(tiny_run), "--out", str(out), *words]) == 0
+    assert run.load(out).parents["teacher"] == files.sha256(tiny_run / "model.keras")
+
+
+# ---- what is refused, before anything is written
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--prune", "1.0"], "at 1 no weight would be left"),
+        (["--prune", "0.5", "--layer", "stem_con=0.2"], "stem_conv"),
+        (["--prune", "0.5", "--set", "sparsness=1"], "prune has no option 'sparsness': did you mean"),
+        (["--cluster", "1000"], "1000"),
+        (["--cluster", "256", "--layer", "classifier=256"], "classifier"),
+        (["--cut", "1.5"], "between 0 and 1"),
+        (["--cut", "0.999"], "MACs"),
+        (["--cut", "0.5", "--skip", "nowhere*"], "nowhere*"),
+        (["--prune", "0.5", "--cut", "0.5"], "--cut comes before --prune"),
+        (["--qat", "--prune", "0.5"], "--prune cannot follow --qat"),
+        (["--prune", "0.5", "--data", "nowhere"], "nowhere"),
+        ([], "no step given"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_settings_are_one_line_and_write_nothing(
+    words: list[str], message: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    line = refused(["compress", str(tiny_run), "--out", str(out), *words], capsys)
+    assert message in line
+    assert not out.exists()
+
+
+def test_options_need_a_step_before_them(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--set", "scope=layer"], ["--layer", "a=1"], ["--skip", "a"]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["compress", str(tiny_run), "--out", "x", *words, "--prune", "0.5"])
+        assert stopped.value.code == 2
+        assert "belongs to the step before it" in capsys.readouterr().err
+
+
+def test_what_stands_in_the_way_stays(
+    tiny_run: Path, tmp_path: Path, compressed_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thing = tmp_path / "thing"
+    thing.mkdir()
+    (thing / "photo.jpg").write_text("dear")
+    line = refused(["compress", str(tiny_run), "--out", str(thing), "--prune", "0.5", "--force"], capsys)
+    assert "is no compressed run: choose another --out" in line
+    assert (thing / "photo.jpg").read_text() == "dear"
+    again = ["compress", str(tiny_run), "--out", str(compressed_run)]
+    assert "go on with --resume, or replace it with --force" in refused([*again, "--prune", "0.5"], capsys)
+    line = refused([*again, "--prune", "0.5", "--resume"], capsys)
+    assert "was begun with other options" in line
+    assert "is not a run" in refused(["compress", str(tmp_path), "--out", "x", "--prune", "0.5"], capsys)
+
+
+def test_a_request_reads_back_as_it_was_written() -> None:
+    request = Request("feet", (Step("prune", {"sparsity": 0.5, "skip": ["a*"]}, {"epochs": 2}),), {"seed": 3})
+    assert pipeline.from_json(json.loads(json.dumps(request.to_json()))) == request
+    settings: Any = request.steps[0].settings()
+    assert (settings.sparsity, settings.skip) == (0.5, ("a*",))
