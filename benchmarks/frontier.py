@@ -75,7 +75,7 @@ def frontier(record: Record, *, width: int = WIDTH, height: int = HEIGHT) -> str
     axes = Axes(frame, charts.log_span([mark.x for mark in marks], 0.05), _losses(record, marks), x_log=True)
     circles = [(axes.x(mark.x), axes.y(mark.y), RADIUS) for mark in marks]
     limit = Box(frame.left, axes.y(record["max_loss"]), frame.right, axes.y(record["max_loss"]))
-    sure = f", with {record['margin']:g} standard errors" if record["margin"] else ""
+    sure = f", {record['margin']:g} x standard error included" if record["margin"] else ""
     allowed = f"allowed: {record['max_loss']:g}{sure}"
     parts = [
         *charts.draw_frame(axes, "megabytes", "IoU lost", y_format=lambda value: f"{value:.4g}"),

@@ -324,7 +324,7 @@ def _nothing(trials: _Trials) -> str:
     """Why nothing was chosen, and what came closest."""
     sample = trials.against.sample
     closest = min(trials.points.values(), key=lambda p: p.iou_loss + trials.margin * p.iou_loss_error)
-    sure = f" (with {trials.margin:g} standard errors)" if trials.margin else ""
+    sure = f" ({trials.margin:g} x standard error included)" if trials.margin else ""
     return (
         f"nothing stays within {trials.max_loss:g} of fp32's IoU{sure}, which is {trials.against.iou:.4f} on "
         f"{len(sample.names)} images of {sample.split}: the closest, {closest.name}, loses "

@@ -81,7 +81,11 @@ def test_every_point_is_a_mark_and_the_chosen_one_is_ringed() -> None:
     (limit,) = re.findall(r'stroke-dasharray="5 4" d="M[\d.]+ ([\d.]+)H', svg)
     assert beyond[0] < ring[0]
     assert float(limit) == pytest.approx((beyond[1] + ring[1]) / 2, abs=0.1)
-    assert "allowed: 0.004, with 1 standard errors" in svg
+    # The front, smallest first: what is larger and loses more than another (here nothing) is not on it.
+    (front,) = re.findall(r'class="front" d="([^"]+)"', svg)
+    corners = {tuple(map(float, pair)) for pair in re.findall(r"[ML]([\d.]+) ([\d.]+)", front)}
+    assert corners >= {beyond, *marks[frontier.WITHIN]}
+    assert "allowed: 0.004, 1 x standard error included" in svg
     assert [name for name in ("chosen", "int8", "fp32") if f">{name}</text>" in svg] == [
         "chosen",
         "int8",
