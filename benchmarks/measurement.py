@@ -217,14 +217,22 @@ def read_all(path: Path) -> list[Measurement]:
 
 
 def as_table(measured: Sequence[Measurement]) -> str:
-    """The measurements as aligned lines for a terminal, with the words on noise below."""
+    """The measurements as aligned lines for a terminal, with the words on noise below.
+
+    Files of one name are told apart by their folders.
+    """
+    shared = [m.artifact.name for m in measured]
+    names = [
+        f"{m.artifact.path.parent.name}/{name}" if shared.count(name) > 1 else name
+        for m, name in zip(measured, shared, strict=True)
+    ]
     heads = (
         "file", "MB", "gzip MB", "zstd MB", "M MACs", "median ms", "p90 ms",
         "x fp32", "load ms", "first ms", "peak MB", "delegated",
     )  # fmt: skip
     cells = [
         (
-            m.artifact.name,
+            name,
             f"{m.file_bytes / 1e6:.2f}",
             f"{m.gzip_bytes / 1e6:.2f}",
             "-" if m.zstd_bytes is None else f"{m.zstd_bytes / 1e6:.2f}",
@@ -239,7 +247,7 @@ def as_table(measured: Sequence[Measurement]) -> str:
             if m.delegation
             else "-",
         )
-        for m in measured
+        for m, name in zip(measured, names, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     lines = [

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export import freeze, mix, pipeline, quantize, search, sensitivity, speed, tflite, verify
+from export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
 from export.sensitivity import Reference, Sensitivity
 from footseg import files, runtime
 from footseg import run as runs
@@ -136,10 +136,8 @@ def auto(
     say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
     stem = f"{run.network}_{run.input_shape[0]}x{run.input_shape[1]}_auto"
     with tempfile.TemporaryDirectory() as folder:
-        fp32 = Path(folder) / "fp32.tflite"
-        network = freeze.load_network(run.model)
-        fp32.write_bytes(tflite.convert(freeze.freeze(network, Path(folder) / "saved_model")))
-        mixer = mix.calibrated(fp32, calibration.images, io=io, ranges=ranges, threads=threads)
+        mixer = _mixer(run, Path(folder), calibration, io, ranges, threads)
+        fp32 = mixer.path
         against = sensitivity.reference(fp32, sample, threads)
         trials = _Trials(mixer, against, max_loss, margin, Path(folder) / "trial.tflite", threads, say)
         found, best = _explore(trials, out_dir / stem, fast)
@@ -196,6 +194,34 @@ def auto(
     artifact.save_sidecar()
     files.write_json(result.record, result.to_json())
     return result
+
+
+def costs(
+    run_dir: Path,
+    out_dir: Path,
+    *,
+    data_dir: Path | None = None,
+    images: int = IMAGES,
+    ranges: str = "minmax",
+    calibration_count: int = 64,
+    seed: int = 0,
+    threads: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Sensitivity, Path]:
+    """What each operator of a run's network costs when it alone is in int8, and the JSON file that says so.
+
+    The file is the one that a search (``auto``) goes on from. Arguments and errors are those of ``auto``.
+    """
+    check_options(0.0, images, 0.0)
+    quantize.check_options(START, "float32", ranges)
+    run, sample, calibration = _read(run_dir, data_dir, images, calibration_count, seed)
+    saved = out_dir / f"{run.network}_{run.input_shape[0]}x{run.input_shape[1]}_auto_{START}.json"
+    say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
+    with tempfile.TemporaryDirectory() as folder:
+        mixer = _mixer(run, Path(folder), calibration, "float32", ranges, threads)
+        against = sensitivity.reference(mixer.path, sample, threads)
+        found = sensitivity.measure(mixer, against, START, threads=threads, saved=saved)
+    return found, saved
 
 
 def check_options(max_loss: float, images: int, margin: float) -> None:
@@ -366,6 +392,20 @@ def _read(
     sample = verify.sample(data_dir, size, images)
     pipeline.check_classes(data_dir, run)
     return run, sample, quantize.calibration(data_dir, size, calibration_count, seed)
+
+
+def _mixer(
+    run: Run, folder: Path, calibration: quantize.Calibration, io: str, ranges: str, threads: int
+) -> mix.Mixer:
+    """A Mixer of the run's fp32 file, which is made in ``folder``; shared values stay shared."""
+    fp32 = folder / "fp32.tflite"
+    network = freeze.load_network(run.model)
+    fp32.write_bytes(tflite.convert(freeze.freeze(network, folder / "saved_model")))
+    kernels = shared.clustered_kernels(network)
+    weight_ranges = shared.weight_ranges(fp32, quantize.operators(fp32) if kernels else [], kernels)
+    return mix.calibrated(
+        fp32, calibration.images, io=io, ranges=ranges, weight_ranges=weight_ranges, threads=threads
+    )
 
 
 def _verify(

@@ -61,6 +61,17 @@ def study(
         for precision in of_run(done, (*precisions, *also) if number == 0 else precisions)
     }
     steps: list[Step] = []
+    costs = out / "sensitivity" / artifact_name(runs[0], "auto").replace(".tflite", "_int8.json")
+    sensitivity = [
+        "export",
+        str(folders[0]),
+        "--sensitivity",
+        "--out",
+        str(costs.parent),
+        "--data",
+        str(data),
+    ]
+    steps.append(Step("sensitivity", (*sensitivity, "--threads", str(threads)), costs, may_fail=True))
     for path, (done, precision) in made.items():
         steps += _of_file(path, done, precision, data, split, out, threads)
     go_on = f"footseg study {shlex.join(str(folder) for folder in folders)} --out {shlex.quote(str(out))}"
@@ -80,7 +91,7 @@ def study(
         out / PAGE,
         runs=list(folders),
         evaluations=[folder for path in exported if (folder := _evaluation(out, path)).is_dir()],
-        sensitivity=sorted((out / "export").glob("*/*sensitivity.json")),
+        sensitivity=[costs] if costs.is_file() else [],
     )
 
 

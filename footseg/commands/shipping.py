@@ -4,8 +4,11 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from footseg.commands._shared import Arguments, Command, Output, load, say, threads_argument
+from footseg.commands._shared import Arguments, Command, Output, load, say, table, threads_argument
 from footseg.errors import require
+
+# Those of the export package, which is not imported before it is used.
+PRECISIONS = ("fp32", "fp16", "int8", "int8w", "int16x8", "int4w", "dynamic")
 
 
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
@@ -15,21 +18,52 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
         "--to", nargs="+", choices=("tflite", "onnx"), default=["tflite"], help="default: tflite"
     )
     sub.add_argument(
-        "--precision", nargs="+", choices=("fp32", "fp16", "int8"), default=["fp32"], help="default: fp32"
+        "--precision", nargs="+", choices=PRECISIONS, default=["fp32"], metavar="P",
+        help=f"{', '.join(PRECISIONS)} (default: fp32)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--auto", type=float, metavar="LOSS",
+        help="instead: the smallest mixture of precisions that loses at most so much IoU, as 0.005",
+    )  # fmt: skip
+    sub.add_argument(
+        "--sensitivity", action="store_true", help="instead: what each operator costs when it alone is int8"
     )
+    sub.add_argument(
+        "--images", type=int, default=128, metavar="N",
+        help="validation images that --auto and --sensitivity score on (128)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--margin", type=float, default=1.0, metavar="X",
+        help="standard errors of the loss that must fit into --auto's, too (1)",
+    )  # fmt: skip
+    sub.add_argument("--fast", action="store_true", help="--auto tries only what runs in integers")
+    sub.add_argument("--no-speed", action="store_true", help="do not time the files against fp32")
     sub.add_argument(
         "--data", type=Path, metavar="DIR", help="data set to verify on (default: the run's own)"
     )
     sub.add_argument("--calibration", type=int, default=64, metavar="N", help="training images for int8 (64)")
     sub.add_argument("--seed", type=int, default=0, help="which training images (default 0)")
     sub.add_argument(
-        "--io", choices=("float32", "int8"), default="float32", help="input and output of int8 files"
-    )
+        "--ranges", choices=("minmax", "average", "octav", "mse"), default="minmax",
+        help="how ranges of activations and weights are estimated (default: minmax)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--keep", nargs="+", default=[], metavar="TENSOR",
+        help="operators that stay in float, by the names of their outputs, as --sensitivity gives them",
+    )  # fmt: skip
+    sub.add_argument(
+        "--io", choices=("float32", "int8", "uint8"), default="float32",
+        help="input and output of int8 files",
+    )  # fmt: skip
     threads_argument(sub)
 
 
 def _export(args: Arguments) -> Output:
     require("tensorflow", "train")
+    if args.auto is not None:
+        return _export_auto(args)
+    if args.sensitivity:
+        return _export_sensitivity(args)
     artifacts = load("export:export_run")(
         args.run,
         args.out,
@@ -40,12 +74,55 @@ def _export(args: Arguments) -> Output:
         seed=args.seed,
         threads=args.threads,
         io=args.io,
+        ranges=args.ranges,
+        keep=tuple(args.keep),
+        speed=not args.no_speed,
         say=say,
     )
     lines = [
         f"{artifact.path}  {artifact.path.stat().st_size / 1e6:.2f} MB, verified" for artifact in artifacts
     ]
     return Output([dataclasses.asdict(artifact) for artifact in artifacts], "\n".join(lines))
+
+
+def _export_auto(args: Arguments) -> Output:
+    found = load("export.auto:auto")(
+        args.run,
+        args.out,
+        args.auto,
+        data_dir=args.data,
+        images=args.images,
+        margin=args.margin,
+        fast=args.fast,
+        io=args.io,
+        ranges=args.ranges,
+        calibration_count=args.calibration,
+        seed=args.seed,
+        threads=args.threads,
+        say=say,
+    )
+    page = load("benchmarks.frontier:write")(found.record)
+    return Output(found.to_json(), f"{found.artifact.path}\n{found.record}\n{page}")
+
+
+def _export_sensitivity(args: Arguments) -> Output:
+    found, saved = load("export.auto:costs")(
+        args.run,
+        args.out,
+        data_dir=args.data,
+        images=args.images,
+        ranges=args.ranges,
+        calibration_count=args.calibration,
+        seed=args.seed,
+        threads=args.threads,
+        say=say,
+    )
+    rows = [
+        (cost.layer, f"{cost.iou_loss:+.4f}", f"{cost.logit_error:.4f}", f"{cost.bytes_saved:,}", cost.kind)
+        for cost in found.ranked()
+    ]
+    heads = ("layer", "IoU lost", "logit error", "bytes saved", "operator")
+    return Output(found.to_json(), f"{table(heads, rows)}\n{saved}")
 
 
 def _bench_arguments(sub: argparse.ArgumentParser) -> None:
