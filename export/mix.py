@@ -72,12 +72,18 @@ class Mixer:
 
 
 def calibrated(
-    path: Path, images: np.ndarray, *, io: str = "float32", ranges: str = "minmax", threads: int = 1
+    path: Path,
+    images: np.ndarray,
+    *,
+    io: str = "float32",
+    ranges: str = "minmax",
+    weight_ranges: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    threads: int = 1,
 ) -> Mixer:
     """A Mixer of the fp32 file at ``path``, calibrated on ``images``, uint8 (N, H, W, 3).
 
-    What ``export.quantize`` keeps in float for reasons of its own (the ends, positions of max-unpooling) is
-    not among its operators.
+    ``io``, ``ranges`` and ``weight_ranges`` are as in ``export.quantize``. What that keeps in float for
+    reasons of its own (the ends, positions of max-unpooling, dead activations) is not among its operators.
 
     Raises:
         ValueError: an unknown ``io`` or ``ranges``, or no images.
@@ -91,11 +97,14 @@ def calibrated(
         from ai_edge_quantizer.recipe_manager import RecipeManager
 
         found = quantize.operators(path)
+        statistics = quantize.statistics(path, quantize.recipe("int8", ranges), images, ranges, threads)
+        statistics |= {name: dict(limits) for name, limits in (weight_ranges or {}).items()}
         kept = {
             operator.output
             for operator in [
                 *quantize.before_positions(found),
                 *quantize.set_ends(RecipeManager(), found, io),
+                *quantize.dead(found, statistics),
             ]
         }
         candidates = tuple(
@@ -103,7 +112,6 @@ def calibrated(
             for index, operator in enumerate(found)
             if operator.output not in kept and len(levels := _levels(operator.kind)) > 1
         )
-        statistics = quantize.statistics(path, quantize.recipe("int8", ranges), images, ranges, threads)
     return Mixer(path, candidates, io, ranges, statistics)
 
 

@@ -69,6 +69,25 @@ def test_all_operators_in_int8_are_the_int8_file(mixer: mix.Mixer, network: Path
     assert [operator.layer for operator in mixer.operators] == ["calm", "loud", "output"]
 
 
+def test_ranges_of_weights_are_those_of_quantize(mixer: mix.Mixer, network: Path) -> None:
+    weights = next(
+        tensor
+        for tensor in runtime.interpreter(network).get_tensor_details()
+        if "loud" in tensor["name"] and tensor["shape"].size == 4 and tensor["shape"][1] == 1
+    )
+    wide = np.full((64, 1, 1, 1), 50.0, np.float32)
+    limits = {weights["name"]: {"min": -wide, "max": wide}}
+    wider = mix.calibrated(network, NOISE, weight_ranges=limits)
+    everything = {operator.output: "int8" for operator in mixer.operators}
+    assert wider(everything) == quantize.quantize(network, "int8", NOISE, weight_ranges=limits)
+    assert wider(everything) != mixer(everything)
+
+
+def test_dead_activations_are_not_to_be_quantized(network: Path) -> None:
+    # Of black images every tensor has one value.
+    assert mix.calibrated(network, np.zeros_like(NOISE)).operators == ()
+
+
 def test_an_unknown_level_or_operator_is_refused(mixer: mix.Mixer) -> None:
     first = mixer.operators[0].output
     with pytest.raises(ValueError, match="cannot be in 'int3': it has float, fp16, int8w, int8, int4"):
