@@ -162,6 +162,18 @@ def test_what_stands_in_the_way_stays(
     assert "is not a run" in refused(["compress", str(tmp_path), "--out", "x", "--prune", "0.5"], capsys)
 
 
+def test_force_replaces_only_when_nothing_is_wrong(
+    compressed_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(compressed_run / pipeline.REQUEST, out)
+    (out / "model.keras").write_text("dear")
+    words = ["compress", str(compressed_run), "--out", str(out), "--force"]
+    assert "--prune comes before --cluster" in refused([*words, "--prune", "0.9"], capsys)
+    assert (out / "model.keras").read_text() == "dear"
+
+
 def test_a_request_reads_back_as_it_was_written() -> None:
     request = Request("feet", (Step("prune", {"sparsity": 0.5, "skip": ["a*"]}, {"epochs": 2}),), {"seed": 3})
     assert pipeline.from_json(json.loads(json.dumps(request.to_json()))) == request

@@ -112,7 +112,7 @@ def compress(
         FootsegError: not a finished run, bad data, something else in ``out``, a goal that was missed, Ctrl-C.
     """
     request = _opened(request, out, resume, force)
-    if run.exists(out):
+    if resume and run.exists(out):
         say(f"{out} is finished: nothing to resume")
         return run.load(out)
     parent = root = run.load_trained(Path(request.run))
@@ -121,6 +121,8 @@ def compress(
     for _, _, config in plans:
         data_sets.open_data(Path(config.data))
     _check_layers(plans[0][1], root)
+    if force and not resume:
+        shutil.rmtree(out, ignore_errors=True)  # not before all that can be told is known to be right
     files.write_json(out / REQUEST, request.to_json())
     try:
         for number, (step, settings, config) in enumerate(plans, start=1):
@@ -153,7 +155,6 @@ def _opened(request: Request | None, out: Path, resume: bool, force: bool) -> Re
             raise FootsegError(
                 f"{out} holds a compressed run: go on with --resume, or replace it with --force"
             )
-        shutil.rmtree(out)
     if request is None:
         raise ValueError("nothing to compress: footseg compress RUN --out OUT --prune 0.7")
     if not request.steps:
@@ -206,6 +207,7 @@ def _config(step: Step, request: Request, root: Run) -> TrainConfig:
     plain = [term for term in configs.from_values(before).loss if _term(term) not in TEACHER_TERMS]
     values = {
         **before,
+        "data": root.data,  # its configuration has the path as it was typed, wherever that was
         "loss": [*(plain or ("ce", "iou")), *LESSON_TERMS],
         "temperature": LESSON_TEMPERATURE,
         "teacher": "",
