@@ -1,15 +1,20 @@
 """int8 of a network that was trained for it: its SavedModel holds all ranges, so nothing is calibrated."""
 
 import os
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from export.conversion import conversion
+from export.quantize import IO
 from footseg import runtime
 from footseg.errors import FootsegError
 
 ENDS = ("QUANTIZE", "DEQUANTIZE")
+# What training puts before the names of layers that it rounds.
+WRAPPED = "quant_"
 
 
 def convert(saved_model: Path, io: str = "float32") -> bytes:
@@ -17,36 +22,49 @@ def convert(saved_model: Path, io: str = "float32") -> bytes:
 
     Raises:
         ValueError: another ``io``.
-        FootsegError: the converter refused the network.
+        FootsegError: no such SavedModel, or the converter refused the network.
     """
+    if io not in IO:
+        raise ValueError(f"io is {io!r}: expected one of {', '.join(IO)}")
+    if not (saved_model / "saved_model.pb").is_file():
+        raise FootsegError(
+            f"{saved_model} has no network trained for int8: make one with footseg compress --qat"
+        )
     with conversion(f"conversion of {saved_model} to int8"):
         import tensorflow as tf
 
-        types = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
-        if io not in types:
-            raise ValueError(f"io is {io!r}: expected one of {', '.join(types)}")
         converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(saved_model))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.inference_input_type = converter.inference_output_type = types[io]
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
         return converter.convert()
 
 
-def islands(path: Path) -> tuple[str, ...]:
-    """Operators of a ``.tflite`` that compute in float, as "name (operator number)"; conversions do not count."""
+def islands(path: Path, left_out: Collection[str] = ()) -> tuple[str, ...]:
+    """Operators of a ``.tflite`` that compute in float, as "name (operator number)".
+
+    Conversions do not count, nor what belongs to layers that training has ``left_out`` (their names).
+    """
     interpreter = runtime.interpreter(path)
-    floats = {t["index"] for t in interpreter.get_tensor_details() if t["dtype"] == np.float32}
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     return tuple(
         f"{node['op_name']} (operator {node['index']})"
         for node in interpreter._get_ops_details()
-        if node["op_name"] not in (*ENDS, "DELEGATE") and floats.intersection(node["outputs"])
+        if node["op_name"] not in (*ENDS, "DELEGATE")
+        and any(tensors[index]["dtype"] == np.float32 for index in node["outputs"])
+        and not _layers(tensors[node["outputs"][0]]["name"]).intersection(left_out)
     )
 
 
-def check_islands(path: Path) -> None:
-    """Make sure that all of a ``.tflite`` computes in int8.
+def check_islands(path: Path, left_out: Collection[str] = ()) -> None:
+    """Make sure that a ``.tflite`` computes in int8, but for the layers that training has ``left_out``.
 
     Raises:
         FootsegError: operators that do not; they are named.
     """
-    if left := islands(path):
+    if left := islands(path, left_out):
         raise FootsegError(f"{path.name} still computes in float: {', '.join(left)}")
+
+
+def _layers(tensor: str) -> set[str]:
+    """The layers that a tensor's name tells of: "net/relu/Relu;net/quant_conv/Conv2D"."""
+    return {part.removeprefix(WRAPPED) for part in re.split("[/;]", tensor)}

@@ -103,6 +103,8 @@ def fold(model: keras.Model, only: Callable[[keras.Layer], bool] = lambda layer:
 
     copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
     for layer in copy.layers:
+        if not layer.weights:
+            continue
         source = model.get_layer(layer.name)
         if layer.name in folded:
             layer.set_weights(folded_weights(source, model.get_layer(folded[layer.name])))

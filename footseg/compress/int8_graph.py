@@ -17,22 +17,43 @@ IMAGE = "image_int8"
 # Between the two halves of a PReLU; any slope but 0 and 1 will do, and this is where ENet's begin.
 SLOPE = 0.25
 
-# How each kind of operation lives in int8, by its class, a layer's or that of keras.ops.
+# Without a bias, or with one of zeros, the converter leaves a transposed convolution before ReLU in float.
+NO_ZERO = 1e-12
+
+# What each kind of operation is in int8, by its class: a layer's or that of keras.ops.
+SILENT = {
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+    *("GaussianDropout", "GaussianNoise", "Identity"),
+}
+INTERPOLATES = {"UpSampling2D", "Resizing"}
 # They copy, move, or interpolate: what comes out has the scale of what goes in.
 MOVES = {
-    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout", "GaussianNoise"),
-    *("Identity", "Flatten", "Reshape", "Permute", "Transpose", "Squeeze", "ExpandDims", "Concatenate", "Split"),
-    *("Pad", "ZeroPadding2D", "Cropping2D", "GetItem", "MaxPooling2D", "UpSampling2D", "Resizing"),
-}  # fmt: skip
-SILENT = {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout", "GaussianNoise", "Identity"}
-INTERPOLATES = {"UpSampling2D", "Resizing"}
-# They compute, and have an int8 kernel in XNNPACK.
+    *SILENT,
+    *INTERPOLATES,
+    *("Concatenate", "Cropping2D", "ExpandDims", "Flatten", "GetItem", "MaxPooling2D", "Pad"),
+    *("Permute", "Reshape", "Split", "Squeeze", "Transpose", "ZeroPadding2D"),
+}
+# They compute, and XNNPACK has them in int8 (average pooling only as a convolution).
 COMPUTES = {
-    *("Add", "Subtract", "Multiply", "LeakyReLU", "LeakyRelu", "GlobalAveragePooling2D", "Mean"),
-    "AveragePooling2D",  # without a kernel there, unless it is written as a convolution
-}  # fmt: skip
-RECTIFIES = {"Relu", "Relu6"}
+    *("Add", "Subtract", "Multiply", "LeakyReLU", "LeakyRelu"),
+    *("AveragePooling2D", "GlobalAveragePooling2D", "Mean"),
+}
 FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(MOVES, "moves"),
+    **dict.fromkeys(COMPUTES, "computes"),
+    **dict.fromkeys(("ReLU", "Relu", "Relu6"), "rectifies"),
+    **dict.fromkeys(("Minimum", "Maximum"), "follows"),
+    "Sigmoid": FIXED["sigmoid"],
+    "Tanh": FIXED["tanh"],
+}
+ACTIVATIONS: Mapping[str, Any] = {
+    "linear": "moves",
+    "relu": "rectifies",
+    "relu6": "rectifies",
+    "leaky_relu": "computes",
+    **FIXED,
+}
 POSITIONS = "Ceil"
 
 NO_FORM = "int8 has no form of {} that XNNPACK runs"
@@ -105,7 +126,7 @@ def prepare(model: keras.Model) -> Prepared:
             return _pixelwise(name)
         if type(operation) is layers.Rescaling and name not in exact and _is_map(operation):
             constant.append(name)
-            return _pixelwise(name)
+            return _pixelwise(name, trainable=False)
         if name not in exact and _pools_like_convolution(operation):
             constant.append(name)
             return layers.DepthwiseConv2D(
@@ -116,7 +137,9 @@ def prepare(model: keras.Model) -> Prepared:
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         def int8(x: Any) -> Any:
             """The image is quantized once, whoever takes it."""
-            if not isinstance(x, keras.KerasTensor) or not isinstance(x._keras_history.operation, layers.InputLayer):
+            if not isinstance(x, keras.KerasTensor) or not isinstance(
+                x._keras_history.operation, layers.InputLayer
+            ):
                 return x
             if not image:
                 image.append(layers.Activation("linear", name=IMAGE)(x))
@@ -130,7 +153,7 @@ def prepare(model: keras.Model) -> Prepared:
             return _prelu(args[0], name)
         if name in graph.unfused:
             constant.append(f"{name}_input")
-            return operation(_pixelwise(f"{name}_input")(args[0]))
+            return operation(_pixelwise(f"{name}_input", trainable=False)(args[0]))
         # Another layer in its place takes the tensor alone: batch normalisation is called with a mask, too.
         y = operation(*args, **kwargs) if type(operation) is type(source) else operation(args[0])
         if type(source) in WEIGHTED and source.activation is not operation.activation:
@@ -264,13 +287,15 @@ class _Graph:
 
     def only_float(self, call: Call) -> bool:
         """Whether all that take ``call``'s output stay in float."""
-        return all(self.kinds.get(id(user), "float") == "float" for x in call.outputs for user in self._users(x))
+        return all(
+            self.kinds.get(id(user), "float") == "float" for x in call.outputs for user in self._users(x)
+        )
 
     def left_out(self) -> dict[str, str]:
         """Why each operation that stays in float does."""
         return {
             call.operation.name: EXACT
-            if id(call) in self.before
+            if id(call) in self.before or _kind(call.operation) == "follows"
             else NO_FORM.format(type(call.operation).__name__)
             for call in self.calls
             if self.kinds[id(call)] == "float"
@@ -290,39 +315,36 @@ class _Graph:
             tensor = maker.inputs[0]
         if maker is None or len(self._users(maker.outputs[0])) != 1:
             return maker is not None and self.kinds[id(maker)] == "float"
-        return self.kinds[id(maker)] in ("computes", "float")
+        bare = type(maker.operation) is layers.Conv2DTranspose and not maker.operation.use_bias
+        return self.kinds[id(maker)] in ("computes", "float") and not bare
 
 
 def _kind(operation: Any) -> Any:
-    """How an operation lives in int8, by itself."""
-    name = type(operation).__name__
+    """What an operation is in int8, by itself: a word of ``KINDS``, "float" for those it does not have."""
     if type(operation) in WEIGHTED:
         return "computes"
-    if not type(operation).__module__.startswith("keras."):
+    if not type(operation).__module__.startswith("keras.") or _unusual(operation):
         return "float"
     if isinstance(operation, layers.Activation):
-        named = operation.get_config()["activation"]
-        known = {"linear": "moves", "relu": "rectifies", "relu6": "rectifies", "leaky_relu": "computes"}
-        return FIXED.get(named) or known.get(named, "float")
-    if name in ("Sigmoid", "Tanh"):
-        return FIXED[name.lower()]
+        return ACTIVATIONS.get(operation.get_config()["activation"], "float")
+    return KINDS.get(type(operation).__name__, "float")
+
+
+def _unusual(operation: Any) -> bool:
+    """Whether an operation is of a kind that int8 has, but with settings that it does not."""
     if isinstance(operation, layers.ReLU):
-        plain = operation.max_value in (None, 6) and not operation.negative_slope and not operation.threshold
-        return "rectifies" if plain else "float"
-    if name == "Pad" and (operation.mode != "constant" or operation.get_config().get("constant_values")):
-        return "float"
-    if name in ("Minimum", "Maximum"):
-        return "follows"
-    return (
-        "moves" if name in MOVES else "rectifies" if name in RECTIFIES else "computes" if name in COMPUTES else "float"
-    )
+        usual = operation.max_value in (None, 6)
+        return not usual or bool(operation.negative_slope) or bool(operation.threshold)
+    if type(operation).__name__ == "Pad":
+        return operation.mode != "constant" or bool(operation.get_config().get("constant_values"))
+    return False
 
 
 def _before_positions(every: tuple[Call, ...]) -> frozenset[int]:
     """Calls that decide where max-unpooling puts its values: those before a ceil, and it.
 
-    As ``export.quantize`` has it, and for the same reason: int8 makes neighbours equal, and the values of such
-    windows come back a pixel off.
+    ``export.quantize`` leaves the same ones in float, for the same reason: int8 makes neighbours equal, and
+    the values of such windows come back a pixel off.
     """
     wanted: set[int] = set()
     found = set()
@@ -365,16 +387,16 @@ def _pools_like_convolution(operation: Any) -> bool:
     return len(set(stride)) == 1 and (operation.padding == "valid" or whole)
 
 
-def _pixelwise(name: str) -> layers.DepthwiseConv2D:
-    """A factor and an offset for each channel."""
-    return layers.DepthwiseConv2D(1, name=name)
+def _pixelwise(name: str, *, offset: bool = True, trainable: bool = True) -> layers.DepthwiseConv2D:
+    """A factor for each channel, and an offset."""
+    return layers.DepthwiseConv2D(1, use_bias=offset, name=name, trainable=trainable)
 
 
 def _prelu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """PReLU(x) = LeakyReLU(x) + (alpha - s) / (1 - s) * (x - LeakyReLU(x)), s being LeakyReLU's slope."""
     leaky = layers.LeakyReLU(SLOPE, name=f"{name}_leaky")(x)
     negative = layers.Subtract(name=f"{name}_negative")([x, leaky])
-    return layers.Add(name=name)([leaky, _pixelwise(f"{name}_slope")(negative)])
+    return layers.Add(name=name)([leaky, _pixelwise(f"{name}_slope", offset=False)(negative)])
 
 
 def _set_weights(prepared: Prepared, source: keras.Model) -> None:
@@ -397,12 +419,12 @@ def _numbers(layer: keras.Layer, prepared: Prepared, given: Mapping[str, keras.L
         return [factor.reshape(1, 1, -1, 1), offset]
     if original is None:
         alpha = given[layer.name.removesuffix("_slope")].get_weights()[0].reshape(1, 1, -1, 1)
-        return [(alpha - SLOPE) / (1 - SLOPE), np.zeros(channels)]
+        return [(alpha - SLOPE) / (1 - SLOPE)]
     weights = original.get_weights()
     if layer.name not in prepared.folded:
         return weights
     factor, offset = affine(given[prepared.folded[layer.name]])
-    return [weights[0], factor * (weights[1] if original.use_bias else 0.0) + offset]
+    return [weights[0], factor * (weights[1] if original.use_bias else 0.0) + offset + NO_ZERO]
 
 
 def _constants(original: keras.Layer | None) -> tuple[Any, Any]:

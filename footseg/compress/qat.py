@@ -6,7 +6,7 @@ dilated convolutions, PReLU, Multiply and more in float:
 
 - every tensor of the file has one range. Tensors that int8 moves (pooling, concatenation, reshaping,
   resizing) share it, so that nothing is rounded twice;
-- batch normalisation is folded into the convolution, with its statistics fixed and its factor trained: kernels
+- batch normalisation is folded into the convolution, its statistics fixed and its factor trained: kernels
   keep their zeros and shared values, and ``plain`` unfolds them into the network as it was;
 - what XNNPACK has no int8 kernel for is written in what it has: see ``int8_graph.prepare``.
 """
@@ -25,11 +25,10 @@ from footseg.compress import int8_graph
 from footseg.compress.fold import CONVOLUTIONS, affine, along_outputs
 from footseg.compress.int8_graph import Prepared
 from footseg.compress.method import Choice, Twin
-from footseg.compress.quantizers import Fixed, Follower, KernelQuantizer, LayerRule, Range
+from footseg.compress.quantizers import Fixed, Follower, KernelQuantizer, LayerRule, Range, Wrapper
 from footseg.compress.twin import to_tf_keras
 from footseg.errors import FootsegError, require
 
-tfmot: Any = require("tensorflow_model_optimization", "compress")
 tf_keras: Any = require("tf_keras", "compress")
 
 PREFIX = "quant_"
@@ -59,7 +58,9 @@ class QuantizationAware:
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum is the share of a range that a batch leaves, in [0, 1): {self.momentum}")
+            raise ValueError(
+                f"momentum is the share of a range that a batch leaves, in [0, 1): {self.momentum}"
+            )
 
     @property
     def settled(self) -> float:
@@ -76,7 +77,9 @@ class QuantizationAware:
         left_out = dict(int8_graph.outputs(prepared).left_out)
         weighted = [layer for layer in model.layers if layer.weights and layer.name not in left_out]
         if not weighted:
-            raise ValueError(f"{model.name} has no layer that int8 can have: {left_out or 'no weights at all'}")
+            raise ValueError(
+                f"{model.name} has no layer that int8 can have: {left_out or 'no weights at all'}"
+            )
         return Choice(
             {
                 layer.name: {"bits": 8, "codes": "shared" if _shares(layer) else "by channel"}
@@ -95,8 +98,7 @@ class QuantizationAware:
             copy = type(layer).from_config(layer.get_config())
             if layer.name not in rules:
                 return copy
-            kind = tfmot.quantization.keras.QuantizeWrapperV2
-            return kind(copy, rules[layer.name], name_prefix=PREFIX)
+            return Wrapper(copy, rules[layer.name], name_prefix=PREFIX)
 
         wrapped = tf_keras.models.clone_model(twin, clone_function=wrapper)
         for layer in twin.layers:
@@ -117,7 +119,7 @@ class QuantizationAware:
         }
 
     def plain(self, wrapped: Twin) -> keras.Model:
-        """The float network of the architecture and batch statistics that went in, with the weights of now."""
+        """The float network, of the layers and batch statistics that went in, with the weights of now."""
         model, prepared = wrapped.origin.model, wrapped.origin.prepared
         copy = keras.models.clone_model(model)
         given = {layer.name: layer for layer in model.layers}
@@ -159,7 +161,8 @@ class QuantizationAware:
         ]
         if broken:
             raise FootsegError(
-                f"training ended with weights that are no numbers in {', '.join(broken)}: use a lower learning rate"
+                f"training ended with weights that are no numbers in {', '.join(broken)}: "
+                "use a lower learning rate"
             )
         return {name: dict(asked) for name, asked in choice.layers.items()}
 
@@ -259,7 +262,7 @@ def _normalisation(norm: Any, factor: np.ndarray, bias: np.ndarray, fixed: Any) 
 
 
 def _layer(wrapped: Twin, name: str) -> Any:
-    """The layer of a wrapped network that is called ``name`` in the prepared one, in its wrapper if it has one."""
+    """The layer that is called ``name`` in the prepared network, in its wrapper if it has one."""
     names = {layer.name for layer in wrapped.layers}
     return wrapped.get_layer(PREFIX + name if PREFIX + name in names else name)
 
@@ -270,7 +273,9 @@ def _weights(wrapped: Twin, name: str) -> list[Any]:
     if not layer.name.startswith(PREFIX):
         return list(layer.weights)
     kernels = [variable for variable, *_ in layer._weight_vars]
-    others = [variable for variable in layer.layer.weights if all(variable is not kernel for kernel in kernels)]
+    others = [
+        variable for variable in layer.layer.weights if all(variable is not kernel for kernel in kernels)
+    ]
     return [*kernels, *others]
 
 

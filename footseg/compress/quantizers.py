@@ -1,4 +1,4 @@
-"""How tensors are rounded in quantization-aware training: TFMOT quantizers with ranges that short runs can use."""
+"""How tensors are rounded in training for int8: TFMOT quantizers, with ranges that short runs can use."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,11 @@ from footseg.errors import require
 tfmot: Any = require("tensorflow_model_optimization", "compress")
 tf_keras: Any = require("tf_keras", "compress")
 
-Quantizer = tfmot.quantization.keras.quantizers.Quantizer
 # A range of nothing has no scale.
 NARROWEST = 1e-5
 
 
-class KernelQuantizer(Quantizer):
+class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """A kernel as symmetric int8, -127 to 127, with one scale for each output channel.
 
     The scale is that of the kernel as it is now: TFMOT's is that of the step before. A kernel on its grid,
@@ -81,7 +80,7 @@ class KernelQuantizer(Quantizer):
         return {}
 
 
-class Range(Quantizer):
+class Range(tfmot.quantization.keras.quantizers.Quantizer):
     """The range of tensors that share their int8 scale, as asymmetric int8, -128 to 127.
 
     Each tensor that is made (and not just moved) keeps the average of its batches' least and greatest values:
@@ -97,7 +96,9 @@ class Range(Quantizer):
         """Least and greatest value of one more tensor, and the number of batches."""
         start = {"least": -6.0, "greatest": 6.0, "batches": 0.0}
         weights = {
-            part: layer.add_weight(f"{name}_{part}", initializer=tf_keras.initializers.Constant(value), trainable=False)
+            part: layer.add_weight(
+                f"{name}_{part}", initializer=tf_keras.initializers.Constant(value), trainable=False
+            )
             for part, value in start.items()
         }
         self.seen.append(weights)
@@ -128,8 +129,8 @@ class Range(Quantizer):
         return {}
 
 
-class Follower(Quantizer):
-    """Rounds to the range of the tensors that a tensor is made from: interpolation goes beyond none of them."""
+class Follower(tfmot.quantization.keras.quantizers.Quantizer):
+    """Rounds to the range of the tensors that a tensor is made from, which interpolation never leaves."""
 
     def __init__(self, group: Any) -> None:
         self.group = group
@@ -147,7 +148,7 @@ class Follower(Quantizer):
         return {}
 
 
-class Fixed(Quantizer):
+class Fixed(tfmot.quantization.keras.quantizers.Quantizer):
     """A range that is known: 256 codes from ``least`` to ``greatest``."""
 
     def __init__(self, least: float, greatest: float) -> None:
@@ -205,3 +206,23 @@ class LayerRule(tfmot.quantization.keras.QuantizeConfig):
     def get_config(self) -> dict[str, Any]:
         """As ``KernelQuantizer.get_config``."""
         return {}
+
+
+class Wrapper(tfmot.quantization.keras.QuantizeWrapperV2):
+    """TFMOT's wrapper as it is written: conversion by AutoGraph would take half of the time of wrapping."""
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+        """As the wrapped layer, of rounded weights, and rounded."""
+        return super().call(inputs, training=training, **kwargs)
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """None of a frozen layer: TFMOT would train its kernel."""
+        return super().trainable_weights if self.layer.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        """Those of a frozen layer, too."""
+        frozen = [] if self.layer.trainable else self._trainable_weights
+        return self._dedup_weights([*frozen, *super().non_trainable_weights])
