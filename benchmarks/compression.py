@@ -15,7 +15,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,11 +178,12 @@ def main() -> None:
         again = f"{sys.executable} -m benchmarks.compression with the same arguments"
         run_steps(steps, folders[number], _footseg, _say, go_on=again)
     if args.seeds is None and args.out is not None:
-        write(folders, args.out)
+        places = {args.work.resolve(): "WORK", args.data.resolve(): "DIR"}
+        write(folders, args.out, places | {run_.resolve(): f"RUN{n}" for n, run_ in enumerate(args.runs)})
 
 
-def write(folders: Sequence[Path], out: Path) -> None:
-    """The table of all seeds, and the first one's page."""
+def write(folders: Sequence[Path], out: Path, places: Mapping[Path, str]) -> None:
+    """The table of all seeds, and the first one's page with words for this machine's ``places``."""
     seeds = [rows_of(folder) for folder in folders]
     dense = run.load(folders[0] / DENSE)
     record = {
@@ -190,13 +191,27 @@ def write(folders: Sequence[Path], out: Path) -> None:
         "variants": {variant.name: " ".join(variant.words) for variant in VARIANTS},
         "seeds": len(seeds),
         "goals": [judged(goal, seeds) for goal in GOALS],
+        "kernels": {variant.name: _kernels(folders, variant.name) for variant in VARIANTS},
         "files": table(seeds),
         "data_fingerprint": dense.data_fingerprint,
         "machine": run.load(folders[0] / VARIANTS[0].name).machine,
         "versions": run.load(folders[0] / VARIANTS[0].name).versions,
     }
     files.write_json(out / "results.json", record)
-    files.write_bytes(out / PAGE, (folders[0] / "study" / PAGE).read_bytes())
+    page = (folders[0] / "study" / PAGE).read_text(encoding="utf-8")
+    for place, word in places.items():
+        page = page.replace(str(place), word)
+    files.write_text(out / PAGE, page)
+
+
+def _kernels(folders: Sequence[Path], variant: str) -> dict[str, Any]:
+    """Of all kernels together: the share of zeros, and megabytes as float32 and Huffman-coded by layer."""
+    rows = [files.read_json(folder / variant / "layers.json") for folder in folders]
+    return {
+        "zeros": spread(sum(r["zeros"] for r in of) / sum(r["weights"] for r in of) for of in rows),
+        "float_mb": spread(sum(r["float_bytes"] for r in of) / 1e6 for of in rows),
+        "huffman_mb": spread(sum(r["huffman_bytes"] for r in of) / 1e6 for of in rows),
+    }
 
 
 def _footseg(words: Sequence[str]) -> int:
