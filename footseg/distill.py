@@ -173,6 +173,11 @@ def _check_classes(path: Path, count: int, theirs: Sequence[str], ours: Sequence
 
 def _rebuilt(record: runs.Run, size: tuple[int, int]) -> keras.Model:
     shape, classes = (*size, 3), len(record.classes)
+    if any(step["method"] == "cut" for step in record.compression):
+        raise FootsegError(
+            f"teacher {record.path} has lost channels and teaches at its own size only, "
+            f"{_times(record.input_shape[:2])}, not {_times(size)}: take the run that it was cut from"
+        )
     try:
         return networks.build(record.network, shape, classes, **record.network_options)
     except ValueError as error:

@@ -20,6 +20,8 @@ class DiskFullError(FootsegError):
 
 # No space left, quota exceeded, file size limit: the same news for the reader.
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# No right to it, a read-only disk, a file where a folder should be.
+NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 @contextlib.contextmanager
@@ -48,7 +50,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError that means "the disk is full" into a FootsegError that names ``path``."""
+    """Turn an OSError that means "the disk is full" or "not allowed" into a FootsegError that names it."""
     try:
         yield
     except DiskFullError as error:  # of a file inside a folder that is being made: name the folder
@@ -56,6 +58,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise DiskFullError(_disk_full(path, error)) from error
+        if error.errno in NOT_ALLOWED:
+            raise FootsegError(
+                f"{error.filename or path} cannot be used ({error.strerror}): choose another folder"
+            ) from error
         raise
 
 

@@ -44,7 +44,8 @@ def start_from(network: keras.Model, path: Path) -> str:
         else:
             raise FootsegError(
                 f"layer {name!r} of {path} has weights of shapes {given}, this {network.name} needs "
-                f"{needed}: give it the network options of {path}"
+                f"{needed}: give it the network options of {path} (a run that footseg compress --cut made "
+                "has none that fit: start from the run it was cut from)"
             )
     head = f"; starts new, for other classes: {', '.join(new)}" if new else ""
     return f"starts from the weights of {path}{head}"

@@ -4,6 +4,7 @@ Every runtime gets its pixels from ``to_float`` and gives float32 logits back, s
 between two files is a difference between the files and never one of pre-processing.
 """
 
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -168,7 +169,8 @@ class KerasSegmenter:
             with quiet():
                 self.model = keras.saving.load_model(path, compile=False)
         except Exception as error:  # Keras raises a different kind for each part that is missing.
-            raise FootsegError(f"Keras cannot load {path}: {_first_line(error)}") from error
+            why = _foreign(path) or _first_line(error)
+            raise FootsegError(f"Keras cannot load {path}: {why}") from error
         self.path = path
         self.size, self.classes = _image_to_logits(
             path,
@@ -184,6 +186,26 @@ class KerasSegmenter:
             chunk = slice(start, start + KERAS_BATCH)
             out[chunk] = self.model.predict_on_batch(to_float(images[chunk]))
         return out
+
+
+def _foreign(path: Path) -> str:
+    """What of a ``.keras`` file is none of Keras's own, or runs code of its own; "" where nothing is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return ""
+    parts = [("the model", config)]
+    parts += [
+        (f"layer {layer['config'].get('name')!r}", layer) for layer in config["config"].get("layers", ())
+    ]
+    found = [
+        f"{name} is a {part['class_name']}"
+        for name, part in parts
+        if part.get("class_name") == "Lambda" or not (part.get("module") or "").startswith("keras")
+    ]
+    own = "which only the code that made it can load: build it of Keras's own layers"
+    return f"{', '.join(found)}, {own}" if found else ""
 
 
 class TfliteSegmenter:

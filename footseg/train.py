@@ -86,6 +86,11 @@ def train(
             if record.status == "finished":
                 say(f"{out} is finished: nothing to resume")
                 return record
+            if record.compression and build is None:
+                raise FootsegError(
+                    f"{out} is a step of a compression: go on with footseg compress --resume --out "
+                    f"{shlex.quote(str(out.resolve().parent.parent))}"
+                )
         job = prepare(config, team, say, fresh=not going_on, build=build)
         record = run.from_json(out, team.leader(lambda: _open(out, job, going_on, command).to_json()))
         return _run(job, record, say)

@@ -1,5 +1,6 @@
 """``footseg compress`` through the real command: chains of steps, what they leave, what is refused."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -125,6 +126,17 @@ def test_fine_tuning_under_the_uncompressed_network_as_its_teacher(tiny_run: Pat
         (["--prune", "0.5", "--cut", "0.5"], "--cut comes before --prune"),
         (["--qat", "--prune", "0.5"], "--prune cannot follow --qat"),
         (["--prune", "0.5", "--data", "nowhere"], "nowhere"),
+        (["--prune", "0.5", "--teacher", "nowhere"], "no such file"),
+        (["--prune", "0.5", "--teacher", "nowhere", "--loss", "ce"], "nothing to teach"),
+        (["--prune", "0.5", "--cluster", "16", "--skip", "nowhere*"], "nowhere*"),
+        (["--prune", "0.5", "--set", "begin=soon"], "prune: begin = 'soon' is not a number"),
+        (["--prune", "0.5", "--set", "block=3"], "prune: block = 3 is not a text"),
+        (["--prune", "0.5", "--set", "layers=3"], "--layer PATTERN=VALUE"),
+        (["--prune", "0.5", "--set", "skip=3"], "is not a list of names"),
+        (["--cut", "0.5", "--set", "multiple_of=few"], "cut: multiple_of = 'few' is not a whole number"),
+        (["--cut", "0.5", "--layer", "tail*=most"], "'tail*'"),
+        (["--cut", "0.5", "--layer", "tail*=1"], "less than 1, not 1"),
+        (["--qat", "--set", "momentum=slow"], "qat: momentum = 'slow' is not a number"),
         ([], "no step given"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -138,12 +150,103 @@ def test_wrong_settings_are_one_line_and_write_nothing(
     assert not out.exists()
 
 
+def test_data_of_other_classes_or_without_a_split_write_nothing(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, half, out = tmp_path / "other", tmp_path / "half", tmp_path / "out"
+    shutil.copytree(tiny_data, other)
+    (other / "dataset.toml").write_text('classes = ["background", "foot", "shoe"]\n')
+    shutil.copytree(tiny_data / "train", half / "train")
+    words = ["compress", str(tiny_run), "--out", str(out), "--prune", "0.5", "--loss", "ce", "--data"]
+    assert "has 3 classes" in refused([*words, str(other)], capsys)
+    assert "has no split 'val'" in refused([*words, str(half)], capsys)
+    assert not out.exists()
+
+
+def test_a_layer_of_somebody_s_own_is_named(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Mine(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x
+
+    image = keras.Input((64, 64, 3))
+    logits = keras.layers.Conv2D(2, 1)(image)
+    odd = shutil.copytree(tiny_run, tmp_path / "odd")
+    words = ["compress", str(odd), "--out", str(tmp_path / "out"), "--prune", "0.5"]
+    for layer, kind in ((Mine(name="odd_one"), "Mine"), (keras.layers.Lambda(abs, name="odd_one"), "Lambda")):
+        keras.Model(image, layer(logits)).save(odd / "model.keras")
+        assert f"layer 'odd_one' is a {kind}" in refused(words, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_follows_from_the_run_is_no_option(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compress", str(tiny_run), "--out", "x", "--prune", "0.5", "--set", "size=32"])
+    assert stopped.value.code == 2
+    assert "--set size: this follows from the run" in capsys.readouterr().err
+
+
+def test_nothing_is_resumed_that_was_not_begun_or_asked_otherwise(
+    compressed_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(["compress", "--resume", "--out", str(tmp_path / "none")], capsys)
+    assert "nothing was begun" in line
+    line = refused(["compress", "--resume", "--out", str(compressed_run), "--epochs", "3"], capsys)
+    assert "leave them out" in line
+
+
+def test_force_never_removes_what_it_starts_from(
+    compressed_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for parent in (compressed_run, compressed_run / "steps" / "1_prune"):
+        words = ["compress", str(parent), "--out", str(compressed_run), "--cluster", "8", "--force"]
+        assert "would be replaced" in refused(words, capsys)
+    assert (compressed_run / "model.keras").is_file()
+
+
+def test_an_unfinished_compression_is_no_run_to_go_on_from(
+    compressed_run: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is its step for footseg train; and one whose run is gone, or another by now, says so."""
+    begun = tmp_path / "begun"
+    step = shutil.copytree(compressed_run / "steps" / "1_prune", begun / "steps" / "1_prune")
+    (step / "layers.json").unlink()
+    record = run.load(step)
+    last = {key: value for key, value in record.compression[-1].items() if key != "val_iou_after"}
+    dataclasses.replace(record, status="interrupted", compression=(last,)).save()
+    files.write_json(begun / pipeline.REQUEST, Request(str(tiny_run), (Step("prune"),)).to_json())
+    for parent in (begun, step):
+        words = ["compress", str(parent), "--out", str(tmp_path / "out"), "--prune", "0.5"]
+        assert f"footseg compress --resume --out {begun}" in refused(words, capsys)
+    line = refused(["train", "--resume", "--out", str(step)], capsys)
+    assert f"footseg compress --resume --out {begun}" in line
+
+    retrained = shutil.copytree(tiny_run, tmp_path / "retrained")
+    shutil.copy(compressed_run / "model.keras", retrained)
+    files.write_json(begun / pipeline.REQUEST, Request(str(retrained), (Step("prune"),)).to_json())
+    resume = ["compress", "--resume", "--out", str(begun)]
+    assert "is not the network that" in refused(resume, capsys)
+    shutil.rmtree(retrained)
+    assert "is gone: restore it" in refused(resume, capsys)
+
+
 def test_options_need_a_step_before_them(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--set", "scope=layer"], ["--layer", "a=1"], ["--skip", "a"]):
         with pytest.raises(SystemExit) as stopped:
             cli.main(["compress", str(tiny_run), "--out", "x", *words, "--prune", "0.5"])
         assert stopped.value.code == 2
         assert "belongs to the step before it" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "note").write_text("dear")
+    line = refused(
+        ["compress", str(tiny_run), "--out", str(tmp_path / "note" / "x"), "--prune", "0.5"], capsys
+    )
+    assert "cannot be used (Not a directory)" in line
 
 
 def test_what_stands_in_the_way_stays(

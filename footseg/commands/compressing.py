@@ -110,6 +110,8 @@ class _OfStep(argparse.Action):
             options["skip"] = [*options.get("skip", ()), *values]
             return
         name, value = parse_pair(parser, option_string, values)
+        if self.dest == "set" and name in OF_THE_RUN:
+            parser.error(f"--set {name}: this follows from the run that is compressed")
         if self.dest == "layer":
             options["layers"] = {**options.get("layers", {}), name: value}
         elif name in {field.name for field in dataclasses.fields(config.TrainConfig)}:
@@ -127,6 +129,11 @@ def _compress(args: Arguments) -> Output:
     names = {field.name for field in dataclasses.fields(config.TrainConfig)} - set(OF_THE_RUN)
     training = {name: value for name, value in vars(args).items() if name in names}
     request = None
+    if args.run is None and args.resume and (training or hasattr(args, "sequence")):
+        raise ValueError(
+            "--resume goes on with the steps and options that were given at first: leave them out, "
+            "or give RUN, too, to have them compared"
+        )
     if args.run is not None:
         request = pipeline.from_json(
             {"run": args.run, "steps": getattr(args, "sequence", []), "training": training}

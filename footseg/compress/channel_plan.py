@@ -287,7 +287,8 @@ def _out_of_reach(
     held = ", ".join(f"{name} ({why[name]})" if name in why else name for name in largest)
     return (
         f"{keep_macs:g} of the MACs cannot be reached: {reachable:g} stay, most of them in {held}; "
-        f"keep {reachable:g} or more, or allow fewer channels (multiple_of, least, layers)"
+        f"keep {reachable:g} or more (cut {1 - reachable:g} at most), "
+        "or allow fewer channels (multiple_of, least, layers)"
     )
 
 

@@ -57,6 +57,12 @@ class Cut:
             raise ValueError(
                 f"no importance {self.importance!r}: {did_you_mean(self.importance, IMPORTANCES)}"
             )
+        for pattern, share in self.layers.items():
+            if not isinstance(share, int | float) or not 0 <= share < 1:
+                raise ValueError(
+                    f"the share of channels to remove from {pattern!r} is 0 or more and less than 1, "
+                    f"not {share!r}"
+                )
 
     @property
     def name(self) -> str:

@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from footseg import config as configs
-from footseg import files, networks, run, train
+from footseg import files, lessons, networks, run, train
 from footseg.compress import retrain
 from footseg.compress.kept import Kept
 from footseg.compress.method import Method
@@ -61,17 +61,19 @@ class Step:
         """The method's own object.
 
         Raises:
-            ValueError: no such method or option, or a value out of its range.
+            ValueError: no such method or option, or a value of another kind or out of its range.
         """
         if self.method not in METHODS:
             raise ValueError(f"no compression {self.method!r}: {did_you_mean(self.method, METHODS)}")
         module, _, name = METHODS[self.method].partition(":")
         kind = getattr(importlib.import_module(module), name)
+        hints, values = get_type_hints(kind), {}
         known = [option.name for option in dataclasses.fields(kind)]
-        for name in self.options:
+        for name, value in self.options.items():
             if name not in known:
                 raise ValueError(f"{self.method} has no option {name!r}: {did_you_mean(name, known)}")
-        return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in self.options.items()})
+            values[name] = _typed(f"{self.method}: {name}", value, hints[name])
+        return kind(**values)
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,18 @@ def compress(
         FootsegError: not a finished run, bad data, something else in ``out``, a goal that was missed, Ctrl-C.
     """
     request = _opened(request, out, resume, force)
+    go_on = f"footseg compress --resume --out {shlex.quote(str(out))}"
     if resume and run.exists(out):
         say(f"{out} is finished: nothing to resume")
         return run.load(out)
-    parent = root = run.load_trained(Path(request.run))
+    parent = root = _root(request, out)
     plans = [(step, step.settings(), _config(step, request, root)) for step in request.steps]
     _check_order(request, root)
     for _, _, config in plans:
-        data_sets.open_data(Path(config.data))
-    _check_layers(plans[0][1], root)
+        _check_data(config, root)
+    _check_layers([settings for _, settings, _ in plans], root)
+    if root.status in run.UNFINISHED:
+        say(f"{root.path} is unfinished: compressing its best weights of {root.epochs_done} epochs")
     if force and not resume:
         shutil.rmtree(out, ignore_errors=True)  # not before all that can be told is known to be right
     files.write_json(out / REQUEST, request.to_json())
@@ -128,13 +133,13 @@ def compress(
         for number, (step, settings, config) in enumerate(plans, start=1):
             folder = out / STEPS / f"{number}_{step.method}"
             if not (folder / LAYERS).is_file():
+                _check_parent(folder, parent)
                 say(f"{step.method} ({number} of {len(plans)}): {config.epochs} epochs")
                 _do(step, settings, config, parent, folder, command, say)
             parent = run.load(folder)
-    except train.TrainingInterruptedError as stop:
-        go_on = f"footseg compress --resume --out {shlex.quote(str(out))}"
-        raise train.TrainingInterruptedError(f"{stop}; go on with: {go_on}") from None
-    return _assemble(parent, out, command)
+        return _assemble(parent, out, command)
+    except (KeyboardInterrupt, train.TrainingInterruptedError) as stop:
+        raise train.TrainingInterruptedError(f"{str(stop) or 'stopped'}; go on with: {go_on}") from None
 
 
 # ---- before the first step
@@ -155,6 +160,11 @@ def _opened(request: Request | None, out: Path, resume: bool, force: bool) -> Re
             raise FootsegError(
                 f"{out} holds a compressed run: go on with --resume, or replace it with --force"
             )
+    if request is None and resume:
+        raise ValueError(
+            f"nothing was begun in {out}: begin with footseg compress RUN --out {shlex.quote(str(out))} "
+            "--prune 0.7"
+        )
     if request is None:
         raise ValueError("nothing to compress: footseg compress RUN --out OUT --prune 0.7")
     if not request.steps:
@@ -165,7 +175,117 @@ def _opened(request: Request | None, out: Path, resume: bool, force: bool) -> Re
 
 
 def _resolved(request: Request) -> Request:
-    return from_json(request.to_json() | {"run": str(Path(request.run).resolve())})
+    """The request with whole paths, so that it can be resumed in any folder."""
+
+    def whole(training: Mapping[str, Any]) -> dict[str, Any]:
+        paths = {
+            name: _absolute(training[name]) for name in ("data", "extra_data", "teacher") if name in training
+        }
+        return {**training, **paths}
+
+    return from_json(
+        {
+            "run": _absolute(request.run),
+            "steps": [{**dataclasses.asdict(s), "training": whole(s.training)} for s in request.steps],
+            "training": {
+                name: str(v) if isinstance(v, Path) else v for name, v in whole(request.training).items()
+            },
+        }
+    )
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_absolute(part) for part in value]
+    return str(Path(value).resolve()) if value and isinstance(value, str | Path) else value
+
+
+def _typed(what: str, value: Any, kind: Any) -> Any:
+    """``value``, which came from a command line or JSON, as an option of type ``kind``.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    scalars: dict[Any, tuple[str, Any]] = {
+        float: ("a number", (int, float)),
+        int: ("a whole number", int),
+        str: ("a text", str),
+    }
+    if kind in scalars:
+        expected, kinds = scalars[kind]
+        right = isinstance(value, kinds) and not isinstance(value, bool)
+    elif kind == tuple[str, ...]:
+        value = (value,) if isinstance(value, str) else value
+        expected = "a list of names"
+        right = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+        value = tuple(value) if right else value
+    else:
+        expected, right = "a table: use --layer PATTERN=VALUE", isinstance(value, Mapping)
+    if not right:
+        raise ValueError(f"{what} = {value!r} is not {expected}")
+    return value
+
+
+def _root(request: Request, out: Path) -> Run:
+    """The run to compress, which must stand outside of what ``--force`` replaces and be no half-done step.
+
+    Raises:
+        FootsegError: it is not there, or not fit.
+    """
+    folder = Path(request.run)
+    whole = out.resolve()
+    if whole == folder or whole in folder.parents:
+        raise FootsegError(
+            f"{folder} would be replaced, as it is {out} or inside of it: choose another --out"
+        )
+    if (folder / REQUEST).is_file() and not run.exists(folder):
+        raise FootsegError(
+            f"{folder} is an unfinished compression: finish it with footseg compress --resume --out "
+            f"{shlex.quote(str(folder))}"
+        )
+    if (out / REQUEST).is_file() and not folder.is_dir():
+        raise FootsegError(
+            f"{folder}, which {out} was begun with, is gone: restore it, or start anew with --force"
+        )
+    root = run.load_trained(folder)
+    if root.compression and "val_iou_after" not in root.compression[-1]:
+        raise FootsegError(
+            f"{folder} is an unfinished step of a compression: finish it with "
+            f"footseg compress --resume --out {shlex.quote(str(folder.parent.parent))}"
+        )
+    return root
+
+
+def _check_parent(folder: Path, parent: Run) -> None:
+    """Refuse to go on with a step whose network to start from is another one by now."""
+    if run.exists(folder):
+        began_with = run.load(folder).compression[-1]["parent"]
+        if files.sha256(parent.model) != began_with:
+            raise FootsegError(
+                f"{parent.model} is not the network that {folder} began with: restore it, "
+                "or start anew with --force"
+            )
+
+
+def _check_data(config: TrainConfig, root: Run) -> None:
+    """Make sure that there is what a step is retrained on: images of the run's classes, and a teacher.
+
+    Raises:
+        FootsegError: a data set or teacher that is not there, or data of other classes.
+        ValueError: a teacher without a loss that it has a part in.
+    """
+    lessons.check(config)
+    if config.teacher:
+        run.model_file(Path(config.teacher))
+    for path in (config.data, *config.extra_data):
+        data = data_sets.open_data(Path(path))
+        if len(data.classes) != len(root.classes):
+            raise FootsegError(
+                f"{path} has {len(data.classes)} classes, {root.path} was trained on {len(root.classes)} "
+                f"({', '.join(root.classes)}): give --data a data set of these"
+            )
+    for split in ("train", "val"):
+        data_sets.pairs(data_sets.open_data(Path(config.data)), split)
 
 
 def _check_order(request: Request, root: Run) -> None:
@@ -189,13 +309,18 @@ def _check_order(request: Request, root: Run) -> None:
         done.append(step.method)
 
 
-def _check_layers(settings: Any, root: Run) -> None:
-    """Let the first step look at the network: a wrong layer or goal fails before anything is written."""
+def _check_layers(plans: Sequence[Any], root: Run) -> None:
+    """Let every step look at the network: a wrong layer or goal fails before anything is written.
+
+    A later step will see another one, but layers keep their names, and what is too much for the whole network
+    is too much for what earlier steps leave of it.
+    """
     network = retrain.load_network(root.model)
-    if isinstance(settings, Method):
-        settings.choose(network)
-    else:
-        settings.check(network)
+    for settings in plans:
+        if isinstance(settings, Method):
+            settings.choose(network)
+        else:
+            settings.check(network)
 
 
 def _config(step: Step, request: Request, root: Run) -> TrainConfig:
@@ -272,7 +397,7 @@ def _reached(method: Method, parent: Run, model: Any) -> dict[str, dict[str, Any
 def _assemble(last: Run, out: Path, command: str) -> Run:
     """Make ``out`` a run: everything of the last step's, then the record."""
     for source in sorted(last.path.iterdir()):
-        if source.name == run.RECORD:
+        if source.name == run.RECORD or source.name.startswith("."):  # what a kill left half-written
             continue
         with files.atomic_path(out / source.name) as temporary:
             if source.is_dir():

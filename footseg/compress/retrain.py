@@ -156,7 +156,7 @@ def builder(parent: run.Run, method: Method, out: Path, entry: dict[str, Any]) -
             for reason, names in _by_reason(choice).items():
                 more = ", ..." if len(names) > SHOWN else ""
                 shown = ", ".join(names[:SHOWN]) + more
-                say(f"{method.name} leaves out {len(names)} layers ({shown}): {reason}")
+                say(f"{method.name} leaves out {len(names)} layer{'s'[: len(names) > 1]} ({shown}): {reason}")
         made: list[Twin] = []
 
         def step(steps: int, class_weights: ClassWeights | None, teacher: Teacher | None) -> Step:
