@@ -12,7 +12,7 @@ import pytest
 
 from footseg import cli, files, run
 from footseg.compress import pipeline
-from footseg.compress.pipeline import Request, Step
+from footseg.compress.request import REQUEST, Request, Step, from_json
 
 
 def kernels(path: Path) -> dict[str, np.ndarray]:
@@ -66,7 +66,7 @@ def test_one_stopped_in_its_second_step_goes_on_there(compressed_run: Path, tmp_
     """The first step is not done again, and the second one ends with the same weights."""
     out = tmp_path / "out"
     out.mkdir()
-    shutil.copy(compressed_run / pipeline.REQUEST, out)
+    shutil.copy(compressed_run / REQUEST, out)
     shutil.copytree(compressed_run / "steps" / "1_prune", out / "steps" / "1_prune")
     first = (out / "steps" / "1_prune" / "model.keras").stat().st_mtime_ns
 
@@ -215,7 +215,7 @@ def test_an_unfinished_compression_is_no_run_to_go_on_from(
     record = run.load(step)
     last = {key: value for key, value in record.compression[-1].items() if key != "val_iou_after"}
     dataclasses.replace(record, status="interrupted", compression=(last,)).save()
-    files.write_json(begun / pipeline.REQUEST, Request(str(tiny_run), (Step("prune"),)).to_json())
+    files.write_json(begun / REQUEST, Request(str(tiny_run), (Step("prune"),)).to_json())
     for parent in (begun, step):
         words = ["compress", str(parent), "--out", str(tmp_path / "out"), "--prune", "0.5"]
         assert f"footseg compress --resume --out {begun}" in refused(words, capsys)
@@ -224,7 +224,7 @@ def test_an_unfinished_compression_is_no_run_to_go_on_from(
 
     retrained = shutil.copytree(tiny_run, tmp_path / "retrained")
     shutil.copy(compressed_run / "model.keras", retrained)
-    files.write_json(begun / pipeline.REQUEST, Request(str(retrained), (Step("prune"),)).to_json())
+    files.write_json(begun / REQUEST, Request(str(retrained), (Step("prune"),)).to_json())
     resume = ["compress", "--resume", "--out", str(begun)]
     assert "is not the network that" in refused(resume, capsys)
     shutil.rmtree(retrained)
@@ -270,7 +270,7 @@ def test_force_replaces_only_when_nothing_is_wrong(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    shutil.copy(compressed_run / pipeline.REQUEST, out)
+    shutil.copy(compressed_run / REQUEST, out)
     (out / "model.keras").write_text("dear")
     words = ["compress", str(compressed_run), "--out", str(out), "--force"]
     assert "--prune comes before --cluster" in refused([*words, "--prune", "0.9"], capsys)
@@ -279,6 +279,6 @@ def test_force_replaces_only_when_nothing_is_wrong(
 
 def test_a_request_reads_back_as_it_was_written() -> None:
     request = Request("feet", (Step("prune", {"sparsity": 0.5, "skip": ["a*"]}, {"epochs": 2}),), {"seed": 3})
-    assert pipeline.from_json(json.loads(json.dumps(request.to_json()))) == request
+    assert from_json(json.loads(json.dumps(request.to_json()))) == request
     settings: Any = request.steps[0].settings()
     assert (settings.sparsity, settings.skip) == (0.5, ("a*",))

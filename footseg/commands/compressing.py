@@ -135,7 +135,7 @@ def _compress(args: Arguments) -> Output:
             "or give RUN, too, to have them compared"
         )
     if args.run is not None:
-        request = pipeline.from_json(
+        request = load("footseg.compress.request:from_json")(
             {"run": args.run, "steps": getattr(args, "sequence", []), "training": training}
         )
     done = pipeline.compress(
