@@ -10,7 +10,7 @@ import numpy as np
 
 from footseg import files, run, runtime
 from footseg.compress import structured
-from footseg.compress.retrain import load_network
+from footseg.compress.retrain import load_network, say_left_out
 from footseg.config import TrainConfig
 from footseg.data import folder as data_sets
 from footseg.errors import did_you_mean
@@ -91,17 +91,18 @@ class Cut:
         """
         start = folder.with_name(f"{folder.name}_start.keras")
         record = start.with_suffix(".json")
-        if not record.is_file():
+        if not record.is_file() or files.read_json(record).get("parent") != entry["parent"]:
             model = load_network(parent.model)
             plan = plan_of(model, self, config)
             smaller = structured.rewrite(model, plan)
             structured.settle(smaller, (images for images, _ in _batches(config)))
             with files.atomic_path(start) as temporary:
                 smaller.save(temporary)
-            files.write_json(record, plan.to_json())
+            files.write_json(record, {**plan.to_json(), "parent": entry["parent"]})
         plan = files.read_json(record)
         before, after = plan["macs_before"], plan["macs_after"]
         say(f"cut: {before / 1e6:.0f} M MACs -> {after / 1e6:.0f} M ({1 - after / before:.1%} gone)")
+        say_left_out(self.name, plan["left_out"], say)
         done = {
             **entry,
             "macs_before": before,

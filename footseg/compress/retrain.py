@@ -5,7 +5,7 @@ network that learns is a twin that TFMOT has wrapped. There is no average of wei
 the rate is a thousandth, and an average of pruned or shared weights is neither.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from footseg import augment, files, run, runtime
 from footseg.compress.kept import Kept
-from footseg.compress.method import Choice, Method, Twin
+from footseg.compress.method import Method, Twin
 from footseg.config import TrainConfig
 from footseg.distill import Lesson, Teacher, teacher_terms
 from footseg.errors import FootsegError, require
@@ -153,10 +153,7 @@ def builder(parent: run.Run, method: Method, out: Path, entry: dict[str, Any]) -
         model = load_network(parent.model)
         choice = method.choose(model)
         if fresh:
-            for reason, names in _by_reason(choice).items():
-                more = ", ..." if len(names) > SHOWN else ""
-                shown = ", ".join(names[:SHOWN]) + more
-                say(f"{method.name} leaves out {len(names)} layer{'s'[: len(names) > 1]} ({shown}): {reason}")
+            say_left_out(method.name, choice.left_out, say)
         made: list[Twin] = []
 
         def step(steps: int, class_weights: ClassWeights | None, teacher: Teacher | None) -> Step:
@@ -200,11 +197,14 @@ def load_network(path: Path) -> keras.Model:
     return loaded.model
 
 
-def _by_reason(choice: Choice) -> dict[str, list[str]]:
+def say_left_out(method: str, left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """A line for each reason why a method leaves layers as they are, with the first of them."""
     reasons: dict[str, list[str]] = {}
-    for name, reason in choice.left_out.items():
+    for name, reason in left_out.items():
         reasons.setdefault(reason, []).append(name)
-    return reasons
+    for reason, names in reasons.items():
+        shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        say(f"{method} leaves out {len(names)} layer{'s'[: len(names) > 1]} ({shown}): {reason}")
 
 
 def _tapped(wrapped: Twin, stages: Sequence[str]) -> Any:
