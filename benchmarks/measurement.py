@@ -221,10 +221,12 @@ def as_table(measured: Sequence[Measurement]) -> str:
 
     Files of one name are told apart by their folders.
     """
-    shared = [m.artifact.name for m in measured]
+    folders: dict[str, set[str]] = {}
+    for m in measured:
+        folders.setdefault(m.artifact.name, set()).add(m.artifact.path.parent.name)
     names = [
-        f"{m.artifact.path.parent.name}/{name}" if shared.count(name) > 1 else name
-        for m, name in zip(measured, shared, strict=True)
+        f"{m.artifact.path.parent.name}/" * (len(folders[m.artifact.name]) > 1) + m.artifact.name
+        for m in measured
     ]
     heads = (
         "file", "MB", "gzip MB", "zstd MB", "M MACs", "median ms", "p90 ms",
