@@ -16,10 +16,8 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from benchmarks import cost
 from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
 from footseg import artifact, provenance, runtime
-from footseg.compress.sizes import packed
 from footseg.errors import FootsegError
 
 # Warm-up goes in batches of this many runs and ends when a batch's median is no longer faster, to
@@ -54,24 +52,17 @@ def measure(
         warmup_runs = _warm_up(worker, max_warmup)
         samples = _sample(worker, runs, min_seconds)
         memory = worker.close()
-    download = packed(path.read_bytes())
-    return Measurement(
+    return Measurement.of_file(
+        facts,
         kind="measured",
-        created=provenance.now(),
         device=provenance.machine(),
-        artifact=facts,
         runtime=worker.hello["runtime"],
         runtime_version=worker.hello["runtime_version"],
         threads=threads,
         latency=Latency.of(samples, warmup_runs),
         cold_start=ColdStart(worker.hello["load_ms"], worker.hello["first_inference_ms"]),
         peak_memory_mb=round(memory["peak_memory_mb"], 2),
-        file_bytes=path.stat().st_size,
-        gzip_bytes=download["gzip"],
-        zstd_bytes=download["zstd"],
-        cost=cost.of_file(path).summary(),
         delegation=runtime.delegation(path, threads) if facts.format == "tflite" else None,
-        versions=provenance.versions(),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import measurement
+from benchmarks import measurement, table
 from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
@@ -69,7 +69,7 @@ def test_a_line_from_before_zstd_and_rounds_still_reads(tmp_path: Path) -> None:
     found = measurement.read_all(path)[0]
     assert found.zstd_bytes is None
     assert found.relative == Relative("a.tflite", "ab" * 32, 1.0, 3)
-    assert measurement.as_table([found]).splitlines()[1].split()[3] == "-"
+    assert table.as_table([found]).splitlines()[1].split()[3] == "-"
 
 
 @pytest.mark.parametrize("changes", [{}, {"delegation": None, "relative": None}])
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
 def test_table_aligns_and_repeats_the_word_on_noise() -> None:
     plain = a_measurement(delegation=None, relative=None)
     shaken = a_measurement(latency=Latency.of([10.0, 11.0, 14.0, 15.0]))
-    head, first, second, note = measurement.as_table([plain, shaken]).splitlines()
+    head, first, second, note = table.as_table([plain, shaken]).splitlines()
     assert head.split()[:2] == ["file", "MB"]
     assert first.split() == [
         "a.tflite",

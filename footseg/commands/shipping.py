@@ -138,7 +138,7 @@ def _bench(args: Arguments) -> Output:
     if args.out:
         for measurement in measured:
             load("benchmarks.measurement:append_line")(args.out, measurement)
-    text = load("benchmarks.measurement:as_table")(measured)
+    text = load("benchmarks.table:as_table")(measured)
     return Output([measurement.to_json() for measurement in measured], text)
 
 
