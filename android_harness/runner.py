@@ -1,0 +1,152 @@
+"""What one start of the native runner (``native/runner.c``) is asked to do, and what it said.
+
+The same program runs on a phone, on an emulated core and, compiled for it, on this machine. It writes lines
+that begin with ``MARK`` and go on in JSON, one fact each, and last of all "done": whatever else a shell, a
+driver or a runtime writes between them is passed over.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from android_harness.errors import HarnessError
+
+MARK = "@footseg "
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One start of the runner. Paths are those of the machine that runs it.
+
+    Raises:
+        ValueError: values that do not go together.
+    """
+
+    models: tuple[str, ...]  # two or more are timed in turns
+    threads: int = 1
+    warmup: int = 0  # inferences thrown away, for each model
+    runs: int = 0  # timed inferences of each model, one after another
+    rounds: int = 0  # with two models or more: rounds of turns, A B, then B A
+    turn: int = 6  # inferences of a turn, the first thrown away
+    images: str = ""  # raw uint8 (N, H, W, 3) for the first model's input; "": noise that is always the same
+    masks: str = ""  # where raw uint8 (N, H, W) is written: the first of the largest logits
+    outputs: str = ""  # where the raw output tensors of the first model are written, image after image
+    scale: float = 0.0  # of an integer input tensor; 0: a float32 input, pixel / 255
+    zero_point: int = 0
+    profile: int = 0  # inferences with LiteRT's profiler on, after the timed ones
+    calibrate: bool = False  # a float32 matrix product before and after the timed runs
+    pin: tuple[int, ...] = ()  # the cores that the process may use; (): as it was started
+    mark: bool = False  # tell the counting plugin where each inference begins and ends
+
+    def __post_init__(self) -> None:
+        if not self.models or not all(self.models):
+            raise ValueError("a plan needs at least one model")
+        counts = ("threads", "warmup", "runs", "rounds", "turn", "profile")
+        for name in counts:
+            value, least = getattr(self, name), int(name in ("threads",))
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, got {value}")
+        if self.rounds and len(self.models) < 2:
+            raise ValueError("rounds are for two models or more: with one, say runs")
+        if self.rounds and self.turn < 2:
+            raise ValueError(f"a turn needs 2 inferences or more, the first is thrown away; got {self.turn}")
+        if (self.masks or self.outputs) and not self.images:
+            raise ValueError("masks and outputs are of images: give images")
+        if not (math.isfinite(self.scale) and self.scale >= 0):
+            raise ValueError(f"scale must be 0 (a float32 input) or more, got {self.scale}")
+        if any(core < 0 for core in self.pin):
+            raise ValueError(f"cores are numbered from 0, got {self.pin}")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output tensor as LiteRT describes it."""
+
+    name: str
+    type: str  # "float32", "int8", "uint8", ...
+    shape: tuple[int, ...]
+    scale: float = 0.0  # 0 where it is not quantized by tensor
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class Said:
+    """All that one start of the runner found; times in milliseconds of that machine's clock."""
+
+    litert: str
+    inputs: tuple[Tensor, ...]  # of the first model
+    outputs: tuple[Tensor, ...]
+    load_ms: tuple[float, ...]  # of each model: open, compile, allocate
+    first_ms: tuple[float, ...]  # of each model: the first inference
+    samples_ms: tuple[tuple[float, ...], ...]  # of each model: every timed inference, or every turn's median
+    images: int
+    peak_memory_mb: float | None  # MB (10^6 bytes) added by loading and running; None: /proc does not tell
+    profile: tuple[tuple[str, float], ...]  # (operator, microseconds), run after run
+    gflops: tuple[float, ...]  # of the calibration, one thread: before and after
+    cores: tuple[int, ...]  # that the process was allowed on
+    fully_accelerated: bool | None  # whether LiteRT says that a delegate runs all of the first model
+
+
+def arguments(plan: Plan, library: str) -> list[str]:
+    """The words after the runner's name; ``library`` is libLiteRt.so on the machine that runs it."""
+    words = [f"--library={library}", *(f"--model={path}" for path in plan.models)]
+    plain = {
+        name: getattr(plan, name)
+        for name in (*"threads warmup runs rounds turn profile".split(), *"images masks outputs".split())
+    }
+    plain |= {"zero-point": plan.zero_point, "calibrate": int(plan.calibrate), "mark": int(plan.mark)}
+    words += [f"--{name}={value}" for name, value in plain.items() if value]
+    if plan.scale:
+        words.append(f"--scale={plan.scale!r}")  # repr: the shortest text that is this number again
+    if plan.pin:
+        words.append(f"--pin={','.join(map(str, plan.pin))}")
+    return words
+
+
+def parse(stdout: str) -> Said:
+    """What the runner said, from all that came out of its shell.
+
+    Raises:
+        HarnessError: the runner did not come to its end, or a line of it is spoilt.
+    """
+    facts: dict[str, Any] = {}
+    lists: dict[str, list[Any]] = {name: [] for name in LISTS}
+    for line in stdout.splitlines():
+        _, mark, text = line.partition(MARK)
+        if not mark:
+            continue
+        try:
+            ((name, value),) = json.loads(text).items()
+        except (ValueError, AttributeError) as error:
+            raise HarnessError(f"a line of the runner is spoilt: {line[:200]!r}; run it again") from error
+        if name in lists:
+            lists[name].append(value)
+        else:
+            facts[name] = value
+    if "done" not in facts:
+        last = [line for line in stdout.splitlines() if line.strip()][-1:] or ["nothing"]
+        raise HarnessError(f"the runner did not come to its end; the last it said: {last[0][:200]}")
+    return Said(
+        litert=facts.get("litert", ""),
+        inputs=_tensors(lists["input"]),
+        outputs=_tensors(lists["output"]),
+        load_ms=tuple(lists["load_ms"]),
+        first_ms=tuple(lists["first_ms"]),
+        samples_ms=tuple(tuple(samples) for samples in lists["samples_ms"]),
+        images=facts.get("images", 0),
+        peak_memory_mb=facts.get("peak_memory_mb"),
+        profile=tuple((name, us) for name, us in lists["operator"]),
+        gflops=tuple(lists["gflops"]),
+        cores=tuple(facts.get("cores", ())),
+        fully_accelerated=facts.get("fully_accelerated"),
+    )
+
+
+# Facts that are said once for each model, tensor or operator.
+LISTS = ("input", "output", "load_ms", "first_ms", "samples_ms", "operator", "gflops")
+
+
+def _tensors(rows: Sequence[dict[str, Any]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(**{**row, "shape": tuple(row["shape"])}) for row in rows)
