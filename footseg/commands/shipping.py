@@ -1,4 +1,4 @@
-"""``footseg export``, ``bench`` and ``report``: from a run to measured files."""
+"""``footseg export``: from a run to verified files."""
 
 import argparse
 import dataclasses
@@ -125,46 +125,6 @@ def _export_sensitivity(args: Arguments) -> Output:
     return Output(found.to_json(), f"{table(heads, rows)}\n{saved}")
 
 
-def _bench_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help=".tflite or .onnx files")
-    sub.add_argument("--on", choices=("host",), default="host", help="where to run (default: host)")
-    sub.add_argument("--out", type=Path, metavar="FILE.jsonl", help="append a line an artifact to this file")
-    sub.add_argument("--runs", type=int, default=50, help="inferences timed at least (default 50)")
-    threads_argument(sub)
-
-
-def _bench(args: Arguments) -> Output:
-    measured = load("benchmarks.host:measure_all")(args.artifacts, args.threads, runs=args.runs)
-    if args.out:
-        for measurement in measured:
-            load("benchmarks.measurement:append_line")(args.out, measurement)
-    text = load("benchmarks.table:as_table")(measured)
-    return Output([measurement.to_json() for measurement in measured], text)
-
-
-def _report_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("results", type=Path, metavar="RESULTS.jsonl", help="measurements by footseg bench")
-    sub.add_argument(
-        "--run", type=Path, nargs="+", default=[], metavar="RUN", help="training curves of these"
-    )
-    sub.add_argument(
-        "--evaluation", type=Path, nargs="+", default=[], metavar="DIR", help="accuracy and pictures of these"
-    )
-    sub.add_argument(
-        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
-    )
-    sub.add_argument("--title", default="footseg report", help="heading of the page")
-
-
-def _report(args: Arguments) -> Output:
-    out = load("benchmarks.report:write_report")(
-        args.results, args.out, runs=args.run, evaluations=args.evaluation, title=args.title
-    )
-    return Output({"report": str(out)}, str(out))
-
-
 COMMANDS = (
     Command(("export",), "write verified .tflite and .onnx files of a run", _export_arguments, _export),
-    Command(("bench",), "measure latency, memory, size and cost of artifacts", _bench_arguments, _bench),
-    Command(("report",), "make a page of measurements", _report_arguments, _report),
 )

@@ -1,0 +1,127 @@
+"""``footseg bench``: one list of files, measured wherever it was asked for, each line saved as it comes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurement import Measurement, append_line
+from footseg import artifact
+from footseg.errors import FootsegError, did_you_mean
+
+# Where one can measure, and the options that mean something there.
+OPTIONS: Mapping[str, frozenset[str]] = {
+    "host": frozenset({"threads", "runs", "profile", "pin"}),
+    "arm": frozenset({"data", "split", "images"}),
+    "android": frozenset(
+        {
+            *("threads", "runs", "profile", "pin", "data", "split", "images"),
+            *("runner", "benchmark_model", "gpu", "xnnpack", "cool", "energy"),
+        }
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to measure: ``kind`` of OPTIONS and the ``names`` of cores or phones, none for the default."""
+
+    kind: str
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> "Target":
+        """The target that "host", "arm:cortex-a53,cortex-a76" or "android:SERIAL" names.
+
+        Raises:
+            ValueError: there is no such place.
+        """
+        kind, _, rest = text.partition(":")
+        if kind not in OPTIONS:
+            raise ValueError(f"--on {text}: no such place; {did_you_mean(kind, OPTIONS)}")
+        # A phone on the network is 192.168.0.7:5555: only the first colon divides.
+        names = tuple(name.strip() for name in rest.split(",") if name.strip())
+        if names and kind == "host":
+            raise ValueError(f"--on {text}: host is this machine and takes no name")
+        return cls(kind, names)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured, and what was not and why."""
+
+    measured: tuple[Measurement, ...]
+    failures: tuple[str, ...] = ()
+
+
+def bench(
+    paths: Sequence[Path],
+    targets: Sequence[str] = ("host",),
+    *,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> Found:
+    """Measure ``paths`` at each of ``targets``; lines are appended to ``out`` as soon as they are complete.
+
+    Args:
+        paths: .tflite or .onnx files.
+        targets: as ``Target.of`` reads them.
+        out: results.jsonl.
+        say: told of progress and of each failure.
+        options: of ``OPTIONS``, given to each target.
+
+    Raises:
+        FootsegError: a file is missing or is no model; or nothing could be measured anywhere.
+        ValueError: an unknown target, or an option that means nothing at one of them.
+    """
+    places = [Target.of(text) for text in targets]
+    _check(places, options)
+    for path in paths:
+        artifact.load(path)  # before anything is measured: a typing error costs no minutes
+    measured: list[Measurement] = []
+    failures: list[FootsegError] = []
+    for place in places:
+        try:
+            for measurement in _measure(place, paths, say, options):
+                if out is not None:
+                    append_line(out, measurement)
+                measured.append(measurement)
+        except FootsegError as error:
+            # One place that fails does not lose what others gave, or will.
+            failures.append(error)
+            if len(places) > 1:
+                say(f"footseg: {error}")
+    if failures and (len(places) == 1 or not measured):
+        raise failures[-1]
+    return Found(tuple(measured), tuple(map(str, failures)))
+
+
+def _check(places: Sequence[Target], options: Iterable[str]) -> None:
+    """A flag that nothing would read is a mistake."""
+    kinds = {place.kind for place in places}
+    for name in sorted(options):
+        known = [kind for kind, names in OPTIONS.items() if name in names]
+        if not kinds & set(known):
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"{flag} means nothing on {' and '.join(sorted(kinds))}, only on {' and '.join(known)}"
+            )
+
+
+def _measure(
+    place: Target, paths: Sequence[Path], say: Callable[[str], None], options: Mapping[str, Any]
+) -> Iterable[Measurement]:
+    own = {name: value for name, value in options.items() if name in OPTIONS[place.kind]}
+    match place.kind:
+        case "arm":
+            from benchmarks import arm
+
+            return arm.measure_all(paths, **({"cores": place.names} if place.names else {}), **own)
+        case "android":
+            from benchmarks import android
+
+            return android.measure_all(paths, place.names, say=say, **own)
+    from benchmarks import host
+
+    return host.measure_all(paths, **own)

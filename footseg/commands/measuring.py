@@ -1,0 +1,113 @@
+"""``footseg bench`` and ``report``: from files to measurements to a page."""
+
+import argparse
+from pathlib import Path
+
+from footseg.commands._shared import Arguments, Command, Output, load, say
+
+# The flags of bench that are handed on to where it measures, if they were given.
+OPTIONS = (
+    "threads", "runs", "profile", "pin", "data", "split", "images",
+    "runner", "benchmark_model", "gpu", "xnnpack", "cool", "energy",
+)  # fmt: skip
+
+
+def _bench_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help=".tflite or .onnx files")
+    sub.add_argument(
+        "--on", action="append", metavar="WHERE",
+        help="host (the default); arm[:CORE,...], an emulated processor, instructions counted; "
+        "android[:SERIAL,... or :all], phones through adb; may be repeated",
+    )  # fmt: skip
+    sub.add_argument("--out", type=Path, metavar="FILE.jsonl", help="append a line an artifact to this file")
+
+    def option(flag: str, **keywords: object) -> None:
+        """One that leaves no trace where it is not given, so that each place keeps its own default."""
+        group.add_argument(flag, default=argparse.SUPPRESS, **keywords)  # type: ignore[arg-type]
+
+    group = sub.add_argument_group("how to measure")
+    option("--threads", type=int, metavar="N", help="of the runtime (host, android; default 1)")
+    option("--runs", type=int, metavar="N", help="inferences timed at least (host, android; default 50)")
+    option("--profile", action="store_true", help="time each operator, too (host, android)")
+    option(
+        "--pin", metavar="CORES", help="run on these processor cores: 4-7, or of a phone big, middle, little"
+    )
+    group = sub.add_argument_group("accuracy where it runs (arm, android)")
+    option("--data", type=Path, metavar="DIR", help="data set whose masks are compared with the host's")
+    option("--split", metavar="NAME", help="of the data set (default test)")
+    option("--images", type=int, metavar="N", help="of the split (arm: 8; android: all)")
+    group = sub.add_argument_group("phones (android)")
+    option(
+        "--runner", choices=("footseg", "benchmark_model"),
+        help="what times the file: footseg's own runner, or Google's tool (default: footseg)",
+    )  # fmt: skip
+    option("--benchmark-model", metavar="PATH", help="Google's tool, here or on the phone")
+    option("--gpu", action="store_true", help="with its GPU delegate (benchmark_model only)")
+    option(
+        "--no-xnnpack", dest="xnnpack", action="store_false", help="without XNNPACK (benchmark_model only)"
+    )
+    option("--no-cool", dest="cool", action="store_false", help="do not wait for the phone to cool down")
+    option("--no-energy", dest="energy", action="store_false", help="do not read the battery's fuel gauge")
+    group = sub.add_argument_group("against stored results")
+    group.add_argument("--gate", type=Path, metavar="BASELINE.jsonl", help="fail where a ratio got worse")
+    group.add_argument(
+        "--allow", type=float, default=1.05, metavar="RATIO", help="how much worse it may be (default 1.05)"
+    )
+    group.add_argument(
+        "--allow-iou", type=float, default=0.005, metavar="LOSS", help="IoU it may lose (default 0.005)"
+    )
+
+
+def _bench(args: Arguments) -> Output:
+    options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+    baseline = load("benchmarks.measurement:read_all")(args.gate) if args.gate else None
+    found = load("benchmarks.bench:bench")(
+        args.artifacts, args.on or ["host"], out=args.out, say=say, **options
+    )
+    text = load("benchmarks.table:as_table")(found.measured)
+    document: object = [measurement.to_json() for measurement in found.measured]
+    passed = not found.failures
+    if baseline is not None:
+        gate = load("benchmarks.gate:check")(
+            found.measured, baseline, allow=args.allow, allow_iou=args.allow_iou
+        )
+        text += f"\n\n{gate.as_text()}"
+        document = {"measurements": document, "gate": gate.to_json()}
+        passed = passed and gate.ok
+    return Output(document, text, ok=passed)
+
+
+def _report_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("results", type=Path, metavar="RESULTS.jsonl", help="measurements by footseg bench")
+    sub.add_argument(
+        "--run", type=Path, nargs="+", default=[], metavar="RUN", help="training curves of these"
+    )
+    sub.add_argument(
+        "--evaluation", type=Path, nargs="+", default=[], metavar="DIR", help="accuracy and pictures of these"
+    )
+    sub.add_argument("--baseline", type=Path, metavar="FILE.jsonl", help="compare with these earlier results")
+    sub.add_argument(
+        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
+    )
+    sub.add_argument("--title", default="footseg report", help="heading of the page")
+
+
+def _report(args: Arguments) -> Output:
+    out = load("benchmarks.report:write_report")(
+        args.results,
+        args.out,
+        runs=args.run,
+        evaluations=args.evaluation,
+        baseline=args.baseline,
+        title=args.title,
+    )
+    return Output({"report": str(out)}, str(out))
+
+
+COMMANDS = (
+    Command(
+        ("bench",), "measure artifacts on this machine, an emulated Arm processor or a phone",
+        _bench_arguments, _bench,
+    ),
+    Command(("report",), "make a page of measurements", _report_arguments, _report),
+)  # fmt: skip
