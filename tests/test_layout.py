@@ -31,7 +31,9 @@ LIGHT = {
     "runtime",
     "quiet",
     "data",
+    "data.folder",
     "data.images",
+    "evaluate",
 }
 HEAVY = (
     "tensorflow",
@@ -89,7 +91,7 @@ def test_android_harness_needs_the_standard_library_only() -> None:
         "footseg.cli", "footseg.artifact", "footseg.run", "footseg.runtime", "footseg.evaluate",
         "footseg.predict", "footseg.doctor", "footseg.networks", "footseg.data.check", "footseg.data.shapes",
         "benchmarks.host", "benchmarks.report", "benchmarks.cost", "footseg.compress.sizes",
-        "footseg.study",
+        "footseg.study", "benchmarks.agreement",
     ],
 )  # fmt: skip
 def test_light_modules_import_nothing_heavy(module: str) -> None:

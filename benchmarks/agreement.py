@@ -1,0 +1,147 @@
+"""Masks that a device made against those of this machine, from the same file and the same pixels.
+
+The images are letterboxed to the file's size as in training and go to the device as raw pixels, so a
+difference is the device's and never one of decoding or scaling. What this machine found is kept in files,
+mapped into memory: a large split costs room on the disk, not in memory.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measurement import Agreement
+from footseg import evaluate, runtime
+from footseg.data.folder import Split, load_split, new_file, open_data
+from footseg.errors import FootsegError
+
+# Bytes of pixels that go to a device at a time: 333 images of 256x256.
+PART_BYTES = 64_000_000
+# Images whose logits are compared: 4 of 256x256 with two classes are 2 MB.
+LOGIT_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images uint8 (N, H, W, 3) at a file's size with their truth, and what this machine makes of them.
+
+    ``masks`` is this machine's argmax, uint8 (N, H, W), ``logits`` float32 (n, H, W, classes) those of the
+    first images. ``input`` and ``output`` are (scale, zero point) of the file's tensors, scale 0 where they
+    are float32.
+    """
+
+    data: str
+    split: str
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    images: np.ndarray
+    truth: np.ndarray
+    masks: np.ndarray
+    logits: np.ndarray
+    input: tuple[float, int]
+    output: tuple[float, int]
+
+    @property
+    def parts(self) -> Iterator[slice]:
+        """The images in parts of ``PART_BYTES`` at most, one image at least."""
+        count = max(1, PART_BYTES // int(np.prod(self.images.shape[1:])))
+        for start in range(0, len(self.images), count):
+            yield slice(start, min(start + count, len(self.images)))
+
+    def agreement(self, masks: np.ndarray, logits: np.ndarray | None = None) -> Agreement:
+        """What a device's ``masks``, uint8 (N, H, W), and raw ``logits`` of the first images say.
+
+        Raises:
+            ValueError: the masks are not of these images.
+            FootsegError: they hold classes that are none.
+        """
+        if masks.shape != self.masks.shape:
+            raise ValueError(
+                f"the device gave masks {masks.shape}, expected {self.masks.shape}: one for each image"
+            )
+        if masks.size and int(masks.max()) >= len(self.classes):
+            raise FootsegError(
+                f"the device gave class {int(masks.max())} where there are {len(self.classes)}: "
+                "its runtime or the file on it is damaged"
+            )
+        here, _ = evaluate.score_masks(self.names, self.truth, self.masks, self.classes)
+        there, _ = evaluate.score_masks(self.names, self.truth, masks, self.classes)
+        return Agreement(
+            data=self.data,
+            split=self.split,
+            images=len(self.names),
+            pixels_equal=float(np.mean(masks == self.masks)),
+            logit_max_absolute=None if logits is None else self._furthest(logits),
+            iou=there["iou"],
+            boundary_f=there["boundary_f"],
+            host_iou=here["iou"],
+            host_boundary_f=here["boundary_f"],
+            boundary_tolerance_px=here["boundary_tolerance_px"],
+        )
+
+    def _furthest(self, raw: np.ndarray) -> float:
+        """The largest difference of logits."""
+        scale, zero_point = self.output
+        there = (raw.astype(np.float32) - zero_point) * scale if scale else raw
+        return float(np.abs(there - self.logits).max())
+
+
+def prepare(path: Path, data_dir: Path, split: str, count: int, folder: Path) -> Task:
+    """Run a ``.tflite`` on images of a split here.
+
+    Args:
+        path: the file.
+        data_dir: folder of a data set.
+        split: "train", "val" or "test".
+        count: so many images, evenly spaced; 0 for all.
+        folder: the masks are written to a file in it.
+
+    Raises:
+        FootsegError: file or data cannot be used, or they differ in their number of classes.
+        ValueError: ``count`` is negative.
+    """
+    if count < 0:
+        raise ValueError(f"images must be 0 (all) or more, not {count}")
+    data = open_data(data_dir)
+    segmenter = runtime.TfliteSegmenter(path, threads=1)
+    if segmenter.classes != len(data.classes):
+        raise FootsegError(
+            f"{path} tells {segmenter.classes} classes apart, {data_dir} has {len(data.classes)}: "
+            "give --data like that it was trained on"
+        )
+    loaded = _some(load_split(data, split, segmenter.size), count)
+    masks = new_file(folder / f"{path.name}.npy", loaded.masks.shape)
+    for start in range(0, len(masks), evaluate.CHUNK):
+        chunk = slice(start, start + evaluate.CHUNK)
+        masks[chunk] = np.argmax(evaluate.finite_logits(segmenter, loaded.images[chunk]), axis=-1)
+    return Task(
+        data=data_dir.resolve().name,
+        split=split,
+        names=loaded.names,
+        classes=data.classes,
+        images=loaded.images,
+        truth=loaded.masks,
+        masks=masks,
+        logits=segmenter.logits(loaded.images[:LOGIT_IMAGES]),
+        input=_quantization(segmenter.input),
+        output=_quantization(segmenter.output),
+    )
+
+
+def _some(split: Split, count: int) -> Split:
+    """``count`` evenly spaced images of a split; all for 0."""
+    if not count or count >= len(split.names):
+        return split
+    chosen = evaluate.evenly_spaced(len(split.names), count)
+    names = tuple(split.names[index] for index in chosen)
+    return Split(names, split.images[chosen], split.masks[chosen], split.fingerprint)
+
+
+def _quantization(tensor: Mapping[str, Any]) -> tuple[float, int]:
+    """Scale and zero point of an integer tensor; (0, 0) of a float32 one."""
+    if tensor["dtype"] == np.float32:
+        return 0.0, 0
+    scale, zero_point = tensor["quantization"]
+    return float(scale), int(zero_point)
