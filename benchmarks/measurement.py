@@ -1,51 +1,12 @@
 """One measurement: one JSON line of ``results.jsonl``, with its raw samples, for statistics come later.
 
-The schema (``SCHEMA`` = 2; ``measurement.schema.json`` is the same for other programs), each line one object:
+A line says what was run (artifact, runtime, threads), where (device, conditions), what follows from the file
+alone (bytes, cost) and what was found, each part null where nobody looked. Of "measured" lines a clock ran
+on the device named; of "emulated" ones instructions were counted on an emulated processor, and they
+never hold a time. ``measurement.schema.json`` beside this file tells every field and its unit to other
+programs; the dataclasses below are the same in Python, and tests hold the two together.
 
-    schema            2
-    kind              "measured": a clock ran on the device named; "emulated": instructions were counted
-                      on an emulated processor, and there is no time in the line
-    created           UTC, ISO 8601
-    device            cpu, cores, architecture, system of the machine that ran it; of a phone also model,
-                      serial, soc, android, build; of an emulated processor the emulator and its version
-    artifact          name, format, sha256 and, where the file has a sidecar, all that stands in it
-    runtime           "LiteRT", "ONNX Runtime" or "benchmark_model", with runtime_version
-    threads           of the runtime
-    file_bytes, gzip_bytes, zstd_bytes
-                      of the file and of what is downloaded of it, at gzip's level 9 and zstd's 19; lines from
-                      before zstd was counted have null
-    cost              computed from the file: parameters, macs, flops (2 x MACs), flops_tf_benchmark,
-                      uncounted (operators that add nothing), peak_activation_bytes, bytes_moved; see
-                      benchmarks/cost.py
-    versions          footseg, Python and the packages that can change a result
-
-and what was found, each null where nobody looked:
-
-    latency           samples_ms (every run after warm-up, in order), median_ms, p90_ms,
-                      spread (interquartile range / median), noisy, note (the word on it), warmup_runs,
-                      runs_per_sample (more than 1: each sample is the mean of so many, as benchmark_model
-                      tells no more)
-    cold_start        load_ms (open, check, plan, delegate), first_inference_ms; in a fresh process,
-                      the file in the disk cache, the time to import the runtime left out
-    peak_memory_mb    MB (10^6 bytes) that loading and running the file added to the process at most
-    delegation        operators, delegated, partitions of the .tflite under XNNPACK
-    relative          to (name), to_sha256, ratio (of this file's latency to that one's, run in turns),
-                      low, high (its interval at ``confidence``), rounds, ratios (raw, of each round), starts
-                      (fresh processes that the rounds were spread over); older lines have no interval
-    instructions      core, samples (of each inference counted), total (their median), vector, load_store,
-                      other, spread ((largest - smallest) / median)
-    agreement         outputs there against this machine's on real images: data, split, images, pixels_equal
-                      (0 to 1), logit_max_absolute, and, where masks could be scored, iou, boundary_f with
-                      host_iou, host_boundary_f, boundary_tolerance_px
-    profile           operators in their order: name, op, ms (median over runs), runs; under XNNPACK those of
-                      the delegate
-    calibration       what (the loop: a float32 matrix product in the same run), gflops (median),
-                      samples_gflops, share (2 x MACs / latency over gflops x threads)
-    conditions        what held while it ran: pinned_cores, governor, thermal_before, thermal_after,
-                      throttled, cooled_seconds, battery, charging, notes
-    energy            millijoules of one inference, an estimate: see its ``note``
-
-A reader takes lines of this schema and of those before it, and refuses others by line number.
+A reader takes lines of this schema and of those before it, and names file, line and field of any other.
 """
 
 import dataclasses
@@ -60,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import cost
+from benchmarks import cost, typed
 from footseg import provenance
 from footseg.artifact import Artifact
 from footseg.compress.sizes import packed
@@ -70,11 +31,17 @@ from footseg.runtime import Delegation
 
 SCHEMA = 2
 # Schema 1 had the same fields and fewer of them.
-READABLE = (1, 2)
+READABLE = (1, SCHEMA)
 # Spread (interquartile range / median) from which a latency is called noisy. FastLinkNet on two x86 cores,
 # 50 runs a trial: 0.01 to 0.07 in all 15 on an idle machine, above 0.1 in 28 of 30 beside two busy processes.
 # At 0.1 the median of 50 runs is uncertain by about 1.25 * 0.1 / 1.35 / sqrt(50) = 1.3 %.
 NOISY_SPREAD = 0.1
+
+# What a line of a kind must not hold: an emulated one nothing that needs a clock, a measured one no counts.
+NOT_OF: dict[str, tuple[str, ...]] = {
+    "measured": ("instructions",),
+    "emulated": ("latency", "cold_start", "relative", "profile", "calibration", "energy"),
+}
 
 
 @dataclass(frozen=True)
@@ -208,7 +175,11 @@ class Energy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One artifact on one device; the module's docstring tells each field."""
+    """One artifact on one device.
+
+    Raises:
+        ValueError: an unknown kind, or a part that lines of this kind must not hold (``NOT_OF``).
+    """
 
     kind: str
     created: str
@@ -255,13 +226,43 @@ class Measurement:
             **found,
         )
 
+    def __post_init__(self) -> None:
+        if self.kind not in NOT_OF:
+            raise ValueError(f"kind must be {' or '.join(NOT_OF)}, got {self.kind!r}")
+        if wrong := [name for name in NOT_OF[self.kind] if getattr(self, name)]:
+            raise ValueError(f"what is {self.kind} has no {wrong[0]}: clocks and counts stand in lines apart")
+
+    @property
+    def on_phone(self) -> bool:
+        """Whether a clock ran on an Android device."""
+        return self.kind == "measured" and bool({"serial", "android"} & set(self.device))
+
+    @property
+    def model(self) -> str:
+        """The device without what two of its kind differ in: ratios can be compared when these agree.
+
+        The phone's model, the emulated core, or the processor with its architecture and cores.
+        """
+        if self.kind == "emulated":
+            return f"{self.instructions.core if self.instructions else self.device.get('cpu')}, emulated"
+        words = (self.device.get("cpu"), self.device.get("architecture"), _cores(self.device))
+        return str(self.device.get("model") or ", ".join(str(word) for word in words if word))
+
     @property
     def where(self) -> str:
         """The device in words: figures can be compared when these and the threads agree."""
         device = self.device
-        names = [device.get("model"), device.get("cpu"), f"{device.get('cores')} cores", device.get("system")]
+        names = (device.get("model"), device.get("cpu"), _cores(device), device.get("system"))
         words = ", ".join(str(name) for name in names if name)
         return f"{words}, serial {device['serial']}" if "serial" in device else words
+
+    @property
+    def setting(self) -> str:
+        """All in words that figures of one table or chart share: kind, device, threads, cores pinned to."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        pinned = self.conditions.get("pinned_cores")
+        cores = f" on cores {', '.join(map(str, pinned))}" if pinned else ""
+        return f"{self.kind} on {self.where}, {threads}{cores}"
 
     def to_json(self) -> dict[str, Any]:
         """The line as a dictionary. Of the artifact's path only the name: it need not be there any more."""
@@ -274,45 +275,17 @@ class Measurement:
         """The measurement that ``to_json`` wrote.
 
         Raises:
-            ValueError: another schema, a field that is missing or unknown.
+            ValueError: another schema; a field that is missing, unknown or of another type (it is named).
         """
         if record.get("schema") not in READABLE:
             known = " and ".join(map(str, READABLE))
             raise ValueError(f"its schema is {record.get('schema')!r}, this footseg reads {known}")
-        try:
-            artifact = dict(record["artifact"])
-            artifact |= {
-                "path": Path(artifact.pop("name")),
-                "input_shape": tuple(artifact["input_shape"]),
-                "classes": tuple(artifact["classes"]),
-            }
-            parts = {name: _part(kind, record.get(name)) for name, kind in PARTS.items()}
-            profile = tuple(OperatorTime(**row) for row in record.get("profile", ()))
-            return cls(**{**record, "artifact": Artifact(**artifact), **parts, "profile": profile})
-        except KeyError as error:
-            raise ValueError(f"it has no field {error}") from error
-        except TypeError as error:
-            raise ValueError(f"its fields are not those of schema {record['schema']} ({error})") from error
+        return typed.read_object(cls, record)
 
 
-# What of a line is an object of its own, or null.
-PARTS: dict[str, type] = {
-    "latency": Latency,
-    "cold_start": ColdStart,
-    "delegation": Delegation,
-    "relative": Relative,
-    "instructions": Instructions,
-    "agreement": Agreement,
-    "calibration": Calibration,
-    "energy": Energy,
-}
-
-
-def _part(kind: type, record: Mapping[str, Any] | None) -> Any:
-    """The object that a part of a line stands for; JSON's lists are tuples in it."""
-    if not record:
-        return None
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+def _cores(device: Mapping[str, Any]) -> str:
+    count = device.get("cores")
+    return "" if count is None else "1 core" if count == 1 else f"{count} cores"
 
 
 def append_line(path: Path, measurement: Measurement) -> None:
@@ -334,6 +307,11 @@ def append_line(path: Path, measurement: Measurement) -> None:
             os.close(file)
 
 
+def _no_number(word: str) -> None:
+    """NaN and infinity are no JSON, and no result."""
+    raise ValueError(f"it holds {word}, which is no number")
+
+
 def read_all(path: Path) -> list[Measurement]:
     """All measurements of ``path``, in the order they were made.
 
@@ -351,7 +329,7 @@ def read_all(path: Path) -> list[Measurement]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_constant=_no_number)
             if not isinstance(record, dict):
                 raise ValueError("it is not a JSON object")
             found.append(Measurement.from_json(record))

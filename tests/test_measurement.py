@@ -1,17 +1,108 @@
 """A measurement is one line that reads back as it was written, and a broken line is named."""
 
+import dataclasses
 import json
 import threading
+import types
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from benchmarks import measurement, table
-from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
+from benchmarks import measurement
+from benchmarks.measurement import (
+    NOT_OF,
+    Agreement,
+    Calibration,
+    ColdStart,
+    Energy,
+    Instructions,
+    Latency,
+    Measurement,
+    OperatorTime,
+    Relative,
+)
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 from footseg.runtime import Delegation
+
+SCHEMA = json.loads(Path(measurement.__file__).with_name("measurement.schema.json").read_text())
+VALIDATOR = Draft202012Validator(SCHEMA)
+# The dataclass behind each object of a line that is ours; "": the line itself.
+PARTS: dict[str, type] = {
+    "": Measurement,
+    "artifact": Artifact,
+    "latency": Latency,
+    "cold_start": ColdStart,
+    "delegation": Delegation,
+    "relative": Relative,
+    "instructions": Instructions,
+    "agreement": Agreement,
+    "profile": OperatorTime,
+    "calibration": Calibration,
+    "energy": Energy,
+}
+DEFINITIONS = {"profile": "operator_time"}  # an item of it
+JSON_TYPES: dict[Any, str] = {
+    str: "string", Path: "string", int: "integer", float: "number", bool: "boolean",
+    dict: "object", Mapping: "object", tuple: "array",
+}  # fmt: skip
+
+# A line as the first footseg that measured wrote it, its samples cut to three.
+FIRST_LINE: dict[str, Any] = {
+    "kind": "measured",
+    "created": "2026-11-21T01:00:15+00:00",
+    "device": {"cpu": "AMD EPYC", "cores": 2, "architecture": "x86_64", "system": "Linux 6.18"},
+    "artifact": {
+        "name": "a_fp32.tflite", "format": "tflite", "sha256": "32" * 32, "network": "fast_linknet",
+        "network_options": {}, "input_shape": [1, 128, 128, 3], "classes": ["background", "foot"],
+        "recipe": "fp32", "parameters": 1810818, "parent": "45" * 32, "run": "runs/fast_linknet",
+        "verification": {"images": 32, "pixels_equal": 1.0, "worst": [["00014", 0.0]]}, "calibration": {},
+        "versions": {"footseg": "0.1.0"}, "created": "2026-11-21T00:48:21+00:00",
+    },
+    "runtime": "LiteRT",
+    "runtime_version": "2.3.0",
+    "threads": 1,
+    "latency": {
+        "samples_ms": [0.8327, 0.6955, 11.2751], "median_ms": 0.8327, "p90_ms": 9.18662, "spread": 6.35,
+        "noisy": True, "note": "noisy", "warmup_runs": 10,
+    },
+    "cold_start": {"load_ms": 146.1003, "first_inference_ms": 13.7124},
+    "peak_memory_mb": 23.06,
+    "file_bytes": 7211504,
+    "gzip_bytes": 6594624,
+    "cost": {
+        "parameters": 1794216, "macs": 47113216, "flops": 94226432, "flops_tf_benchmark": 77987840,
+        "uncounted": ["ADD"],
+    },
+    "delegation": {"operators": 67, "delegated": 67, "partitions": 1},
+    "relative": {"to": "a_fp32.tflite", "to_sha256": "32" * 32, "ratio": 1.0, "rounds": 15},
+    "versions": {"footseg": "0.1.0"},
+    "schema": 1,
+}  # fmt: skip
+
+
+def json_types(hint: Any) -> set[str]:
+    """What a field of this type is in JSON."""
+    if get_origin(hint) is types.UnionType:
+        return set().union(*(json_types(each) for each in get_args(hint)))
+    if hint is type(None):
+        return {"null"}
+    return {"object" if dataclasses.is_dataclass(hint) else JSON_TYPES[get_origin(hint) or hint]}
+
+
+def allowed(shape: Mapping[str, Any]) -> set[str]:
+    """What the schema takes for a field."""
+    if "$ref" in shape:
+        return allowed(SCHEMA["$defs"][shape["$ref"].rpartition("/")[2]])
+    if "oneOf" in shape:
+        return set().union(*map(allowed, shape["oneOf"]))
+    if "const" in shape:
+        return {"integer"}
+    kinds = shape["type"]
+    return set(kinds) if isinstance(kinds, list) else {kinds}
 
 
 def a_measurement(**changes: Any) -> Measurement:
@@ -37,6 +128,66 @@ def a_measurement(**changes: Any) -> Measurement:
         "versions": {"python": "3.11"},
     }
     return Measurement(**{**fields, **changes})
+
+
+INSTRUCTIONS = Instructions("cortex-a76", (400_000_000, 400_000_400), 400_000_200, 10, 20, 400_000_170, 1e-6)
+AGREEMENT = Agreement("feet", "test", 124, 0.99998, 0.004, 0.931, 0.71, 0.93, 0.7, 3.0)
+
+
+def emulated(**changes: Any) -> Measurement:
+    fields: dict[str, Any] = {
+        "kind": "emulated",
+        "device": {
+            "cpu": "Cortex-A76", "cores": 1, "architecture": "aarch64", "system": "Linux 6",
+            "emulator": "qemu-aarch64 7.2.22",
+        },
+        "latency": None,
+        "cold_start": None,
+        "relative": None,
+        "instructions": INSTRUCTIONS,
+        "agreement": AGREEMENT,
+    }  # fmt: skip
+    return a_measurement(**{**fields, **changes})
+
+
+def android(**changes: Any) -> Measurement:
+    fields: dict[str, Any] = {
+        "device": {
+            "cpu": "Cortex-A55, Cortex-A76", "cores": 8, "architecture": "arm64-v8a", "system": "Linux 4.14",
+            "model": "Phone 7", "serial": "ABC123", "soc": "SM8150", "android": "12", "build": "SP1A",
+        },
+        "agreement": AGREEMENT,
+        "profile": (OperatorTime("Convolution (NHWC, F32) IGEMM", "conv", 1.25, 20),),
+        "calibration": Calibration("float32 512x512", 20.5, (20.0, 21.0), 0.4),
+        "conditions": {
+            "pinned_cores": [4, 5, 6, 7], "governor": "schedutil", "thermal_before": 0, "thermal_after": 0,
+            "throttled": False, "cooled_seconds": 3.0, "battery": 80, "charging": True, "notes": [],
+        },
+        "energy": Energy(12.5, 30.0, "an estimate"),
+    }  # fmt: skip
+    return a_measurement(**{**fields, **changes})
+
+
+# Lines as each place writes them: this machine, an emulated core, a phone with either runner, another format.
+EVERY_KIND = {
+    "host": a_measurement(),
+    "host, one file": a_measurement(relative=None, zstd_bytes=None),
+    "onnx": a_measurement(runtime="ONNX Runtime", delegation=None),
+    "profile": a_measurement(profile=android().profile, calibration=android().calibration),
+    "emulated": emulated(),
+    "android, ours": android(relative=Relative("b.tflite", "cd" * 32, 0.5, 3, (), 0.49, 0.52, 0.95, 4)),
+    "benchmark_model": android(
+        runtime="benchmark_model", runtime_version="", latency=Latency.of([5.0], 50, 50), agreement=None,
+        energy=None,
+    ),
+}  # fmt: skip
+
+
+def with_part(part: str, **changes: Any) -> str:
+    """A line with a part changed; ... leaves a field out."""
+    record = a_measurement().to_json()
+    record[part] = {key: value for key, value in (record[part] | changes).items() if value is not ...}
+    return json.dumps(record)
 
 
 def test_latency_by_hand() -> None:
@@ -69,13 +220,27 @@ def test_a_line_from_before_zstd_and_rounds_still_reads(tmp_path: Path) -> None:
     found = measurement.read_all(path)[0]
     assert found.zstd_bytes is None
     assert found.relative == Relative("a.tflite", "ab" * 32, 1.0, 3)
-    assert table.as_table([found]).splitlines()[1].split()[3] == "-"
 
 
-@pytest.mark.parametrize("changes", [{}, {"delegation": None, "relative": None}])
-def test_a_line_reads_back_as_it_was_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_line_of_the_first_footseg_still_reads(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(FIRST_LINE))
+    found = measurement.read_all(path)[0]
+    assert (found.schema, found.artifact.recipe, found.where) == (1, "fp32", "AMD EPYC, 2 cores, Linux 6.18")
+    assert found.latency == Latency((0.8327, 0.6955, 11.2751), 0.8327, 9.18662, 6.35, True, "noisy", 10)
+    assert found.delegation == Delegation(67, 67, 1)
+    assert found.relative == Relative("a_fp32.tflite", "32" * 32, 1.0, 15)
+    assert found.relative.different is None
+    assert found.artifact.details == {}
+    # Written again it is the same line, with what has come since in it as null.
+    path.write_text(json.dumps(found.to_json()))
+    assert measurement.read_all(path) == [found]
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_a_line_reads_back_as_it_was_written(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "deep" / "results.jsonl"
-    first, second = a_measurement(**changes), a_measurement(threads=2)
+    first, second = EVERY_KIND[kind], a_measurement(threads=2)
     measurement.append_line(path, first)
     measurement.append_line(path, second)
     assert measurement.read_all(path) == [first, second]
@@ -108,9 +273,27 @@ def test_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
     [
         ('{"schema": 1, "kind":', "line 2"),
         ("[]", "not a JSON object"),
-        (json.dumps(a_measurement().to_json() | {"schema": 2}), "its schema is 2"),
-        (json.dumps(a_measurement().to_json() | {"surprise": 1}), "surprise"),
-        (json.dumps({"schema": 1}), "no field 'artifact'"),
+        (
+            json.dumps(a_measurement().to_json() | {"schema": 3}),
+            "its schema is 3, this footseg reads 1 and 2",
+        ),
+        (json.dumps(a_measurement().to_json() | {"surprise": 1}), "its field 'surprise' is unknown"),
+        (json.dumps({"schema": 1, "kind": "measured"}), "no field 'created'"),
+        (
+            json.dumps(a_measurement().to_json() | {"threads": "2"}),
+            """'threads' is "2", expected a whole number""",
+        ),
+        (json.dumps(a_measurement().to_json() | {"threads": True}), "'threads' is true"),
+        (with_part("latency", median_ms="fast"), """'latency.median_ms' is "fast", expected a number"""),
+        (with_part("latency", samples_ms=[5.0, None]), "'latency.samples_ms[1]' is null, expected a number"),
+        (with_part("latency", median_ms=float("nan")), "NaN"),
+        (with_part("latency", p95_ms=1.0), "'latency.p95_ms' is unknown"),
+        (with_part("cold_start", load_ms=...), "no field 'cold_start.load_ms'"),
+        (with_part("artifact", name=...), "no field 'artifact.name'"),
+        (with_part("artifact", classes="foot"), "'artifact.classes' is \"foot\", expected a list"),
+        (with_part("delegation", outside={"ADD": 0.5}), "'delegation.outside.ADD' is 0.5"),
+        (json.dumps(a_measurement().to_json() | {"kind": "computed"}), "kind must be measured or emulated"),
+        (json.dumps(a_measurement().to_json() | {"kind": "emulated"}), "what is emulated has no latency"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, word: str) -> None:
@@ -142,25 +325,106 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
     assert path.read_bytes() == before
 
 
-def test_table_aligns_and_repeats_the_word_on_noise() -> None:
-    plain = a_measurement(delegation=None, relative=None)
-    shaken = a_measurement(latency=Latency.of([10.0, 11.0, 14.0, 15.0]))
-    head, first, second, note = table.as_table([plain, shaken]).splitlines()
-    assert head.split()[:2] == ["file", "MB"]
-    assert first.split() == [
-        "a.tflite",
-        "7.18",
-        "6.58",
-        "6.41",
-        "0.0",
-        "5.100",
-        "5.180",
-        "-",
-        "20.0",
-        "9.0",
-        "28.7",
-        "-",
-    ]
-    assert second.split()[7:] == ["1.00", "20.0", "9.0", "28.7", "66/66", "in", "1"]
-    assert head.index("median ms") + len("median ms") == first.index("5.100") + len("5.100")
-    assert note.startswith("a.tflite: noisy")
+@pytest.mark.parametrize(
+    ("interval", "different"),
+    [
+        ((None, None), None),
+        ((0.98, 1.01), False),
+        ((1.01, 1.02), True),
+        ((0.5, 0.99), True),
+        ((1.0, 1.1), False),
+    ],
+)
+def test_a_ratio_differs_when_its_interval_leaves_out_one(
+    interval: tuple[float | None, float | None], different: bool | None
+) -> None:
+    assert Relative("a", "ab", 1.0, 3, (), *interval).different is different
+
+
+@pytest.mark.parametrize(("kind", "part"), [(kind, part) for kind, parts in NOT_OF.items() for part in parts])
+def test_clocks_and_counts_stand_apart(kind: str, part: str) -> None:
+    full = {"measured": android(relative=a_measurement().relative), "emulated": emulated()}
+    line = full[kind]
+    value = getattr(full["emulated" if kind == "measured" else "measured"], part)
+    assert value
+    with pytest.raises(ValueError, match=f"what is {kind} has no {part}"):
+        dataclasses.replace(line, **{part: value})
+    record = line.to_json() | {part: json.loads(json.dumps(dataclasses.asdict(Holder(value))["value"]))}
+    assert not VALIDATOR.is_valid(record)  # another program's line is refused by the schema, too
+    VALIDATOR.validate(json.loads(json.dumps(line.to_json())))
+
+
+@dataclasses.dataclass
+class Holder:
+    """Lets asdict go into a tuple."""
+
+    value: Any
+
+
+def test_a_setting_is_all_that_figures_of_a_table_share() -> None:
+    assert a_measurement().setting == "measured on A core, 2 cores, Linux 6, 1 thread"
+    assert android().setting == (
+        "measured on Phone 7, Cortex-A55, Cortex-A76, 8 cores, Linux 4.14, serial ABC123, "
+        "1 thread on cores 4, 5, 6, 7"
+    )
+    alone = a_measurement(device={"cpu": "A core", "cores": 1}, threads=2)
+    assert alone.setting == "measured on A core, 1 core, 2 threads"
+
+
+def test_devices_of_one_model_can_be_compared_at_a_distance() -> None:
+    newer = {"cpu": "A core", "cores": 2, "architecture": "x86_64", "system": "Linux 7"}
+    assert a_measurement(device=newer).model == a_measurement().model == "A core, x86_64, 2 cores"
+    assert android().model == "Phone 7"
+    assert emulated().model == "cortex-a76, emulated"
+    assert [m.on_phone for m in (a_measurement(), android(), emulated())] == [False, True, False]
+
+
+# --- the written schema --------------------------------------------------------------------------
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["properties"]["schema"] == {
+        "description": "Version of this schema.",
+        "const": measurement.SCHEMA,
+    }
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_what_is_written_keeps_to_the_schema(kind: str) -> None:
+    VALIDATOR.validate(json.loads(json.dumps(EVERY_KIND[kind].to_json())))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_schema_is_strict(part: str) -> None:
+    whole = json.loads(json.dumps((emulated() if part == "instructions" else android()).to_json()))
+    inner = whole if part == "" else whole[part]
+    inner = inner[0] if isinstance(inner, list) else inner
+    inner["surprise"] = 1
+    assert not VALIDATOR.is_valid(whole)
+    del inner["surprise"]
+    VALIDATOR.validate(whole)
+    inner.popitem()
+    assert not VALIDATOR.is_valid(whole)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_schema_and_dataclasses_have_the_same_fields(part: str) -> None:
+    schema, kind = (
+        (SCHEMA, Measurement) if part == "" else (SCHEMA["$defs"][DEFINITIONS.get(part, part)], PARTS[part])
+    )
+    hints = get_type_hints(kind)
+    expected = {"name" if hint is Path else name: hint for name, hint in hints.items()}
+    assert set(schema["properties"]) == set(expected)
+    assert set(schema["required"]) == set(expected)
+    assert schema["additionalProperties"] is False
+    for name, hint in expected.items():
+        shape = schema["properties"][name]
+        assert allowed(shape) == json_types(hint), f"{part}.{name}"
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    for shape in (SCHEMA, *SCHEMA["$defs"].values()):
+        assert shape["description"]
+        for name, field in shape["properties"].items():
+            assert field.get("description") or "$ref" in json.dumps(field), name
