@@ -96,7 +96,9 @@ FUEL_GAUGE = {
 
 _GETPROP = """\
 if [ $# = 0 ]; then sed 's/^\\([^=]*\\)=\\(.*\\)$/[\\1]: [\\2]/' "$PHONE/properties"; exit; fi
-awk -v key="$1=" -v other="$2" 'index($0, key) == 1 { other = substr($0, length(key) + 1) } END { print other }
+awk -v key="$1=" -v other="$2" '
+  index($0, key) == 1 { other = substr($0, length(key) + 1) }
+  END { print other }
 ' "$PHONE/properties"
 """
 _DUMPSYS = """\
