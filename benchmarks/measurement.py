@@ -254,15 +254,7 @@ class Measurement:
         device = self.device
         names = (device.get("model"), device.get("cpu"), _cores(device), device.get("system"))
         words = ", ".join(str(name) for name in names if name)
-        return f"{words}, serial {device['serial']}" if "serial" in device else words
-
-    @property
-    def setting(self) -> str:
-        """All in words that figures of one table or chart share: kind, device, threads, cores pinned to."""
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        pinned = self.conditions.get("pinned_cores")
-        cores = f" on cores {', '.join(map(str, pinned))}" if pinned else ""
-        return f"{self.kind} on {self.where}, {threads}{cores}"
+        return f"{words}, serial {device['serial']}" if device.get("serial") else words
 
     def to_json(self) -> dict[str, Any]:
         """The line as a dictionary. Of the artifact's path only the name: it need not be there any more."""

@@ -160,7 +160,7 @@ def android(**changes: Any) -> Measurement:
         "profile": (OperatorTime("Convolution (NHWC, F32) IGEMM", "conv", 1.25, 20),),
         "calibration": Calibration("float32 512x512", 20.5, (20.0, 21.0), 0.4),
         "conditions": {
-            "pinned_cores": [4, 5, 6, 7], "governor": "schedutil", "thermal_before": 0, "thermal_after": 0,
+            "pinned_cores": [4, 5, 6, 7], "governor": "schedutil", "thermal_before": "NONE", "thermal_after": None,
             "throttled": False, "cooled_seconds": 3.0, "battery": 80, "charging": True, "notes": [],
         },
         "energy": Energy(12.5, 30.0, "an estimate"),
@@ -361,14 +361,11 @@ class Holder:
     value: Any
 
 
-def test_a_setting_is_all_that_figures_of_a_table_share() -> None:
-    assert a_measurement().setting == "measured on A core, 2 cores, Linux 6, 1 thread"
-    assert android().setting == (
-        "measured on Phone 7, Cortex-A55, Cortex-A76, 8 cores, Linux 4.14, serial ABC123, "
-        "1 thread on cores 4, 5, 6, 7"
-    )
-    alone = a_measurement(device={"cpu": "A core", "cores": 1}, threads=2)
-    assert alone.setting == "measured on A core, 1 core, 2 threads"
+def test_a_device_in_words() -> None:
+    assert a_measurement().where == "A core, 2 cores, Linux 6"
+    assert a_measurement(device={"cpu": "A core", "cores": 1, "serial": None}).where == "A core, 1 core"
+    assert a_measurement(device={"cpu": "A core", "cores": None}).where == "A core"
+    assert android().where == "Phone 7, Cortex-A55, Cortex-A76, 8 cores, Linux 4.14, serial ABC123"
 
 
 def test_devices_of_one_model_can_be_compared_at_a_distance() -> None:
