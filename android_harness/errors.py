@@ -1,5 +1,6 @@
 """What goes wrong outside this program, and the one way in which its processes are run."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -38,6 +39,7 @@ def run(
     *,
     timeout: float,
     env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
     input: bytes | None = None,  # noqa: A002 (subprocess.run's own name)
     check: bool = True,
 ) -> "subprocess.CompletedProcess[str]":
@@ -63,6 +65,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env,
+            cwd=cwd,
             start_new_session=True,
         )
     except OSError as error:
@@ -84,13 +87,18 @@ def run(
         command, process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace")
     )
     if check and done.returncode:
-        raise HarnessError(
-            f"{shown(command)} failed, {ending(done.returncode)}{_excerpt(done.stderr)}",
-            command=command,
-            returncode=done.returncode,
-            stderr=done.stderr,
-        )
+        raise failure(done)
     return done
+
+
+def failure(done: "subprocess.CompletedProcess[str]") -> HarnessError:
+    """The error for a process that ended badly."""
+    return HarnessError(
+        f"{shown(done.args)} failed, {ending(done.returncode)}{_excerpt(done.stderr)}",
+        command=done.args,
+        returncode=done.returncode,
+        stderr=done.stderr,
+    )
 
 
 def ending(returncode: int) -> str:
@@ -119,8 +127,6 @@ def _excerpt(stderr: str) -> str:
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     """End a process and all of its group, and take it off the system's list."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate()

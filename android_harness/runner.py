@@ -33,7 +33,7 @@ class Plan:
     images: str = ""  # raw uint8 (N, H, W, 3) for the first model's input; "": noise that is always the same
     masks: str = ""  # where raw uint8 (N, H, W) is written: the first of the largest logits
     outputs: str = ""  # where the raw output tensors of the first model are written, image after image
-    scale: float = 0.0  # of an integer input tensor; 0: a float32 input, pixel / 255
+    scale: float = 0.0  # of an integer input tensor; 0: as the file says. A float32 input takes pixel / 255
     zero_point: int = 0
     profile: int = 0  # inferences with LiteRT's profiler on, after the timed ones
     calibrate: bool = False  # a float32 matrix product before and after the timed runs
@@ -43,13 +43,11 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.models or not all(self.models):
             raise ValueError("a plan needs at least one model")
-        counts = ("threads", "warmup", "runs", "rounds", "turn", "profile")
-        for name in counts:
-            value, least = getattr(self, name), int(name in ("threads",))
-            if value < least:
-                raise ValueError(f"{name} must be {least} or more, got {value}")
-        if self.rounds and len(self.models) < 2:
-            raise ValueError("rounds are for two models or more: with one, say runs")
+        for name, least in (("threads", 1), ("warmup", 0), ("runs", 0), ("rounds", 0), ("profile", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        if self.rounds and (len(self.models) < 2 or self.runs):
+            raise ValueError("rounds are for two models or more and take the place of runs: give one of them")
         if self.rounds and self.turn < 2:
             raise ValueError(f"a turn needs 2 inferences or more, the first is thrown away; got {self.turn}")
         if (self.masks or self.outputs) and not self.images:
@@ -75,7 +73,7 @@ class Tensor:
 class Said:
     """All that one start of the runner found; times in milliseconds of that machine's clock."""
 
-    litert: str
+    litert: str  # the version, where whoever started the runner filled it in: LiteRT itself does not tell
     inputs: tuple[Tensor, ...]  # of the first model
     outputs: tuple[Tensor, ...]
     load_ms: tuple[float, ...]  # of each model: open, compile, allocate
@@ -92,14 +90,11 @@ class Said:
 def arguments(plan: Plan, library: str) -> list[str]:
     """The words after the runner's name; ``library`` is libLiteRt.so on the machine that runs it."""
     words = [f"--library={library}", *(f"--model={path}" for path in plan.models)]
-    plain = {
-        name: getattr(plan, name)
-        for name in (*"threads warmup runs rounds turn profile".split(), *"images masks outputs".split())
-    }
+    plain = {name: getattr(plan, name) for name in PLAIN}
     plain |= {"zero-point": plan.zero_point, "calibrate": int(plan.calibrate), "mark": int(plan.mark)}
     words += [f"--{name}={value}" for name, value in plain.items() if value]
     if plan.scale:
-        words.append(f"--scale={plan.scale!r}")  # repr: the shortest text that is this number again
+        words.append(f"--scale={float(plan.scale)!r}")  # repr: the shortest text that is this number again
     if plan.pin:
         words.append(f"--pin={','.join(map(str, plan.pin))}")
     return words
@@ -109,7 +104,7 @@ def parse(stdout: str) -> Said:
     """What the runner said, from all that came out of its shell.
 
     Raises:
-        HarnessError: the runner did not come to its end, or a line of it is spoilt.
+        HarnessError: the runner failed (its own words), did not come to its end, or a line of it is spoilt.
     """
     facts: dict[str, Any] = {}
     lists: dict[str, list[Any]] = {name: [] for name in LISTS}
@@ -121,6 +116,8 @@ def parse(stdout: str) -> Said:
             ((name, value),) = json.loads(text).items()
         except (ValueError, AttributeError) as error:
             raise HarnessError(f"a line of the runner is spoilt: {line[:200]!r}; run it again") from error
+        if name == "error":
+            raise HarnessError(value)
         if name in lists:
             lists[name].append(value)
         else:
@@ -144,6 +141,8 @@ def parse(stdout: str) -> Said:
     )
 
 
+# Fields of a Plan whose option has the same name.
+PLAIN = ("threads", "warmup", "runs", "rounds", "turn", "profile", "images", "masks", "outputs")
 # Facts that are said once for each model, tensor or operator.
 LISTS = ("input", "output", "load_ms", "first_ms", "samples_ms", "operator", "gflops")
 
