@@ -17,6 +17,7 @@ from footseg.run import Run
 HERE = Path(__file__).parent
 # Chart widths in pixels: SVG text shrinks with its picture, so a phone gets a narrower drawing instead.
 WIDE, NARROW = 1060, 340
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def write(template: str, out: Path, **values: Any) -> Path:
@@ -43,12 +44,17 @@ def write(template: str, out: Path, **values: Any) -> Path:
 
 
 def both(
-    draw: Callable[..., str], *data: Any, width: int = WIDE, height: int, narrow_height: int, **options: Any
+    draw: Callable[..., str],
+    *data: Any,
+    width: int = WIDE,
+    heights: tuple[int, int] | None = None,
+    **options: Any,
 ) -> tuple[Markup, Markup]:
-    """The same chart for a wide screen and for a phone."""
+    """The same chart for a wide screen and for a phone; ``heights`` of both where the chart needs one."""
+    wide, narrow = ({"height": height} for height in heights) if heights else ({}, {})
     return (
-        Markup(draw(*data, width=width, height=height, **options)),
-        Markup(draw(*data, width=NARROW, height=narrow_height, **options)),
+        Markup(draw(*data, width=width, **wide, **options)),
+        Markup(draw(*data, width=NARROW, **narrow, **options)),
     )
 
 
@@ -95,24 +101,39 @@ class Evaluation:
         return self.record["data_fingerprint"], self.record["split"], tuple(self.record["size"])
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a figure was found, and how: figures can be compared when these agree."""
+
+    kind: str
+    where: str
+    threads: int
+    cores: str = ""
+
+    @property
+    def words(self) -> str:
+        """The device with the number of threads and the cores that it was held on."""
+        pinned = f", on cores {self.cores} only" if self.cores else ""
+        return f"{self.where}, {threads(self.threads)}{pinned}"
+
+
 def latest(measured: Iterable[Measurement]) -> list[Measurement]:
-    """The last measurement of each file on each device, runtime and thread count, in order of appearance."""
-    found = {(m.artifact.sha256, m.artifact.name, m.runtime, *device_key(m)): m for m in measured}
+    """The last measurement of each file in each place and runtime, in order of appearance."""
+    found = {(m.artifact.sha256, m.artifact.name, m.runtime, device_key(m)): m for m in measured}
     return list(found.values())
 
 
-def device_key(m: Measurement) -> tuple[str, int]:
-    """The machine in words and the number of threads: figures can be compared when these agree."""
-    device = m.device
-    return f"{device.get('cpu')}, {device.get('cores')} cores, {device.get('system')}", m.threads
+def device_key(m: Measurement) -> Place:
+    """The place of a measurement: big and little cores of one phone are two."""
+    return Place(m.kind, m.where, m.threads, word(m.conditions.get("pinned_cores")))
 
 
 def by_device(measured: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    """The measurements of each machine and number of threads, under its name in words."""
-    groups: dict[tuple[str, int], list[Measurement]] = {}
+    """The measurements of each place, under its name in words."""
+    groups: dict[Place, list[Measurement]] = {}
     for m in measured:
         groups.setdefault(device_key(m), []).append(m)
-    return [(f"{device}, {threads(number)}", members) for (device, number), members in groups.items()]
+    return [(place.words, members) for place, members in groups.items()]
 
 
 def threads(number: int) -> str:
@@ -184,7 +205,8 @@ def facts(
             versions.setdefault(package, set()).add(version)
     sets = {f"{e.test_set} {e.record['data_fingerprint']}" for e in evaluated.values()}
     found_facts = {
-        "measured on": {device for device, _ in map(device_key, latest)},
+        "measured on": {m.where for m in latest if m.kind == "measured"},
+        "emulated on": {m.where for m in latest if m.kind == "emulated"},
         "measured at": {min(m.created for m in latest), max(m.created for m in latest)},
         "trained on": {f"{Path(run.data).name} {run.data_fingerprint}" for run in trained},
         "trained by": {f"{run.machine.get('cpu')}, {run.backend}" for run in trained if run.machine},
@@ -211,3 +233,30 @@ def mb(size: float) -> str:
 def known(value: float | None, form: str) -> str:
     """The figure in ``form``, or nothing where it is not known."""
     return "" if value is None else form.format(value)
+
+
+def word(value: Any) -> str:
+    """A value of a result file as one would say it: cores 4-7, yes, 41.5; nothing for what is not known."""
+    match value:
+        case None | bool():
+            return {None: "", True: "yes", False: "no"}[value]
+        case float():
+            return f"{value:.4g}"
+        case Mapping():
+            return ", ".join(f"{name} {word(part)}" for name, part in value.items() if part is not None)
+        case list() | tuple():
+            if value and all(type(part) is int for part in value):
+                return _ranges(sorted(set(value)))
+            return ", ".join(word(part) for part in value if part is not None)
+    return str(value)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """0-3, 6: numbers that follow one another as one."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

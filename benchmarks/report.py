@@ -1,33 +1,40 @@
 """The page: results, evaluations and runs in, one self-contained ``report.html`` out.
 
 Everything is inlined (style, charts as SVG, pictures as base64), so the page opens from disk, without a
-network, on a phone too. Numbers of different devices or thread counts stand in tables of their own.
+network, on a phone too. What was measured on a phone, what on a host and what an emulator counted stand in
+sections of their own, as do different numbers of threads. The tables are report_tables.py's, the charts
+report_plots.py's.
 """
 
-import base64
-import csv
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from benchmarks import charts, page
-from benchmarks.measurement import Measurement, read_all
+from benchmarks import page, report_plots, report_tables
+from benchmarks.measurement import Measurement, Relative, read_all
 from benchmarks.page import Evaluation
+from benchmarks.pictures import galleries
+from benchmarks.report_plots import Accuracy, Plot, Profile
+from benchmarks.report_tables import Table, is_phone, short_place
+from benchmarks.training_curves import training
 from footseg import run as runs_
-from footseg.errors import FootsegError
-from footseg.run import Run
 
-# Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.
-PICTURE_BYTES = 1_900_000
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
 # quantization is allowed.
 SHIPPABLE_LOSS = 0.01
-SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
-OTHER_SERIES = 3
+# So many values of a condition are written out; of more numbers the range.
+VALUES = 3
+# Facts of a device with a name that is not said by putting spaces into it.
+FACTS = {
+    "soc": "SoC",
+    "android": "Android",
+    "abi": "ABI",
+    "battery": "battery, %",
+    "cooled_seconds": "cooled, s",
+}
+# Of the facts, what stands in the section's own words.
+SAID = {"cpu", "cores", "system", "model", "notes", "throttled", "pinned_cores"}
 
 
 @dataclass(frozen=True)
@@ -41,68 +48,21 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One artifact on one device; an empty string is a figure that nobody has taken."""
+class Section:
+    """All that is known of one place with one number of threads, which is its title's ``detail``."""
 
-    name: str
-    recipe: str
-    runtime: str
-    size: str
-    iou: str
-    boundary_f: str
-    latency: str
-    p90: str
-    note: str
-    ratio: str
-    cold_start: str
-    memory: str
-    delegated: str
-
-
-@dataclass(frozen=True)
-class CostRow:
-    """What one file costs on any machine, and how far it strays from the network it was made of."""
-
-    name: str
-    input: str
-    gzip: str
-    zstd: str
-    parameters: str
-    macs: str
-    flops: str
-    benchmark_flops: str
-    equal_pixels: str
-    logit_difference: str
-    iou_difference: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """The artifacts measured on one device with one number of threads."""
-
-    device: str
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    plot: "tuple[Markup, Markup] | None"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An inlined picture and what stands under it."""
-
-    source: str
-    caption: str
-    figure: str = ""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Rows of pictures, each row one photograph; ``omitted`` rows did not fit into the page."""
-
+    anchor: str
+    emulated: bool
     title: str
-    text: str
-    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
-    omitted: int = 0
+    detail: str
+    lead: str
+    facts: tuple[tuple[str, str], ...]
+    table: Table
+    plots: tuple[Plot, ...]
+    agreement: Table
+    profiles: tuple[Profile, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def write_report(
@@ -110,16 +70,18 @@ def write_report(
     out: Path,
     runs: Sequence[Path] = (),
     evaluations: Sequence[Path] = (),
+    baseline: Path | None = None,
     title: str = "footseg report",
 ) -> Path:
     """Write the page to ``out``; returns ``out``.
 
     Args:
-        results: ``results.jsonl`` of footseg bench. Of several measurements of one file on one device the
+        results: ``results.jsonl`` of footseg bench. Of several measurements of one file in one place the
             last is shown.
         out: the .html file.
         runs: run folders, for the training curves and the provenance.
         evaluations: folders of footseg evaluate, matched to artifacts by the SHA-256 of the model.
+        baseline: earlier results, to compare these with.
         title: the page's title.
 
     Raises:
@@ -129,22 +91,25 @@ def write_report(
     latest = page.latest(measured)
     evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], latest)
     trained = [runs_.load(path) for path in runs]
-    groups = [_group(device, members, evaluated) for device, members in page.by_device(latest)]
+    groups = [members for _, members in page.by_device(latest)]
+    sections = [_section(f"place-{i}", members, evaluated) for i, members in enumerate(groups, start=1)]
+    head = Head.of(groups, evaluated)
     return page.write(
         "report.html.j2",
         out,
         title=title,
-        headline=_headline(latest, evaluated),
-        tiles=_tiles(latest, evaluated),
-        groups=groups,
-        costs=_costs(latest),
+        headline=head.sentence(len(groups) > 1),
+        tiles=head.tiles(),
+        sections=sections,
+        baseline=_against(latest, baseline),
+        costs=report_tables.costs(latest, report_plots.numbered(report_tables.files_of(latest))),
+        size_plot=_size_plot(latest, groups, evaluated),
+        moved=any("bytes_moved" in m.cost for m in latest),
         uncounted=sorted({op for m in latest for op in m.cost["uncounted"] if m.artifact.format == "tflite"}),
-        test_set=next(iter(evaluated.values())).test_set if evaluated else "",
-        boundary_px=page.boundary_px(evaluated),
         omitted_lines=len(measured) - len(latest),
         other_test_sets=sorted({evaluation.test_set for evaluation in other}),
-        galleries=list(_galleries(latest, evaluated)),
-        trainings=[_training(run) for run in trained],
+        galleries=list(galleries(latest, evaluated, head.best.artifact.sha256)),
+        trainings=[training(run) for run in trained],
         artifacts=page.artifact_provenance(latest),
         facts=page.facts(latest, trained, evaluated),
         commands=[run.command for run in trained if run.command],
@@ -154,323 +119,271 @@ def write_report(
 # --- headline ------------------------------------------------------------------------------------
 
 
-def _best(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Measurement:
-    """The fastest artifact whose IoU is within SHIPPABLE_LOSS of the best; without evaluations the fastest.
+@dataclass(frozen=True)
+class Head:
+    """The file that the page's first sentence is about, and its IoU where that is known."""
 
-    Only the first device and thread count of the results are looked at.
-    """
-    members = [m for m in latest if page.device_key(m) == page.device_key(latest[0])]
-    ious = {m.artifact.sha256: page.metric(evaluated, m.artifact.sha256, "iou") for m in members}
-    known = [iou for iou in ious.values() if iou is not None]
-    if known:
-        members = [m for m in members if (ious[m.artifact.sha256] or 0) >= max(known) - SHIPPABLE_LOSS]
-    return min(members, key=lambda m: m.latency.median_ms)
+    best: Measurement
+    accuracy: Accuracy | None
 
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[Measurement]], evaluated: Mapping[str, Evaluation]) -> "Head":
+        """Of the fastest file whose IoU is within SHIPPABLE_LOSS of the best; without IoUs the fastest.
 
-def _headline(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> str:
-    best = _best(latest, evaluated)
-    iou = page.metric(evaluated, best.artifact.sha256, "iou")
-    words = [f"{best.artifact.name} segments an image in {page.ms(best.latency.median_ms)} ms"]
-    if iou is not None:
-        words.append(f"with an IoU of {iou:.3f}")
-    words.append(f"from a file of {page.mb(best.file_bytes)} MB")
-    sentence = " ".join(words)
-    relative = best.relative
-    if relative and relative.to_sha256 != best.artifact.sha256:
-        sentence += f": {relative.ratio:.2f} times the latency of {relative.to}"
-        base = page.metric(evaluated, relative.to_sha256, "iou")
-        if iou is not None and base is not None:
-            difference = iou - base
-            way = "less" if difference < 0 else "more"
-            sentence += f", {abs(difference):.4f} {way} IoU"
-    return sentence + "."
+        A phone's times are looked at before a host's, those before an emulator's counts, and of each the
+        first in the results.
+        """
+        members = min(groups, key=lambda members: min(map(_rank, members)))
+        accuracy = report_plots.accuracy(members, evaluated)
+        ranked = [m for m in members if _rank(m) == min(map(_rank, members))]
+        ious = {
+            id(m): iou for m in ranked if accuracy and (iou := accuracy.of(m.artifact.sha256)) is not None
+        }
+        if ious:
+            ranked = [m for m in ranked if ious.get(id(m), 0) >= max(ious.values()) - SHIPPABLE_LOSS]
+        return cls(min(ranked, key=_figure), accuracy)
 
+    @property
+    def iou(self) -> float | None:
+        """Of the file."""
+        return self.accuracy.of(self.best.artifact.sha256) if self.accuracy else None
 
-def _tiles(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> list[Tile]:
-    best = _best(latest, evaluated)
-    iou = page.metric(evaluated, best.artifact.sha256, "iou")
-    tiles = []
-    if iou is not None:
-        test_set = evaluated[best.artifact.sha256].test_set
-        tiles.append(Tile(f"{iou:.3f}", "IoU", "of the foot, over all pixels", f"measured on {test_set}"))
-    machine = f"measured on {best.device.get('cpu')}"
-    return [
-        *tiles,
-        Tile(page.ms(best.latency.median_ms), "ms", f"median latency, {page.threads(best.threads)}", machine),
-        Tile(page.mb(best.file_bytes), "MB", "file size", "computed"),
-        Tile(f"{best.cost['macs'] / 1e6:.0f}", "M MACs", "for one inference", "computed"),
-    ]
+    def sentence(self, several: bool) -> str:
+        """What it does; the device is named where the page shows ``several``, and where it was emulated."""
+        best = self.best
+        place = f" on {short_place(best)}" if several else ""
+        words = [f"{best.artifact.name} segments an image"]
+        if latency := _latency(best):
+            words.append(f"in {page.ms(latency)} ms{place}")
+        elif count := best.instructions:
+            millions = report_tables.millions(count.total)
+            words.append(f"in {millions} million instructions of an emulated {short_place(best)}")
+        else:
+            words.append(f"with {best.cost['macs'] / 1e6:.0f} million multiply-accumulates")
+        if self.iou is not None:
+            words.append(f"with an IoU of {self.iou:.3f}")
+        words.append(f"from a file of {page.mb(best.file_bytes)} MB")
+        return " ".join(words) + self._compared() + "."
 
+    def _compared(self) -> str:
+        """With the file that it was run in turns with."""
+        found = self.best.relative
+        if not found or not _latency(self.best) or found.to_sha256 == self.best.artifact.sha256:
+            return ""
+        words = f": {_times(found)}"
+        base = self.accuracy.of(found.to_sha256) if self.accuracy else None
+        if self.iou is not None and base is not None:
+            difference = self.iou - base
+            words += f", {abs(difference):.4f} {'less' if difference < 0 else 'more'} IoU"
+        return words
 
-# --- tables and plot -----------------------------------------------------------------------------
-
-
-def _group(device: str, members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Group:
-    notes = [f"{m.artifact.name}: {m.latency.note}" for m in members if m.latency.noisy]
-    return Group(
-        device=device,
-        rows=tuple(_row(m, members, evaluated) for m in members),
-        notes=tuple(notes),
-        plot=_plot(members, evaluated),
-    )
-
-
-def _row(m: Measurement, members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Row:
-    sha256 = m.artifact.sha256
-    delegation = m.delegation
-    return Row(
-        name=m.artifact.name,
-        recipe=m.artifact.recipe,
-        runtime=f"{m.runtime} {m.runtime_version}",
-        size=page.mb(m.file_bytes),
-        iou=page.known(page.metric(evaluated, sha256, "iou"), "{:.4f}"),
-        boundary_f=page.known(page.metric(evaluated, sha256, "boundary_f"), "{:.4f}"),
-        latency=page.ms(m.latency.median_ms),
-        p90=page.ms(m.latency.p90_ms),
-        note=m.latency.note,
-        ratio=_ratio(m, members),
-        cold_start=f"{m.cold_start.load_ms:.0f} + {m.cold_start.first_inference_ms:.1f}",
-        memory=f"{m.peak_memory_mb:.1f}",
-        delegated=(
-            f"{delegation.delegated} of {delegation.operators} in {delegation.partitions}"
-            if delegation
-            else ""
-        ),
-    )
-
-
-def _costs(latest: Sequence[Measurement]) -> list[CostRow]:
-    """One row a file, however many devices it was measured on."""
-    return [
-        CostRow(
-            name=m.artifact.name,
-            input=" x ".join(str(side) for side in m.artifact.input_shape),
-            gzip=page.mb(m.gzip_bytes),
-            zstd="" if m.zstd_bytes is None else page.mb(m.zstd_bytes),
-            parameters=f"{m.artifact.parameters or m.cost['parameters']:,}",
-            macs=f"{m.cost['macs'] / 1e6:.1f}",
-            flops=f"{m.cost['flops'] / 1e6:.1f}",
-            benchmark_flops=f"{m.cost['flops_tf_benchmark'] / 1e6:.1f}",
-            # Four decimals: 3 pixels of a million are not "100 %".
-            equal_pixels=page.known(m.artifact.verification.get("pixels_equal"), "{:.4%}"),
-            logit_difference=page.known(m.artifact.verification.get("logit_max_absolute"), "{:.2g}"),
-            iou_difference=page.known(m.artifact.verification.get("iou"), "{:+.4f}"),
-        )
-        for m in {m.artifact.sha256: m for m in latest}.values()
-    ]
-
-
-def _ratio(m: Measurement, members: Sequence[Measurement]) -> str:
-    """Against fp32: run in turns where bench did so, else (marked ~) of medians taken one after another."""
-    if m.relative:
-        return f"{m.relative.ratio:.2f}"
-    fp32 = [
-        other for other in members if other.artifact.recipe == "fp32" and other.artifact.format == "tflite"
-    ]
-    return f"~{m.latency.median_ms / fp32[0].latency.median_ms:.2f}" if fp32 else ""
-
-
-def _plot(
-    members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]
-) -> "tuple[Markup, Markup] | None":
-    points = []
-    for m in members:
-        iou = page.metric(evaluated, m.artifact.sha256, "iou")
-        if iou is None:
-            continue
-        figures = f"{page.ms(m.latency.median_ms)} ms, IoU {iou:.4f}, {page.mb(m.file_bytes)} MB"
-        points.append(
-            charts.Bubble(
-                label=_short_name(m),
-                x=m.latency.median_ms,
-                y=iou,
-                area=m.file_bytes,
-                series=SERIES.get(m.artifact.recipe, OTHER_SERIES),
-                note=f"{page.mb(m.file_bytes)} MB",
-                title=f"{m.artifact.name}: {figures}",
+    def tiles(self) -> list[Tile]:
+        """The same in large figures."""
+        best, tiles = self.best, []
+        if self.iou is not None and self.accuracy:
+            tiles.append(Tile(f"{self.iou:.3f}", "IoU", "of the foot, over all pixels", self.accuracy.words))
+        if latency := _latency(best):
+            name = f"median latency, {page.threads(best.threads)}"
+            tiles.append(
+                Tile(page.ms(latency), "ms", name, f"measured on {short_place(best)}{_doubts(best)}")
             )
-        )
-    if not points:
-        return None
-    return page.both(
-        charts.bubbles,
-        points,
-        height=420,
-        narrow_height=360,
-        x_label="latency, ms (measured)",
-        y_label="IoU of the foot (measured)",
-    )
-
-
-def _short_name(m: Measurement) -> str:
-    """Precision and format where the sidecar tells, which is enough within one network's table."""
-    form = {"tflite": "TFLite", "onnx": "ONNX"}[m.artifact.format]
-    return f"{form} {m.artifact.recipe}" if m.artifact.recipe else m.artifact.name
-
-
-# --- pictures ------------------------------------------------------------------------------------
-
-
-def _galleries(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Iterator[Gallery]:
-    columns = _columns(latest, evaluated)
-    if not columns:
-        return
-    names = _picture_names(next(iter(columns.values())).path / "samples")
-    rows = [_sample_row(name, columns) for name in names]
-    kept = _within([row for row in rows if row[1]], PICTURE_BYTES // 2)
-    yield Gallery(
-        "Sample images",
-        "Evenly spaced in the test set, neither chosen nor left out for how they look. "
-        "Under each mask: the IoU on that image.",
-        kept,
-        len(rows) - len(kept),
-    )
-    best = evaluated.get(_best(latest, evaluated).artifact.sha256)
-    if best is None:
-        return
-    worst = [_worst_row(name, best) for name in _picture_names(best.path / "worst")]
-    worst.sort(key=lambda row: _image_iou(best, row[0]))
-    kept = _within(worst, PICTURE_BYTES // 2)
-    if kept:
-        yield Gallery(
-            "The worst images",
-            f"Where {best.record['model']} fails most, worst first. In the last picture orange was taken "
-            "for a foot and is none, blue was missed.",
-            kept,
-            len(worst) - len(kept),
-        )
-
-
-def _columns(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
-    """The models to show side by side, by heading: the fp32 and int8 .tflite, else the first two."""
-    found: dict[str, Evaluation] = {}
-    for m in sorted(latest, key=lambda m: (m.artifact.format != "tflite", m.artifact.recipe != "fp32")):
-        evaluation = evaluated.get(m.artifact.sha256)
-        if evaluation and (m.artifact.format, m.artifact.recipe) in (("tflite", "fp32"), ("tflite", "int8")):
-            found.setdefault(m.artifact.recipe, evaluation)
-    return found or {e.record["model"]: e for e in list(evaluated.values())[:2]}
-
-
-def _picture_names(folder: Path) -> list[str]:
-    return sorted(path.name.removesuffix("_image.jpg") for path in folder.glob("*_image.jpg"))
-
-
-def _sample_row(name: str, columns: Mapping[str, Evaluation]) -> tuple[str, tuple[Picture, ...]]:
-    first = next(iter(columns.values()))
-    pictures = [
-        _picture(first.path / "samples" / f"{name}_image.jpg", "photo"),
-        _picture(first.path / "samples" / f"{name}_truth.jpg", "ground truth"),
-    ]
-    for heading, evaluation in columns.items():
-        path = evaluation.path / "samples" / f"{name}_prediction.jpg"
-        if path.is_file():
-            pictures.append(_picture(path, heading, _image_iou(evaluation, name)))
-    return name, tuple(pictures)
-
-
-def _worst_row(name: str, evaluation: Evaluation) -> tuple[str, tuple[Picture, ...]]:
-    folder = evaluation.path / "worst"
-    captions = {"image": "photo", "truth": "ground truth", "prediction": "prediction", "error": "errors"}
-    found = {kind: folder / f"{name}_{kind}.jpg" for kind in captions}
-    return name, tuple(
-        _picture(path, captions[kind], _image_iou(evaluation, name) if kind == "prediction" else "")
-        for kind, path in found.items()
-        if path.is_file()
-    )
-
-
-def _picture(path: Path, caption: str, figure: str = "") -> Picture:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FootsegError(f"{path} cannot be read ({error}): evaluate the model again") from error
-    return Picture("data:image/jpeg;base64," + base64.b64encode(data).decode(), caption, figure)
-
-
-def _image_iou(evaluation: Evaluation, name: str) -> str:
-    rows = evaluation.record.get("per_image", [])
-    return next((f"{row['iou']:.3f}" for row in rows if row["name"] == name), "")
-
-
-def _within(
-    rows: Sequence[tuple[str, tuple[Picture, ...]]], budget: int
-) -> tuple[tuple[str, tuple[Picture, ...]], ...]:
-    """As many rows from the first on as fit into ``budget`` bytes of pictures."""
-    kept = []
-    for row in rows:
-        budget -= sum(len(picture.source) for picture in row[1])
-        if budget < 0:
-            break
-        kept.append(row)
-    return tuple(kept)
-
-
-# --- training and provenance ---------------------------------------------------------------------
-
-
-def _training(run: Run) -> dict[str, Any]:
-    """Curves of one run and the sentence over them."""
-    history = _history(run.history)
-    plots = []
-    if len(history.get("epoch", ())) > 1:
-        epochs = history["epoch"]
-        losses = [
-            charts.Curve(label, epochs, history[key], series)
-            for label, key, series in (("train", "loss", 0), ("val", "val_loss", 1))
-            if key in history
+        elif count := best.instructions:
+            words = f"emulated on {short_place(best)}"
+            tiles.append(
+                Tile(report_tables.millions(count.total), "M", "instructions for one inference", words)
+            )
+        return [
+            *tiles,
+            Tile(page.mb(best.file_bytes), "MB", "file size", "computed"),
+            Tile(f"{best.cost['macs'] / 1e6:.0f}", "M MACs", "for one inference", "computed"),
         ]
-        if losses:
-            plots.append(_both(losses, x_label="epoch", y_label="loss"))
-        if "val_iou" in history:
-            iou = history["val_iou"]
-            best = max(range(len(iou)), key=lambda i: iou[i] if math.isfinite(iou[i]) else -1)
-            line = charts.Curve("val", epochs, iou, 2)
-            plots.append(
-                _both(
-                    [line],
-                    x_label="epoch",
-                    y_label="validation IoU (ring: the weights kept)",
-                    y_range=(0, 1),
-                    mark=(epochs[best], iou[best]),
-                )
-            )
-    config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
-    best_iou = run.best.get("val_iou")
-    text = (
-        f"{run.network}, {run.parameters:,} parameters, {run.epochs_done} epochs in {_duration(run.seconds)}"
+
+
+def _times(found: Relative) -> str:
+    if found.different is False:
+        return f"its latency is not told apart from that of {found.to}"
+    return f"{found.ratio:.2f} times the latency of {found.to}"
+
+
+def _doubts(m: Measurement) -> str:
+    noisy = m.latency is not None and m.latency.noisy
+    return (", noisy" if noisy else "") + (", throttled" if report_tables.throttled(m) else "")
+
+
+def _latency(m: Measurement) -> float | None:
+    """Median milliseconds; of an emulated line never, whatever it holds."""
+    return m.latency.median_ms if m.latency and m.kind == "measured" else None
+
+
+def _rank(m: Measurement) -> int:
+    if _latency(m) is not None:
+        return 0 if is_phone(m) else 1
+    return 2 if m.instructions else 3
+
+
+def _figure(m: Measurement) -> float:
+    """What makes one file better than another of the same rank: less time, fewer instructions, fewer MACs."""
+    if (latency := _latency(m)) is not None:
+        return latency
+    return m.instructions.total if m.instructions else m.cost["macs"]
+
+
+# --- sections ------------------------------------------------------------------------------------
+
+
+def _section(anchor: str, members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Section:
+    device = page.device_key(members[0]).words
+    emulated = members[0].kind == "emulated"
+    many = report_plots.numbered(members)
+    make = report_tables.emulated if emulated else report_tables.measured
+    found = report_plots.accuracy(members, evaluated)
+    title, lead = _heading(members, device)
+    if evaluated:
+        lead += f" Accuracy is that on {next(iter(evaluated.values())).test_set}."
+    return Section(
+        anchor=anchor,
+        emulated=emulated,
+        title=title,
+        detail=_detail(members[0]),
+        lead=lead,
+        facts=_facts(members),
+        table=make(f"Artifacts on {device}", members, evaluated, many),
+        plots=tuple(plot for plot in _plots(members, found, emulated) if plot),
+        agreement=report_tables.agreement(f"Outputs on {device}", members),
+        profiles=() if emulated else tuple(report_plots.profiles(members)),
+        notes=(*(() if emulated else _notes(members)), *_conditions(members)),
+        warnings=tuple(_once(_warnings(members))),
     )
-    if best_iou is not None:
-        text += f"; best validation IoU {best_iou:.4f} after epoch {run.best.get('epoch', 0):.0f}"
-    machine = run.machine.get("cpu")
-    return {
-        "name": run.path.name,
-        "text": text + (f" (measured on {machine})" if machine else "") + ".",
-        "plots": plots,
-        "config": config,
-    }
 
 
-def _both(lines: Sequence[charts.Curve], **options: Any) -> tuple[Markup, Markup]:
-    return page.both(charts.curves, lines, width=500, height=300, narrow_height=250, **options)
+def _heading(members: Sequence[Measurement], device: str) -> tuple[str, str]:
+    first = members[0]
+    if first.kind == "emulated":
+        return (
+            f"Emulated: {short_place(first)}",
+            f"Instructions of one inference, counted on {device}. There is no time in this section.",
+        )
+    what = "a phone" if is_phone(first) else "a host"
+    return (
+        f"Measured on {what}: {short_place(first)}",
+        f"Latency, start and memory were measured on {device}.",
+    )
 
 
-def _history(path: Path) -> dict[str, list[float]]:
-    """The columns of history.csv; empty where a run has not ended an epoch yet."""
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {key: [float(row[key]) for row in rows] for key in (rows[0] if rows else ())}
-    except (ValueError, TypeError) as error:
-        raise FootsegError(
-            f"{path} is not a history of epochs ({error}): resume or repeat the run"
-        ) from error
+def _detail(m: Measurement) -> str:
+    place = page.device_key(m)
+    if m.kind == "emulated":
+        return ""
+    return page.threads(place.threads) + (f", cores {place.cores}" if place.cores else "")
 
 
-# --- words ---------------------------------------------------------------------------------------
+def _plots(members: Sequence[Measurement], found: Accuracy | None, emulated: bool) -> list[Plot | None]:
+    if emulated:
+        over = report_plots.pareto(
+            members,
+            found,
+            lambda m: m.instructions.total / 1e6 if m.instructions else None,
+            title="Accuracy against instructions",
+            x_label="millions of instructions of one inference (emulated)",
+            unit="M instructions",
+        )
+        return [over, report_plots.instructions(members)]
+    over = report_plots.pareto(
+        members,
+        found,
+        _latency,
+        title="Accuracy against latency",
+        x_label="latency, ms (measured)",
+        unit="ms",
+    )
+    return [over, report_plots.ratios(members)]
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def _size_plot(
+    latest: Sequence[Measurement],
+    groups: Sequence[Sequence[Measurement]],
+    evaluated: Mapping[str, Evaluation],
+) -> Plot | None:
+    """Of each file once; without evaluations the accuracy of the first place that measured any."""
+    known = (report_plots.accuracy(members, evaluated) for members in ([latest] if evaluated else groups))
+    return report_plots.pareto(
+        report_tables.files_of(latest),
+        next((accuracy for accuracy in known if accuracy), None),
+        lambda m: m.file_bytes / 1e6,
+        title="Accuracy against size",
+        x_label="file size, MB (computed)",
+        unit="MB",
+    )
+
+
+def _facts(members: Sequence[Measurement]) -> tuple[tuple[str, str], ...]:
+    """The device and what held while it ran; a fact that differs between files has several values."""
+    found: dict[str, list[Any]] = {}
+    for m in members:
+        for name, value in {**m.device, **m.conditions}.items():
+            if name not in SAID and page.word(value):
+                found.setdefault(name, []).append(value)
+    runtimes = dict.fromkeys(f"{m.runtime} {m.runtime_version}".strip() for m in members)
+    if set(found) <= {"architecture"}:
+        return ()
+    facts = [(FACTS.get(name, name.replace("_", " ")), _values(values)) for name, values in found.items()]
+    return (*facts, ("runner", "; ".join(runtimes)))
+
+
+def _values(values: Sequence[Any]) -> str:
+    words = list(dict.fromkeys(map(page.word, values)))
+    if len(words) > VALUES and all(isinstance(value, int | float) for value in values):
+        return f"{page.word(min(values))} to {page.word(max(values))}"
+    return "; ".join(words)
+
+
+def _notes(members: Sequence[Measurement]) -> Iterable[str]:
+    """What the calibrated and the estimated figures rest on."""
+    loops = _once(
+        f"{m.calibration.what} at {m.calibration.gflops:.3g} GFLOP/s" for m in members if m.calibration
+    )
+    if loops:
+        yield (
+            f"Share of peak: FLOPs (2 {page.TIMES} MACs) over latency, against what the core reached in "
+            f"the same run: {'; '.join(loops[:VALUES])}."
+        )
+    yield from (
+        f"Energy is an estimate: {note.rstrip('.')}."
+        for note in _once(m.energy.note for m in members if m.energy)
+    )
+
+
+def _warnings(members: Sequence[Measurement]) -> Iterable[str]:
+    for m in members:
+        if m.latency and m.latency.noisy and m.kind == "measured":
+            yield f"{m.artifact.name}: {m.latency.note}"
+        if report_tables.throttled(m):
+            yield f"{m.artifact.name}: the device throttled while it was measured; its times are too long."
+
+
+def _conditions(members: Sequence[Measurement]) -> Iterable[str]:
+    """What was noted while it ran; what holds for all files is said once."""
+    told: dict[str, list[str]] = {}
+    for m in members:
+        notes = m.conditions.get("notes") or ()
+        for note in [notes] if isinstance(notes, str) else notes:
+            told.setdefault(str(note), []).append(m.artifact.name)
+    for note, names in told.items():
+        sentence = note[:1].upper() + note[1:].rstrip(".") + "."
+        yield sentence if len(names) == len(members) else f"{', '.join(_once(names))}: {sentence}"
+
+
+def _once(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
+
+
+# --- baseline ------------------------------------------------------------------------------------
+
+
+def _against(latest: Sequence[Measurement], baseline: Path | None) -> Any:
+    """The verdicts on these results by stored ones; None without."""
+    if baseline is None:
+        return None
+    from benchmarks import gate
+
+    return gate.check(latest, read_all(baseline))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import charts, measurement, report
+from benchmarks import charts, measurement, pictures, report
 from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
@@ -270,7 +270,7 @@ def test_results_alone_make_a_page(tmp_path: Path) -> None:
 def test_a_page_keeps_below_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = measured("a.tflite", "fp32", 5.0)
     folder = evaluation(tmp_path / "e1", line.artifact.sha256, 0.74)
-    monkeypatch.setattr(report, "PICTURE_BYTES", 1000)
+    monkeypatch.setattr(pictures, "PICTURE_BYTES", 1000)
     out = report.write_report(results(tmp_path, line), tmp_path / "r.html", evaluations=[folder])
     parsed = Page(out.read_text())
     assert parsed.addresses == []

@@ -1,0 +1,133 @@
+"""The report's photographs: sample and worst images of the evaluations, inlined."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measurement import Measurement
+from benchmarks.page import Evaluation
+from footseg.errors import FootsegError
+
+# Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.
+PICTURE_BYTES = 1_900_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An inlined picture and what stands under it."""
+
+    source: str
+    caption: str
+    figure: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Rows of pictures, each row one photograph; ``omitted`` rows did not fit into the page."""
+
+    title: str
+    text: str
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+    omitted: int = 0
+
+
+def galleries(
+    latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation], best: str
+) -> Iterator[Gallery]:
+    """The evenly spaced samples of the models side by side, then the worst images of ``best`` (SHA-256).
+
+    Raises:
+        FootsegError: a picture cannot be read.
+    """
+    columns = _columns(latest, evaluated)
+    if not columns:
+        return
+    names = _picture_names(next(iter(columns.values())).path / "samples")
+    rows = [_sample_row(name, columns) for name in names]
+    kept = _within([row for row in rows if row[1]], PICTURE_BYTES // 2)
+    yield Gallery(
+        "Sample images",
+        "Evenly spaced in the test set, neither chosen nor left out for how they look. "
+        "Under each mask: the IoU on that image.",
+        kept,
+        len(rows) - len(kept),
+    )
+    evaluation = evaluated.get(best)
+    if evaluation is None:
+        return
+    worst = [_worst_row(name, evaluation) for name in _picture_names(evaluation.path / "worst")]
+    worst.sort(key=lambda row: _image_iou(evaluation, row[0]))
+    kept = _within(worst, PICTURE_BYTES // 2)
+    if kept:
+        yield Gallery(
+            "The worst images",
+            f"Where {evaluation.record['model']} fails most, worst first. In the last picture orange was "
+            "taken for a foot and is none, blue was missed.",
+            kept,
+            len(worst) - len(kept),
+        )
+
+
+def _columns(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+    """The models to show side by side, by heading: the fp32 and int8 .tflite, else the first two."""
+    found: dict[str, Evaluation] = {}
+    for m in sorted(latest, key=lambda m: (m.artifact.format != "tflite", m.artifact.recipe != "fp32")):
+        evaluation = evaluated.get(m.artifact.sha256)
+        if evaluation and (m.artifact.format, m.artifact.recipe) in (("tflite", "fp32"), ("tflite", "int8")):
+            found.setdefault(m.artifact.recipe, evaluation)
+    return found or {e.record["model"]: e for e in list(evaluated.values())[:2]}
+
+
+def _picture_names(folder: Path) -> list[str]:
+    return sorted(path.name.removesuffix("_image.jpg") for path in folder.glob("*_image.jpg"))
+
+
+def _sample_row(name: str, columns: Mapping[str, Evaluation]) -> tuple[str, tuple[Picture, ...]]:
+    first = next(iter(columns.values()))
+    pictures = [
+        _picture(first.path / "samples" / f"{name}_image.jpg", "photo"),
+        _picture(first.path / "samples" / f"{name}_truth.jpg", "ground truth"),
+    ]
+    for heading, evaluation in columns.items():
+        path = evaluation.path / "samples" / f"{name}_prediction.jpg"
+        if path.is_file():
+            pictures.append(_picture(path, heading, _image_iou(evaluation, name)))
+    return name, tuple(pictures)
+
+
+def _worst_row(name: str, evaluation: Evaluation) -> tuple[str, tuple[Picture, ...]]:
+    folder = evaluation.path / "worst"
+    captions = {"image": "photo", "truth": "ground truth", "prediction": "prediction", "error": "errors"}
+    found = {kind: folder / f"{name}_{kind}.jpg" for kind in captions}
+    return name, tuple(
+        _picture(path, captions[kind], _image_iou(evaluation, name) if kind == "prediction" else "")
+        for kind, path in found.items()
+        if path.is_file()
+    )
+
+
+def _picture(path: Path, caption: str, figure: str = "") -> Picture:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FootsegError(f"{path} cannot be read ({error}): evaluate the model again") from error
+    return Picture("data:image/jpeg;base64," + base64.b64encode(data).decode(), caption, figure)
+
+
+def _image_iou(evaluation: Evaluation, name: str) -> str:
+    rows = evaluation.record.get("per_image", [])
+    return next((f"{row['iou']:.3f}" for row in rows if row["name"] == name), "")
+
+
+def _within(
+    rows: Sequence[tuple[str, tuple[Picture, ...]]], budget: int
+) -> tuple[tuple[str, tuple[Picture, ...]], ...]:
+    """As many rows from the first on as fit into ``budget`` bytes of pictures."""
+    kept = []
+    for row in rows:
+        budget -= sum(len(picture.source) for picture in row[1])
+        if budget < 0:
+            break
+        kept.append(row)
+    return tuple(kept)

@@ -1,0 +1,295 @@
+"""The report's charts: accuracy against what it costs, ratios, instructions and operators."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from benchmarks import bars, charts, page
+from benchmarks.bars import Bar, Interval
+from benchmarks.measurement import Instructions, Measurement, OperatorTime
+from benchmarks.page import Evaluation
+from benchmarks.report_tables import images_of, instruction_ratio, millions
+
+SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
+OTHER_SERIES = 3
+# Colour classes of the parts of a bar of instructions, which are not those of precisions.
+PARTS = (("vector", "part-0"), ("load, store", "part-1"), ("other", "part-2"))
+# So many names a plot has room for; beyond, its marks are numbered as the table's rows.
+NAMES, NARROW_NAMES = 8, 4
+# Operators shown by themselves.
+OPERATORS = 12
+# Rows of bars need no more to be read.
+ROWS_WIDE = 720
+
+Picture = tuple[Markup, Markup]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """IoU of files, all on the same photographs; ``words`` say on which, and where it was measured."""
+
+    words: str
+    iou: Mapping[str, float]
+
+    def of(self, sha256: str) -> float | None:
+        """Of a file; None where nobody looked."""
+        return self.iou.get(sha256)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A chart for both widths and what stands over and under it; ``narrow`` under it on a phone only."""
+
+    title: str
+    picture: Picture
+    caption: str
+    narrow: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The operators of one file, longest first."""
+
+    name: str
+    picture: Markup
+    caption: str
+
+
+def accuracy(members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Accuracy | None:
+    """What ``footseg evaluate`` found, and where it was not run, what the lines' own agreement says.
+
+    Of lines that were compared on several sets of photographs those on the most frequent one count.
+    """
+    found = {
+        m.artifact.sha256: iou
+        for m in members
+        if (iou := page.metric(evaluated, m.artifact.sha256, "iou")) is not None
+    }
+    if found:
+        return Accuracy(f"measured on {next(iter(evaluated.values())).test_set}", found)
+    scored = [m for m in members if m.agreement and m.agreement.iou is not None]
+    sets = Counter(images_of(m.agreement) for m in scored if m.agreement)
+    if not sets:
+        return None
+    chosen = sets.most_common(1)[0][0]
+    return Accuracy(
+        f"{scored[0].kind} on the device, on {chosen} images",
+        {
+            m.artifact.sha256: m.agreement.iou
+            for m in scored
+            if m.agreement and m.agreement.iou is not None and images_of(m.agreement) == chosen
+        },
+    )
+
+
+def labels(members: Sequence[Measurement]) -> list[str]:
+    """The shortest names that tell the files of one table apart."""
+    ways: tuple[Callable[[Measurement], str], ...] = (
+        _precision,
+        lambda m: f"{_precision(m)}, {m.runtime}",
+        lambda m: m.artifact.name,
+        lambda m: f"{m.artifact.name}, {m.runtime}",
+    )
+    for way in ways:
+        names = [way(m) for m in members]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def numbered(members: Sequence[Measurement]) -> bool:
+    """Whether a plot of these shows numbers on a phone, so that the table must have them."""
+    return len(members) > NARROW_NAMES or any(len(name) > 24 for name in labels(members))
+
+
+def pareto(
+    members: Sequence[Measurement],
+    found: Accuracy | None,
+    x: Callable[[Measurement], float | None],
+    *,
+    title: str,
+    x_label: str,
+    unit: str,
+) -> Plot | None:
+    """Accuracy over ``x`` of each file, the front drawn; None where no file has both."""
+    points, numbers = [], []
+    for number, (m, label) in enumerate(zip(members, labels(members), strict=True), start=1):
+        value, iou = x(m), found.of(m.artifact.sha256) if found else None
+        if value is None or iou is None:
+            continue
+        size = f"{page.mb(m.file_bytes)} MB"
+        words = f"{m.artifact.name}, {m.runtime}: {value:.4g} {unit}, IoU {iou:.4f}, {size}"
+        series = SERIES.get(m.artifact.recipe, OTHER_SERIES)
+        points.append(charts.Bubble(label, value, iou, m.file_bytes, series, size, words))
+        numbers.append(charts.Bubble(str(number), value, iou, m.file_bytes, series, title=words))
+    if not points or found is None:
+        return None
+    values = [point.x for point in points]
+    many = numbered(members)
+    options: dict[str, Any] = {
+        "x_label": x_label,
+        "y_label": "IoU of the foot",
+        "front": True,
+        "x_log": max(values) > 8 * min(values),
+    }
+    wide = numbers if len(points) > NAMES or max(len(point.label) for point in points) > 40 else points
+    told = "Numbers are those of the table."
+    caption = (
+        f"IoU: {found.words}. Up and to the left is better; no file betters those on the dashed line. "
+        "The circle's area is the file's size; the vertical axis is zoomed to the data."
+    )
+    return Plot(
+        title,
+        (
+            Markup(charts.bubbles(wide, width=page.WIDE, height=420, **options)),
+            Markup(
+                charts.bubbles(
+                    numbers if many else points, width=page.NARROW, height=360, radius=14, **options
+                )
+            ),
+        ),
+        f"{caption} {told}" if wide is numbers else caption,
+        told if many and wide is points else "",
+    )
+
+
+def ratios(members: Sequence[Measurement]) -> Plot | None:
+    """Latency over that of the file it was run in turns with; None where none was."""
+    rows, bases = [], []
+    for m, label in zip(members, labels(members), strict=True):
+        found = m.relative
+        if found is None or (found.to_sha256 == m.artifact.sha256 and found.low is None):
+            continue
+        ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
+        apart = "" if found.different is not False else ", not told apart"
+        series = SERIES.get(m.artifact.recipe, OTHER_SERIES)
+        title = f"{m.artifact.name} over {found.to}, {found.rounds} rounds in {found.starts} starts"
+        rows.append(
+            Interval(
+                label, found.ratio, found.low, found.high, series, f"{found.ratio:.3f}{ends}{apart}", title
+            )
+        )
+        bases.append(found)
+    if not rows:
+        return None
+    names = " or ".join(dict.fromkeys(found.to for found in bases))
+    sure = {found.confidence for found in bases if found.confidence}
+    caption = "Run in turns, so that drift of the machine cancels; left of 1 is faster."
+    if sure:
+        caption += (
+            f" The whisker holds the true ratio with {max(sure):.0%} confidence; where it crosses 1 "
+            "the two are not told apart and the dot is hollow."
+        )
+    picture = page.both(
+        bars.intervals,
+        rows,
+        width=ROWS_WIDE,
+        name=f"latency over that of {names}",
+        x_label="ratio (measured)",
+    )
+    return Plot(f"Latency over that of {names}", picture, caption)
+
+
+def instructions(members: Sequence[Measurement]) -> Plot | None:
+    """A stacked bar of instructions for each file on one emulated core; None where none were counted."""
+    rows = []
+    for m, label in zip(members, labels(members), strict=True):
+        if not (found := m.instructions):
+            continue
+        ratio = instruction_ratio(m, members)
+        note = f"{millions(found.total)} M" + (f" · {ratio:.2f} {page.TIMES} fp32" if ratio else "")
+        amounts = _amounts(found)
+        title = f"{m.artifact.name}: " + ", ".join(
+            f"{name} {millions(amount)} M" for (name, _), amount in zip(PARTS, amounts, strict=True)
+        )
+        parts = tuple((amount, kind) for amount, (_, kind) in zip(amounts, PARTS, strict=True))
+        rows.append(Bar(label, parts, note, title))
+    if not rows:
+        return None
+    picture = page.both(bars.bars, rows, width=ROWS_WIDE, name="instructions of one inference", legend=PARTS)
+    return Plot(
+        "Instructions of one inference",
+        picture,
+        "Millions, emulated. Counts say how much work a core is given, not how long it takes: no time "
+        "follows from them.",
+    )
+
+
+def profiles(members: Sequence[Measurement]) -> list[Profile]:
+    """The operators of each file that was profiled, drawn to one scale."""
+    found = [(m, label) for m, label in zip(members, labels(members), strict=True) if m.profile]
+    rows = [_operators(m) for m, _ in found]
+    longest = max((bar.total for bar_rows in rows for bar in bar_rows), default=0.0)
+    return [
+        Profile(
+            label,
+            Markup(
+                bars.bars(
+                    operators, width=page.NARROW, name=f"operators of {m.artifact.name}", longest=longest
+                )
+            ),
+            _kinds_of_operators(m.profile),
+        )
+        for (m, label), operators in zip(found, rows, strict=True)
+        if longest > 0
+    ]
+
+
+def _precision(m: Measurement) -> str:
+    """Precision and format where the sidecar tells, which is enough within one network's table."""
+    form = {"tflite": "TFLite", "onnx": "ONNX"}.get(m.artifact.format, m.artifact.format)
+    return f"{form} {m.artifact.recipe}" if m.artifact.recipe else m.artifact.name
+
+
+def _amounts(found: Instructions) -> tuple[int, int, int]:
+    return found.vector, found.load_store, found.other
+
+
+def _operators(m: Measurement) -> list[Bar]:
+    """The longest operators, each with its place in the order, and the rest in one bar."""
+    whole = sum(row.ms for row in m.profile)
+    order = sorted(enumerate(m.profile, start=1), key=lambda row: -row[1].ms)
+    kind = f"series-{SERIES.get(m.artifact.recipe, OTHER_SERIES)}"
+
+    def note(ms: float) -> str:
+        return f"{_time(ms)} ms · {bars.share_of(ms, whole)}"
+
+    shown = [
+        Bar(
+            f"{place} {_operator_name(row)}",
+            ((row.ms, kind),),
+            note(row.ms),
+            f"{place}: {row.op}, {row.name}",
+        )
+        for place, row in order[:OPERATORS]
+    ]
+    if rest := [row for _, row in order[OPERATORS:]]:
+        ms = sum(row.ms for row in rest)
+        # No bar: it would be the longest of all and say nothing of any operator.
+        shown.append(Bar(f"{len(rest)} others together", (), note(ms)))
+    return shown
+
+
+def _time(ms: float) -> str:
+    return page.ms(ms) if ms > 0 else "0"
+
+
+def _operator_name(row: OperatorTime) -> str:
+    """Type and name of the operator; one of them where it holds the other."""
+    if row.op.lower() in row.name.lower():
+        return row.name
+    return row.op if row.name.lower() in row.op.lower() else f"{row.op}, {row.name}"
+
+
+def _kinds_of_operators(profile: Sequence[OperatorTime]) -> str:
+    whole = sum(row.ms for row in profile)
+    kinds: dict[str, float] = {}
+    for row in profile:
+        kinds[row.op] = kinds.get(row.op, 0.0) + row.ms
+    longest = sorted(kinds.items(), key=lambda kind: -kind[1])[:4]
+    most = ", ".join(f"{kind} {bars.share_of(ms, whole)}" for kind, ms in longest)
+    runs = max(row.runs for row in profile)
+    return f"{len(profile)} operators, {_time(whole)} ms in all; medians of {runs} runs. By type: {most}."
