@@ -27,6 +27,8 @@ from android_harness.errors import HarnessError
 TEMPORARY = "/data/local/tmp"
 # Seconds for what is done at once: listing, starting the server, cleaning up.
 AT_ONCE = 30.0
+# Seconds for stopping what a time limit ended: a device that does not answer is not waited for twice.
+STOPPING = 5.0
 # A transfer may take AT_ONCE and a second for so many bytes: USB 2 on a poor cable gives 5 MB/s or more.
 SLOWEST = 1_000_000
 
@@ -318,7 +320,7 @@ class Device:
         )
         with contextlib.suppress(HarnessError):
             command = [self.adb, "-s", self.serial, "shell", find]
-            errors.run(command, timeout=AT_ONCE, env=self.env, check=False)
+            errors.run(command, timeout=STOPPING, env=self.env, check=False)
 
     def _reason(self, words: Sequence[str], done: Result, what: str) -> HarnessError:
         """The error for a command that failed, by what it said and whether the device is still there."""

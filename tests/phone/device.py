@@ -25,6 +25,7 @@ class Faults:
     unauthorized: nobody has tapped "Allow" yet (``Phone.allow`` does).
     offline: it drops the first connection and never answers again.
     pushed, pulled, printed: it is gone when so many bytes of files or of commands' output have passed.
+    stalls: instead of being gone then, it no longer answers and keeps the connection.
     space: bytes that can still be pushed; then "No space left on device".
     login, login_stderr, logout: what the shell prints before and after each command.
     between: what comes after each line of a command's output.
@@ -37,6 +38,7 @@ class Faults:
     pushed: int | None = None
     pulled: int | None = None
     printed: int | None = None
+    stalls: bool = False
     space: int | None = None
     login: str = ""
     login_stderr: str = ""
@@ -76,6 +78,7 @@ class Phone:
         self._authorized = threading.Event()
         if not self.faults.unauthorized:
             self._authorized.set()
+        self._gone = threading.Event()
         self._lock = threading.Lock()
         self._connections: list[Connection] = []
         self._processes: list[int] = []
@@ -98,12 +101,14 @@ class Phone:
 
     def come_back(self) -> None:
         """Listen (again, at the same address)."""
+        self._gone.clear()
         self._listener = socket.create_server(("127.0.0.1", self._port))
         self._port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def vanish(self) -> None:
         """Be gone: cable pulled and battery out. Nothing of it runs on."""
+        self._gone.set()
         with self._lock:
             listener, self._listener = self._listener, None
             connections, self._connections = self._connections, []
@@ -135,6 +140,8 @@ class Phone:
         setattr(self.faults, what, left - count)
         if left <= count:
             setattr(self.faults, what, None)
+            if self.faults.stalls:
+                self._gone.wait()
             self.vanish()
             raise Gone
 

@@ -51,6 +51,10 @@ class AdbServer:
             if not (phone.faults.unauthorized or phone.faults.offline):
                 self.adb("-s", phone.serial, "wait-for-device")
 
+    def disconnect(self) -> None:
+        """Forget all phones."""
+        self.adb("disconnect")
+
     def __enter__(self) -> Self:
         self.adb("start-server")
         return self
