@@ -5,6 +5,7 @@ difference is the device's and never one of decoding or scaling. What this machi
 mapped into memory: a large split costs room on the disk, not in memory.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,9 @@ LOGIT_IMAGES = 4
 class Task:
     """Images uint8 (N, H, W, 3) at a file's size with their truth, and what this machine makes of them.
 
-    ``masks`` is this machine's argmax, uint8 (N, H, W), ``logits`` float32 (n, H, W, classes) those of the
-    first images. ``input`` and ``output`` are (scale, zero point) of the file's tensors, scale 0 where they
-    are float32.
+    ``truth`` is None where nobody knows it; ``masks`` is this machine's argmax, uint8 (N, H, W), ``logits``
+    float32 (n, H, W, classes) those of the first images. ``input`` and ``output`` are (scale, zero point) of
+    the file's tensors, scale 0 where they are float32.
     """
 
     data: str
@@ -37,7 +38,7 @@ class Task:
     names: tuple[str, ...]
     classes: tuple[str, ...]
     images: np.ndarray
-    truth: np.ndarray
+    truth: np.ndarray | None
     masks: np.ndarray
     logits: np.ndarray
     input: tuple[float, int]
@@ -66,14 +67,19 @@ class Task:
                 f"the device gave class {int(masks.max())} where there are {len(self.classes)}: "
                 "its runtime or the file on it is damaged"
             )
-        here, _ = evaluate.score_masks(self.names, self.truth, self.masks, self.classes)
-        there, _ = evaluate.score_masks(self.names, self.truth, masks, self.classes)
-        return Agreement(
+        found = Agreement(
             data=self.data,
             split=self.split,
             images=len(self.names),
             pixels_equal=float(np.mean(masks == self.masks)),
             logit_max_absolute=None if logits is None else self._furthest(logits),
+        )
+        if self.truth is None:
+            return found
+        here, _ = evaluate.score_masks(self.names, self.truth, self.masks, self.classes)
+        there, _ = evaluate.score_masks(self.names, self.truth, masks, self.classes)
+        return dataclasses.replace(
+            found,
             iou=there["iou"],
             boundary_f=there["boundary_f"],
             host_iou=here["iou"],
@@ -112,10 +118,6 @@ def prepare(path: Path, data_dir: Path, split: str, count: int, folder: Path) ->
             "give --data like that it was trained on"
         )
     loaded = _some(load_split(data, split, segmenter.size), count)
-    masks = new_file(folder / f"{path.name}.npy", loaded.masks.shape)
-    for start in range(0, len(masks), evaluate.CHUNK):
-        chunk = slice(start, start + evaluate.CHUNK)
-        masks[chunk] = np.argmax(evaluate.finite_logits(segmenter, loaded.images[chunk]), axis=-1)
     return Task(
         data=data_dir.resolve().name,
         split=split,
@@ -123,11 +125,45 @@ def prepare(path: Path, data_dir: Path, split: str, count: int, folder: Path) ->
         classes=data.classes,
         images=loaded.images,
         truth=loaded.masks,
-        masks=masks,
-        logits=segmenter.logits(loaded.images[:LOGIT_IMAGES]),
-        input=_quantization(segmenter.input),
-        output=_quantization(segmenter.output),
+        **_found_here(segmenter, loaded.images, folder),
     )
+
+
+def prepare_noise(path: Path, count: int, seed: int, folder: Path) -> Task:
+    """Run a ``.tflite`` on ``count`` images of noise, always the same for a seed, where there are no others.
+
+    Raises:
+        FootsegError: the file cannot be used.
+        ValueError: ``count`` is not 1 or more.
+    """
+    if count < 1:
+        raise ValueError(f"images of noise must be 1 or more, not {count}: give --data for those of a split")
+    segmenter = runtime.TfliteSegmenter(path, threads=1)
+    shape = (count, *segmenter.size, 3)
+    images = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    return Task(
+        data="generated noise",
+        split="",
+        names=tuple(f"noise {index}" for index in range(count)),
+        classes=tuple(f"class {index}" for index in range(segmenter.classes)),
+        images=images,
+        truth=None,
+        **_found_here(segmenter, images, folder),
+    )
+
+
+def _found_here(segmenter: runtime.TfliteSegmenter, images: np.ndarray, folder: Path) -> dict[str, Any]:
+    """The fields of a Task that this machine finds by running the file."""
+    masks = new_file(folder / f"{segmenter.path.name}.npy", images.shape[:3])
+    for start in range(0, len(masks), evaluate.CHUNK):
+        chunk = slice(start, start + evaluate.CHUNK)
+        masks[chunk] = np.argmax(evaluate.finite_logits(segmenter, images[chunk]), axis=-1)
+    return {
+        "masks": masks,
+        "logits": segmenter.logits(images[:LOGIT_IMAGES]),
+        "input": _quantization(segmenter.input),
+        "output": _quantization(segmenter.output),
+    }
 
 
 def _some(split: Split, count: int) -> Split:
