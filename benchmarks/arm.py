@@ -1,0 +1,151 @@
+"""Files on an emulated Arm core: what they compute there, against this machine, and in how many instructions.
+
+There is no time in these lines: an emulator's says nothing of a processor's. Instructions say how much work a
+core has, and which kernels the runtime chose for it; how fast it does them depends on the core.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from android_harness import emulator, runner, toolchain
+from android_harness.emulator import Counts
+from android_harness.errors import HarnessError
+from benchmarks import agreement
+from benchmarks.agreement import Task
+from benchmarks.measurement import Instructions, Measurement
+from footseg import artifact
+from footseg.artifact import Artifact
+from footseg.errors import FootsegError, did_you_mean
+
+CORE = "cortex-a76"
+# Seconds that one start may take, and more for each of its inferences: a FastLinkNet of 256x256 takes 1 of
+# them here, and the slowest network that anyone has in mind a hundred times as much.
+START_SECONDS = 300
+INFERENCE_SECONDS = 300
+
+
+def measure_all(
+    paths: Sequence[Path],
+    cores: Sequence[str] = (CORE,),
+    *,
+    data: Path | None = None,
+    split: str = "test",
+    images: int = 8,
+    inferences: int = 3,
+    seed: int = 0,
+) -> Iterator[Measurement]:
+    """Run each file on each emulated core: one measurement for each pair, as soon as it is complete.
+
+    Args:
+        paths: .tflite files.
+        cores: of ``android_harness.emulator.CORES``.
+        data: folder of a data set whose images are compared; None: noise.
+        split: "train", "val" or "test".
+        images: so many, evenly spaced; 0 for all of the split.
+        inferences: whose instructions are counted, 1 or more.
+        seed: of the noise.
+
+    Raises:
+        FootsegError: a file is no .tflite or cannot be run, an unknown core, a tool is missing (``make arm``
+            installs it), the data cannot be used.
+        ValueError: fewer inferences than one, or fewer images than there can be.
+    """
+    if inferences < 1:
+        raise ValueError(f"inferences must be 1 or more, not {inferences}")
+    for core in cores:
+        if core not in emulator.CORES:
+            raise FootsegError(f"no core {core!r} can be emulated: {did_you_mean(core, emulator.CORES)}")
+    artifacts = [_tflite(path) for path in paths]
+    try:
+        kit, version = toolchain.prepare(), emulator.version()
+    except HarnessError as error:
+        raise FootsegError(str(error)) from error
+
+    def measured() -> Iterator[Measurement]:
+        with (
+            tempfile.TemporaryDirectory(prefix="footseg-arm-") as temporary,
+            tqdm(total=len(artifacts) * len(cores), desc="arm", unit="run", disable=None) as bar,
+        ):
+            folder = Path(temporary)
+            for facts in artifacts:
+                if data is None:
+                    task = agreement.prepare_noise(facts.path, images, seed, folder)
+                else:
+                    task = agreement.prepare(facts.path, data, split, images, folder)
+                for core in cores:
+                    bar.set_postfix_str(f"{facts.name} on {core}")
+                    found = _run(kit, core, facts, task, inferences, folder)
+                    yield Measurement.of_file(
+                        facts,
+                        kind="emulated",
+                        device={
+                            "cpu": f"emulated {emulator.CORES[core].title}",
+                            "cores": 1,
+                            "architecture": "aarch64",
+                            "system": f"QEMU {version} user mode",
+                        },
+                        runtime="LiteRT",
+                        runtime_version=kit.litert_version,
+                        threads=1,
+                        **found,
+                    )
+                    bar.update()
+
+    return measured()
+
+
+def instructions(core: str, counts: Sequence[Counts]) -> Instructions:
+    """Of the inferences counted the one in the middle, and how far they lie apart."""
+    totals = [count.total for count in counts]
+    middle = counts[totals.index(statistics.median_low(totals))]
+    return Instructions(
+        core=core,
+        samples=tuple(totals),
+        total=middle.total,
+        vector=middle.vector,
+        load_store=middle.load_store,
+        other=middle.other,
+        spread=(max(totals) - min(totals)) / middle.total,
+    )
+
+
+def _tflite(path: Path) -> Artifact:
+    facts = artifact.load(path)
+    if facts.format != "tflite":
+        raise FootsegError(
+            f"{path} is no .tflite file, and no other runs on the emulated core: export it as .tflite, or "
+            "measure it here (footseg bench FILE --on host)"
+        )
+    return facts
+
+
+def _run(
+    kit: toolchain.Kit, core: str, facts: Artifact, task: Task, inferences: int, folder: Path
+) -> dict[str, Any]:
+    """The instructions and the agreement of one file on one core, from one start of the runner."""
+    pixels, masks, outputs = (folder / name for name in ("images", "masks", "outputs"))
+    task.images.tofile(pixels)
+    scale, zero_point = task.input
+    plan = runner.Plan(
+        models=(str(facts.path),),
+        runs=inferences,
+        images=str(pixels),
+        masks=str(masks),
+        outputs=str(outputs),
+        scale=scale,
+        zero_point=zero_point,
+    )
+    timeout = START_SECONDS + INFERENCE_SECONDS * (inferences + len(task.images))
+    try:
+        said, counts = emulator.count(kit, core, plan, timeout=timeout)
+    except HarnessError as error:
+        raise FootsegError(f"{facts.path} on an emulated {core}: {error}") from error
+    logits = np.fromfile(outputs, said.outputs[0].type, task.logits.size).reshape(task.logits.shape)
+    there = np.fromfile(masks, np.uint8).reshape(task.masks.shape)
+    return {"instructions": instructions(core, counts), "agreement": task.agreement(there, logits)}
