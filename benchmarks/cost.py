@@ -1,7 +1,8 @@
 """What one inference costs, computed from the file itself and never measured.
 
 One multiply-accumulate (MAC) is one multiplication whose product is added to a sum. Per operator, for
-a batch of one, padding counted as if it were data (runtimes differ in whether they skip it):
+a batch of one, padding counted as if it were data (runtimes differ in whether they skip it), zeros among the
+weights like other weights:
 
     convolution              output elements x kh x kw x input channels of a group
     depthwise convolution    output elements x kh x kw
@@ -17,32 +18,57 @@ printed with --show_flops (and the thesis quotes): 2 x MACs of ordinary convolut
 only, neither transposed nor depthwise convolutions.
 
 All else (activations, pooling, resizing, additions, normalisation) is not counted but named.
+
+Bytes moved are the least that an operator must move: each of its inputs and its weights read once and its
+outputs written once, as wide as they are stored (two int4 values are one byte). What is done once on
+loading is no part of an inference: weights that a file holds in float16 are read as the float32 that the
+runtime made of them. Operators that only change a shape move nothing. Left out is what a runtime moves
+besides: data read again because a cache did not hold it, inputs unrolled for a matrix product, packed
+copies. An operator that picks from an input (GATHER, SLICE) is taken to read all of it, and one that runtimes
+join with another (a ReLU behind a convolution of an ONNX file) to move its own. Arithmetic intensity
+is FLOPs (2 x MACs) per byte moved; ``roofline`` makes a bound of it. Activation memory is in ``arena``.
 """
 
-import math
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from footseg.errors import FootsegError, require
-
-if TYPE_CHECKING:
-    import onnx
-
-Shape = tuple[int, ...]
+from benchmarks import arena, cost_keras, cost_onnx, cost_tflite
+from benchmarks.graph import Graph, Key, Operator, Shape
+from footseg.errors import FootsegError
 
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """One operator of the graph: its index in execution order, its name in the file's own words."""
+    """One operator of the graph: its index in execution order, its name in the file's own words.
+
+    ``arithmetic`` is the type that it multiplies in: "float32", "float16", "int8", "int16", or "" for an
+    operator without MACs. Bytes are None where a shape is not known: ``read_bytes`` of activations,
+    ``weight_bytes`` of constants, ``written_bytes``, ``live_bytes`` of all activations that are alive then.
+    """
 
     index: int
     op: str
     output_shape: Shape
     macs: int
     parameters: int
+    name: str = ""
+    arithmetic: str = ""
+    read_bytes: int | None = None
+    weight_bytes: int | None = None
+    written_bytes: int | None = None
+    live_bytes: int | None = None
+
+    @property
+    def moved_bytes(self) -> int | None:
+        """All bytes that it must move at least."""
+        return _sum((self.read_bytes, self.weight_bytes, self.written_bytes))
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOPs (2 x MACs) for each byte moved; None where nothing moves."""
+        return 2 * self.macs / self.moved_bytes if self.moved_bytes else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +77,12 @@ class Cost:
 
     ``parameters`` are the values stored in the file; a network's normalisation is folded into its
     convolutions on export, so a file has fewer than the Keras model. ``uncounted`` names the operators
-    that add nothing to the MACs.
+    that add nothing to the MACs, ``left_out`` what of the file was not read.
+
+    Bytes, None of a Keras model and where a shape is not known: ``peak_activation_bytes`` is the arena that
+    LiteRT's planner makes, ``live_bytes`` the least that any can have, ``in_place_bytes`` the arena when
+    operators write over inputs as LiteRT lets them; ``unpacked_bytes`` of constants that are made on
+    loading; ``bytes_moved`` in all. See ``arena`` for what these are not.
     """
 
     parameters: int
@@ -60,6 +91,17 @@ class Cost:
     flops_tf_benchmark: int
     operators: tuple[OperatorCost, ...]
     uncounted: tuple[str, ...]
+    peak_activation_bytes: int | None = None
+    live_bytes: int | None = None
+    in_place_bytes: int | None = None
+    unpacked_bytes: int | None = None
+    bytes_moved: int | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOPs (2 x MACs) for each byte moved."""
+        return self.flops / self.bytes_moved if self.bytes_moved else None
 
     def summary(self) -> dict[str, Any]:
         """The totals without the operators, for a line of results."""
@@ -69,42 +111,23 @@ class Cost:
             "flops": self.flops,
             "flops_tf_benchmark": self.flops_tf_benchmark,
             "uncounted": list(self.uncounted),
+            "peak_activation_bytes": self.peak_activation_bytes,
+            "bytes_moved": self.bytes_moved,
         }
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """An operator's MACs and whether TensorFlow's benchmark rule counts it; None: no rule for it."""
-
-    macs: int | None
-    in_tf_benchmark: bool = False
 
 
 def of_file(path: Path) -> Cost:
     """Cost of a .tflite or .onnx file.
 
     Raises:
-        FootsegError: as ``cost_of_tflite`` and ``cost_of_onnx``, or neither of the two suffixes.
+        FootsegError: as ``cost_of_tflite`` and ``cost_of_onnx``, no such file, or neither of the suffixes.
     """
     readers = {".tflite": cost_of_tflite, ".onnx": cost_of_onnx}
     if path.suffix not in readers:
         raise FootsegError(f"{path} is neither .tflite nor .onnx: its cost cannot be read")
+    if not path.is_file():
+        raise FootsegError(f"no such file: {path}")
     return readers[path.suffix](path)
-
-
-def _total(parameters: int, counted: Iterable[tuple[str, Shape, int, _Counted]]) -> Cost:
-    operators, uncounted, benchmark = [], set(), 0
-    for index, (op, shape, own, cost) in enumerate(counted):
-        operators.append(OperatorCost(index, op, shape, cost.macs or 0, own))
-        if cost.macs is None:
-            uncounted.add(op)
-        if cost.in_tf_benchmark:
-            benchmark += 2 * (cost.macs or 0)
-    macs = sum(operator.macs for operator in operators)
-    return Cost(parameters, macs, 2 * macs, benchmark, tuple(operators), tuple(sorted(uncounted)))
-
-
-# --- .tflite -------------------------------------------------------------------------------------
 
 
 def cost_of_tflite(path: Path) -> Cost:
@@ -116,80 +139,7 @@ def cost_of_tflite(path: Path) -> Cost:
     Raises:
         FootsegError: not a whole .tflite file, or a tensor whose shape the file leaves open.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    data = path.read_bytes()
-    if not schema.Model.ModelBufferHasIdentifier(data, 0):
-        raise FootsegError(f"{path} is not a .tflite file: export it again")
-    try:
-        return _cost_of_model(path, schema, schema.Model.GetRootAs(data, 0))
-    except (struct.error, IndexError, TypeError, AttributeError, ValueError) as error:
-        # A flatbuffer has no length or checksum; a cut file shows as an offset that leads outside.
-        raise FootsegError(f"{path} is damaged ({error}): export it again") from error
-
-
-def _cost_of_model(path: Path, schema: Any, model: Any) -> Cost:
-    graph = model.Subgraphs(0)
-    ops = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-
-    def shape(index: int) -> Shape:
-        tensor = graph.Tensors(index)
-        signature = tensor.ShapeSignatureAsNumpy() if not tensor.ShapeSignatureIsNone() else ()
-        if any(side < 0 for side in signature[1:]):
-            raise FootsegError(
-                f"{path} leaves the shape of {tensor.Name().decode()} open: its cost is not fixed; "
-                "export with one fixed input size"
-            )
-        return tuple(int(side) for side in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
-
-    def values(index: int) -> int:
-        """Number of weights that tensor ``index`` holds: 0 for activations, shapes and indices."""
-        tensor = graph.Tensors(index)
-        buffer = model.Buffers(tensor.Buffer())
-        stored = buffer.DataLength() or buffer.Size()
-        quantization = tensor.Quantization()
-        quantized = quantization is not None and quantization.ScaleLength() > 0
-        is_weight = quantized or "FLOAT" in types[tensor.Type()]
-        return math.prod(shape(index)) if stored and is_weight else 0
-
-    def name(operator: Any) -> str:
-        code = model.OperatorCodes(operator.OpcodeIndex())
-        # Codes below 127 stood in a byte-wide field before version 3a of the schema.
-        builtin = ops[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-        return builtin if builtin != "CUSTOM" else f"CUSTOM {code.CustomCode().decode()}"
-
-    def walk() -> Iterator[tuple[str, Shape, int, _Counted]]:
-        claimed: set[int] = set()
-        for position in range(graph.OperatorsLength()):
-            operator = graph.Operators(position)
-            inputs = [i for i in operator.InputsAsNumpy() if i >= 0] if operator.InputsLength() else []
-            own = sum(values(i) for i in inputs if i not in claimed)
-            claimed.update(inputs)
-            output = shape(operator.Outputs(0))
-            op = name(operator)
-            yield op, output, own, _tflite_macs(op, [shape(i) for i in inputs], output)
-
-    operators = list(walk())
-    return _total(sum(own for _, _, own, _ in operators), operators)
-
-
-def _tflite_macs(op: str, inputs: Sequence[Shape], output: Shape) -> _Counted:
-    match op:
-        case "CONV_2D":  # weights (Cout, kh, kw, Cin of a group)
-            return _Counted(math.prod(output) * math.prod(inputs[1][1:]), in_tf_benchmark=True)
-        case "DEPTHWISE_CONV_2D":  # weights (1, kh, kw, Cout)
-            return _Counted(math.prod(output) * math.prod(inputs[1][1:3]))
-        case "TRANSPOSE_CONV":  # output shape, weights (Cout, kh, kw, Cin), input
-            return _Counted(math.prod(inputs[2]) * math.prod(inputs[1][:3]))
-        case "FULLY_CONNECTED":  # weights (units, inputs)
-            return _Counted(math.prod(output) * inputs[1][-1], in_tf_benchmark=True)
-        case "BATCH_MATMUL":
-            return _Counted(math.prod(inputs[0]) * output[-1], in_tf_benchmark=True)
-    return _Counted(None)
-
-
-# --- .onnx ---------------------------------------------------------------------------------------
+    return of_graph(cost_tflite.read(path))
 
 
 def cost_of_onnx(path: Path) -> Cost:
@@ -199,131 +149,97 @@ def cost_of_onnx(path: Path) -> Cost:
         FootsegError: not an ONNX file, or a shape that inference leaves open.
         MissingExtraError: the package onnx is not installed.
     """
-    onnx = require("onnx", "onnx")
-    try:
-        model = onnx.load(path, load_external_data=False)
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception as error:  # protobuf's own errors share no base class
-        raise FootsegError(f"{path} is not a whole .onnx file ({error}): export it again") from error
-    if not graph.node:
-        raise FootsegError(f"{path} holds no ONNX graph: export it again")
-
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    shapes: dict[str, Shape] = {name: tuple(tensor.dims) for name, tensor in weights.items()}
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        shapes.setdefault(info.name, tuple(d.dim_value for d in info.type.tensor_type.shape.dim))
-
-    def walk() -> Iterator[tuple[str, Shape, int, _Counted]]:
-        claimed: set[str] = set()
-        for node in graph.node:
-            own = sum(_onnx_values(onnx, weights.get(name)) for name in _weight_inputs(node) - claimed)
-            claimed.update(node.input)
-            counted = _onnx_macs(node, shapes)
-            if counted.macs == 0:
-                raise FootsegError(
-                    f"{path} leaves a shape around {node.name or node.op_type} open: its cost is not fixed; "
-                    "export with one fixed input size"
-                )
-            yield node.op_type, shapes.get(node.output[0], ()), own, counted
-
-    operators = list(walk())
-    return _total(sum(own for _, _, own, _ in operators), operators)
-
-
-def _weight_inputs(node: "onnx.NodeProto") -> set[str]:
-    """Inputs that can be weights: not scales and zero points, not a Resize's region and factors."""
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample"):
-        return {node.input[0]}
-    return set(node.input)
-
-
-def _onnx_values(onnx: Any, tensor: "onnx.TensorProto | None") -> int:
-    if tensor is None or tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.BOOL):
-        return 0  # shapes, axes and flags
-    return math.prod(tensor.dims)
-
-
-def _onnx_macs(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> _Counted:
-    def size(name: str) -> int:
-        return math.prod(shapes[name]) if shapes.get(name) else 0
-
-    match node.op_type:
-        case "Conv":  # weights (Cout, Cin of a group, kh, kw)
-            weights, group = shapes.get(node.input[1], ()), _attribute(node, "group", 1)
-            depthwise = group > 1 and weights[1:2] == (1,)
-            return _Counted(size(node.output[0]) * math.prod(weights[1:]), in_tf_benchmark=not depthwise)
-        case "ConvTranspose":  # weights (Cin, Cout of a group, kh, kw)
-            return _Counted(size(node.input[0]) * math.prod(shapes.get(node.input[1], (0, 0))[1:]))
-        case "Gemm":
-            inner = shapes.get(node.input[0], (0, 0))[0 if _attribute(node, "transA", 0) else 1]
-            return _Counted(size(node.output[0]) * inner, in_tf_benchmark=True)
-        case "MatMul":
-            return _Counted(size(node.output[0]) * shapes.get(node.input[0], (0,))[-1], in_tf_benchmark=True)
-    return _Counted(None)
-
-
-def _attribute(node: "onnx.NodeProto", name: str, default: int) -> int:
-    return next((attribute.i for attribute in node.attribute if attribute.name == name), default)
-
-
-# --- Keras ---------------------------------------------------------------------------------------
+    return of_graph(cost_onnx.read(path))
 
 
 def cost_of_keras(model: Any) -> Cost:
     """Cost of a built functional or sequential Keras model, read from its layers by their class names.
 
-    ``parameters`` is Keras's own count, moving statistics included.
+    ``parameters`` is Keras's own count, moving statistics included. Bytes are the file's to tell.
 
     Raises:
         ValueError: a shape is open, or a layer is used more than once (its cost is then the file's to
             tell: export the model and ask ``of_file``).
     """
-    operators = list(_keras_layers(model))
-    return _total(model.count_params(), operators)
+    counted = list(cost_keras.layers(model))
+    operators = [
+        OperatorCost(index, op, shape, macs.macs or 0, own, name)
+        for index, (op, name, shape, own, macs) in enumerate(counted)
+    ]
+    benchmark = sum(2 * (macs.macs or 0) for *_, macs in counted if macs.in_tf_benchmark)
+    uncounted = tuple(sorted({op for op, *_, macs in counted if macs.macs is None}))
+    macs = sum(operator.macs for operator in operators)
+    return Cost(model.count_params(), macs, 2 * macs, benchmark, tuple(operators), uncounted)
 
 
-def _keras_layers(model: Any) -> Iterator[tuple[str, Shape, int, _Counted]]:
-    for layer in model.layers:
-        kind = type(layer).__name__
-        if kind == "InputLayer":
-            continue
-        if len(layer._inbound_nodes) != 1:  # layer.output would silently be that of the first use
-            raise ValueError(
-                f"layer {layer.name} is used {len(layer._inbound_nodes)} times in {model.name}: "
-                "export the model and count the file instead"
+def of_graph(graph: Graph) -> Cost:
+    """Cost of a graph that one of the readers made."""
+    kept = arena.buffers(graph)
+    shared = arena.buffers(graph, arena.shared(graph))
+    live = arena.live_bytes(kept, len(graph.operators)) if kept is not None else ()
+    operators = _operators(graph, live)
+    macs = sum(operator.macs for operator in operators)
+    counted = [operator.counted for operator in graph.operators]
+    unpacked = (k for o in graph.operators if o.on_loading and o.inputs for k in o.outputs)
+    return Cost(
+        parameters=sum(operator.parameters for operator in operators),
+        macs=macs,
+        flops=2 * macs,
+        flops_tf_benchmark=sum(2 * (own.macs or 0) for own in counted if own.in_tf_benchmark),
+        operators=operators,
+        uncounted=tuple(sorted({o.op for o in graph.operators if o.counted.macs is None})),
+        peak_activation_bytes=arena.plan(kept).bytes if kept is not None else None,
+        live_bytes=max(live, default=None),
+        in_place_bytes=arena.plan(shared).bytes if shared is not None else None,
+        unpacked_bytes=_sum(graph.tensors[key].bytes for key in unpacked),
+        bytes_moved=_sum(operator.moved_bytes for operator in operators),
+        left_out=graph.left_out,
+    )
+
+
+def _operators(graph: Graph, live: Sequence[int]) -> tuple[OperatorCost, ...]:
+    made = {key for o in graph.operators if o.on_loading for key in o.outputs}
+    claimed: set[Key] = set()  # weights that two operators share are parameters of the first
+    found = []
+    for index, operator in enumerate(graph.operators):
+        own = sum(graph.tensors[key].parameters for key in set(operator.inputs) - claimed)
+        claimed.update(operator.inputs)
+        read, weights, written = _moved(graph, operator, made)
+        found.append(
+            OperatorCost(
+                index,
+                operator.op,
+                operator.shape,
+                operator.counted.macs or 0,
+                own,
+                operator.name,
+                operator.arithmetic,
+                read,
+                weights,
+                written,
+                live[index] if live else None,
             )
-        if hasattr(layer, "layers"):
-            yield from _keras_layers(layer)
-            continue
-        output = tuple(layer.output.shape[1:])
-        inputs = tuple(layer.input.shape[1:]) if hasattr(layer.input, "shape") else ()  # several: a list
-        if None in output or None in inputs:
-            raise ValueError(
-                f"layer {layer.name} has the open shape {output}: build with a fixed input_shape"
-            )
-        own = layer.count_params()
-        parts = _keras_macs(layer, kind, inputs, output)
-        for position, (op, counted) in enumerate(parts):
-            yield op, output, own if position == 0 else 0, counted
+        )
+    return tuple(found)
 
 
-def _keras_macs(layer: Any, kind: str, inputs: Shape, output: Shape) -> list[tuple[str, _Counted]]:
-    """The operators a layer stands for. A SeparableConv2D is two: TensorFlow's rule counts one of them."""
-    match kind:
-        case "Conv2D":  # kernel (kh, kw, Cin of a group, Cout)
-            macs = math.prod(output) * math.prod(layer.kernel.shape[:3])
-            return [(kind, _Counted(macs, in_tf_benchmark=True))]
-        case "DepthwiseConv2D":
-            return [(kind, _Counted(math.prod(output) * math.prod(layer.kernel_size)))]
-        case "SeparableConv2D":  # pointwise kernel (1, 1, Cmid, Cout)
-            *_, middle, filters = layer.pointwise_kernel.shape
-            positions = math.prod(output) // filters
-            return [
-                ("SeparableConv2D depthwise", _Counted(positions * middle * math.prod(layer.kernel_size))),
-                ("SeparableConv2D pointwise", _Counted(positions * middle * filters, in_tf_benchmark=True)),
-            ]
-        case "Conv2DTranspose":
-            return [(kind, _Counted(math.prod(inputs) * math.prod(layer.kernel_size) * layer.filters))]
-        case "Dense":
-            return [(kind, _Counted(math.prod(output) * inputs[-1], in_tf_benchmark=True))]
-    return [(kind, _Counted(None))]
+def _moved(graph: Graph, operator: Operator, made: set[Key]) -> tuple[int | None, ...]:
+    """Bytes of activations read, of weights read and of activations written."""
+    if operator.on_loading or operator.is_view:
+        return 0, 0, 0
+    inputs = set(operator.inputs)
+    constant = {key for key in inputs if key in made or graph.tensors[key].stored is not None}
+    return tuple(
+        _sum(graph.tensors[key].bytes for key in keys)
+        for keys in (inputs - constant, constant, operator.outputs)
+    )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """The sum, None if one of them is not known."""
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from footseg import __version__, files
-from footseg.commands import compressing, data, first, measuring, reproducing, shipping, training
+from footseg.commands import compressing, costing, data, first, measuring, reproducing, shipping, training
 from footseg.commands._shared import Command, Output, say
 from footseg.errors import FootsegError
 from footseg.quiet import native_quiet
@@ -99,6 +99,7 @@ COMMANDS: tuple[Command, ...] = (
     *training.COMMANDS,
     *compressing.COMMANDS,
     *shipping.COMMANDS,
+    *costing.COMMANDS,
     *measuring.COMMANDS,
     *reproducing.COMMANDS,
 )

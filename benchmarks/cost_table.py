@@ -1,0 +1,149 @@
+"""What files cost, as lines for a terminal of 110 columns and as a document. All of it is computed."""
+
+import dataclasses
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.cost import Cost
+from benchmarks.roofline import Bound
+
+WIDEST_NAME = 24
+WIDEST_OP = 15
+COLUMNS = 110
+UNKNOWN = "?"
+
+
+def document(name: str, cost: Cost, limit: Bound | None = None) -> dict[str, Any]:
+    """The cost of one file with its operators, and the bound of a core, for --json."""
+    operators = [
+        {**dataclasses.asdict(o), "moved_bytes": o.moved_bytes, "intensity": o.intensity}
+        for o in cost.operators
+    ]
+    found: dict[str, Any] = {
+        "file": name,
+        "kind": "computed",
+        **cost.summary(),
+        "live_bytes": cost.live_bytes,
+        "in_place_bytes": cost.in_place_bytes,
+        "unpacked_bytes": cost.unpacked_bytes,
+        "intensity": cost.intensity,
+        "left_out": list(cost.left_out),
+        "operators": operators,
+    }
+    if limit is not None:
+        for entry, operator in zip(operators, limit.operators, strict=True):
+            entry.update(compute_ms=operator.compute_ms, memory_ms=operator.memory_ms, bound_by=operator.by)
+        found["bound"] = {
+            "core": dataclasses.asdict(limit.core),
+            "ms": limit.ms,
+            "compute_ms": limit.compute_ms,
+            "memory_ms": limit.memory_ms,
+            "memory_share": limit.memory_share,
+        }
+    return found
+
+
+def totals(files: Sequence[tuple[str, Cost, Bound | None]]) -> str:
+    """A line of totals for each file, what was not counted below."""
+    limit = next((limit for *_, limit in files if limit), None)
+    heads: tuple[str, ...] = (
+        "file",
+        "parameters",
+        "M MACs",
+        "M FLOPs",
+        "M TF rule",
+        "peak MB",
+        "moved MB",
+        "FLOP/B",
+    )
+    if limit:
+        heads += ("bound ms", "compute", "memory")
+    rows = [
+        (
+            _cut(name, WIDEST_NAME if limit else 2 * WIDEST_NAME),
+            f"{cost.parameters:,}",
+            *(f"{value / 1e6:.1f}" for value in (cost.macs, cost.flops, cost.flops_tf_benchmark)),
+            _scaled(cost.peak_activation_bytes, 1e6, 2),
+            _scaled(cost.bytes_moved, 1e6, 1),
+            UNKNOWN if cost.intensity is None else f"{cost.intensity:.1f}",
+            *((f"{own.ms:.2f}", f"{own.compute_ms:.2f}", f"{own.memory_ms:.2f}") if own else ()),
+        )
+        for name, cost, own in files
+    ]
+    notes = [
+        line for note in _notes(files, limit) for line in textwrap.wrap(note, COLUMNS, subsequent_indent="  ")
+    ]
+    return "\n".join([_aligned(heads, rows, left=1), *notes])
+
+
+def layers(cost: Cost, limit: Bound | None = None) -> str:
+    """A line for each operator in the order of execution, with the totals last."""
+    heads: tuple[str, ...] = ("layer", "operator", "output", "M MACs", "parameters", "KB moved", "FLOP/B")
+    rows: list[tuple[str, ...]] = [
+        (
+            _cut(_layer(operator.name), WIDEST_NAME if limit else 2 * WIDEST_NAME),
+            _cut(operator.op, WIDEST_OP),
+            "x".join(map(str, operator.output_shape)),
+            f"{operator.macs / 1e6:.2f}" if operator.macs else "-",
+            f"{operator.parameters:,}" if operator.parameters else "-",
+            _scaled(operator.moved_bytes, 1e3, 1),
+            f"{operator.intensity:.1f}" if operator.intensity else "-",
+        )
+        for operator in cost.operators
+    ]
+    whole = (
+        f"{cost.macs / 1e6:.2f}", f"{cost.parameters:,}", _scaled(cost.bytes_moved, 1e3, 1),
+        UNKNOWN if cost.intensity is None else f"{cost.intensity:.1f}",
+    )  # fmt: skip
+    rows.append(("in all", "", "", *whole))
+    if limit:
+        heads += ("ms", "bound by")
+        ends = [(f"{own.ms:.3f}", f"{own.by} {own.operator.arithmetic}".strip()) for own in limit.operators]
+        rows = [(*row, *end) for row, end in zip(rows, [*ends, (f"{limit.ms:.3f}", "")], strict=True)]
+    return _aligned(heads, rows, left=3)
+
+
+def _notes(files: Sequence[tuple[str, Cost, Bound | None]], limit: Bound | None) -> list[str]:
+    """What the reader of the totals has to know."""
+    notes = ["computed from the files; nothing was run. peak: arena of the activations; moved: at least"]
+    if limit:
+        core = limit.core
+        rates = ", ".join(f"{kind} {rate:g}" for kind, rate in core.macs_per_cycle.items())
+        notes.append(
+            f"bound on one {core.name}: {core.ghz:g} GHz, {core.gbps:g} GB/s, MACs a cycle: {rates}"
+            + (f"; {core.source}" if core.source else "")
+        )
+        notes.append("its memory part can be beaten out of caches, its compute part cannot")
+    uncounted = sorted({op for _, cost, _ in files for op in cost.uncounted})
+    if uncounted:
+        notes.append(f"no MACs counted in: {', '.join(uncounted)}")
+    notes += [f"{name}: left out {what}" for name, cost, _ in files for what in cost.left_out]
+    return notes
+
+
+def _layer(name: str) -> str:
+    """Of the names that the converter joined the first, without the network's own."""
+    first = name.partition(";")[0]
+    return first.partition("/")[2] or first
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _scaled(value: int | None, unit: float, digits: int) -> str:
+    return UNKNOWN if value is None else f"{value / unit:,.{digits}f}"
+
+
+def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """Columns as wide as their widest cell; so many of the first, and words at the end, flush left."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    to_left = {*range(left), *(i for i, head in enumerate(heads) if head == "bound by")}
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i in to_left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (heads, *rows)
+    )

@@ -1,0 +1,34 @@
+"""``footseg cost``: what an inference costs, computed from the files."""
+
+import argparse
+from pathlib import Path
+
+from footseg.commands._shared import Arguments, Command, Output, load
+
+
+def _cost_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("artifacts", type=Path, nargs="+", metavar="FILE", help=".tflite or .onnx files")
+    sub.add_argument("--layers", action="store_true", help="a line for each operator, too")
+    sub.add_argument(
+        "--core", metavar="CORE",
+        help="least time on one core: a name as cortex-a76, or ghz=2.4,gbps=20,simd=128,pipes=2,dot=1, or "
+        "both (cortex-a76,ghz=2.0)",
+    )  # fmt: skip
+
+
+def _cost(args: Arguments) -> Output:
+    core = load("benchmarks.roofline:core_of")(args.core) if args.core else None
+    files = []
+    for path in args.artifacts:
+        cost = load("benchmarks.cost:of_file")(path)
+        limit = load("benchmarks.roofline:bound")(cost, core) if core else None
+        files.append((path.name, cost, limit))
+    parts = [load("benchmarks.cost_table:totals")(files)]
+    if args.layers:
+        layers = load("benchmarks.cost_table:layers")
+        parts += [f"{name}\n{layers(cost, limit)}" for name, cost, limit in files]
+    document = load("benchmarks.cost_table:document")
+    return Output([document(*file) for file in files], "\n\n".join(parts))
+
+
+COMMANDS = (Command(("cost",), "compute what an inference costs, from the files", _cost_arguments, _cost),)
