@@ -5,7 +5,7 @@ OUT ?= demo
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format arm clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make demo DATA=DIR    the same on your own photographs"
 	@echo "make test             ruff, mypy and all tests"
 	@echo "make format           format the code"
+	@echo "make arm              install what an emulated Arm processor and phones need (Debian, Ubuntu)"
 	@echo "make clean            remove the virtual environment and caches"
 
 demo: $(INSTALLED)
@@ -30,6 +31,10 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# QEMU, cross compiler and adb: footseg bench --on arm and --on android, and their tests.
+arm:
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(file < android_harness/packages.txt)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

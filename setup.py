@@ -25,7 +25,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["footseg*", "export*", "benchmarks*", "android_harness*"]),
-    package_data={"footseg": ["py.typed"], "benchmarks": ["*.html.j2", "*.css"]},
+    package_data={
+        "footseg": ["py.typed"],
+        "benchmarks": ["*.html.j2", "*.css", "*.json"],
+        "android_harness": ["packages.txt", "native/*.c"],
+    },
     # tflite-runtime ended at 2.14 (no numpy 2, no Python 3.12); ai-edge-litert is its successor.
     install_requires=[
         "ai-edge-litert>=2.3",

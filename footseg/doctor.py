@@ -29,11 +29,6 @@ NEEDED_FOR = {
     "dev": "footseg's own tests and checks",
 }
 BACKENDS = ("tensorflow", "jax", "torch")
-# Tool: what it is good for, how to get it.
-TOOLS = {
-    "adb": ("measuring on a phone", "apt-get install adb"),
-    "qemu-aarch64": ("counting instructions of an Arm processor", "apt-get install qemu-user"),
-}
 # Training FastLinkNet at 256x256 held 1.6 GB, and a decoded split may take 2 more;
 # TensorFlow and its companions take 2 GB of disk.
 MEMORY_GB, DISK_GB = 4, 2
@@ -65,7 +60,7 @@ class Requirement:
 
 
 def diagnose(folder: Path | None = None) -> list[Finding]:
-    """Look at Python, packages, machine and tools, and at the disk of ``folder`` (default: here).
+    """Look at Python, packages and machine, and at the disk of ``folder`` (default: here).
 
     Takes a tenth of a second: packages are looked up, never imported.
     """
@@ -75,7 +70,6 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
         _cores(),
         *_memory(),
         _disk(folder or Path.cwd()),
-        *(_tool(name, *use) for name, use in TOOLS.items()),
     ]
 
 
@@ -213,8 +207,8 @@ def _amount(name: str, free: int, enough_gb: int, fix: str) -> Finding:
     return Finding(name, "ok", detail)
 
 
-def _tool(name: str, use: str, fix: str) -> Finding:
-    path = shutil.which(name)
+def tool(name: str, path: Path | None, use: str, package: str) -> Finding:
+    """A program or library of the system, which ``package`` of Debian brings; ``path`` is None without it."""
     if path is None:
-        return Finding(name, "missing", f"optional, for {use}", fix)
-    return Finding(name, "ok", path)
+        return Finding(name, "missing", f"optional: {use}", f"make arm, or apt-get install {package}")
+    return Finding(name, "ok", str(path))

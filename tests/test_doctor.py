@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from footseg import doctor
+from footseg import cli, doctor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -141,14 +141,24 @@ def test_the_backend_in_kerass_own_settings(monkeypatch, tmp_path):
 
 
 def test_tools_are_looked_for_on_the_path(monkeypatch, tmp_path):
+    """As the command shows them: they are the Android harness's to know."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert found("adb") == doctor.Finding(
-        "adb", "missing", "optional, for measuring on a phone", "apt-get install adb"
-    )
-    tool = tmp_path / "adb"
-    tool.write_text("#!/bin/sh\n")
-    tool.chmod(0o755)
-    assert found("adb") == doctor.Finding("adb", "ok", str(tool))
+    (tmp_path / "qemu-aarch64").write_text("#!/bin/sh\n")
+    (tmp_path / "qemu-aarch64").chmod(0o755)
+    args = cli.parser().parse_args(["doctor", "--json"])
+    tools = {finding["name"]: finding for finding in args.work(args).document}
+    assert tools["adb"] == {
+        "name": "adb",
+        "status": "missing",
+        "detail": "optional: reaches Android phones",
+        "fix": "make arm, or apt-get install adb",
+        "required": False,
+    }
+    assert tools["qemu-aarch64"]["status"] == "ok"
+    assert tools["qemu-aarch64"]["detail"] == str(tmp_path / "qemu-aarch64")
+    packages = Path(doctor.__file__).parents[1] / "android_harness" / "packages.txt"
+    named = {tool["fix"].split()[-1] for tool in tools.values() if tool["fix"].startswith("make arm")}
+    assert named <= set(packages.read_text().split()), "make arm does not install what doctor asks for"
 
 
 def test_little_disk_space_is_warned_of(monkeypatch, tmp_path):

@@ -35,6 +35,8 @@ def _demo(args: Arguments) -> Output:
 
 def _doctor(args: Arguments) -> Output:
     findings = load("footseg.doctor:diagnose")()
+    for need in load("android_harness.toolchain:needs")():
+        findings.append(load("footseg.doctor:tool")(need.name, need.path, need.use, need.package))
     width = max(len(f.name) for f in findings)
     lines = []
     for finding in findings:
