@@ -1,49 +1,248 @@
-"""Measurements as aligned lines for a terminal."""
+"""Measurements as aligned lines for a terminal: a table for each device, kind and number of threads."""
 
-from collections.abc import Sequence
+import itertools
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from benchmarks import page
 from benchmarks.measurement import Measurement
+from benchmarks.report_tables import instruction_ratio, is_phone
+
+# Columns of a terminal that a table may take.
+WIDTH = 120
+# Behind a ratio whose interval includes 1.
+ALIKE = "~"
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A heading of one line or two, and what stands below it for one measurement among those of its table."""
+
+    head: str
+    cell: Callable[[Measurement, Sequence[Measurement]], str]
 
 
 def as_table(measured: Sequence[Measurement]) -> str:
-    """The measurements as aligned lines for a terminal, with the words on noise below.
+    """The tables, each headed by what it is, with the words on noise and conditions below.
 
-    Files of one name are told apart by their folders.
+    Columns in which nobody looked are left out. Files of one name are told apart by their folders.
     """
+    return "\n\n".join(_table(words, members) for words, members in page.by_device(measured))
+
+
+def _table(words: str, members: Sequence[Measurement]) -> str:
+    m, names, anchor = members[0], _names(members), _anchor(members)
+    columns = EMULATED if m.kind == "emulated" else PHONE if is_phone(m) else HOST
+    cells = {
+        column.head.format(anchor=anchor): [column.cell(m, members) for m in members] for column in columns
+    }
+    kept = {"file": names, **{head: column for head, column in cells.items() if any(column)}}
+    rows = [[cell or "-" for cell in row] for row in zip(*kept.values(), strict=True)]
+    head = f"{m.kind} on {words}" + (": instruction counts, no times" if m.kind == "emulated" else "")
+    return "\n".join([head, aligned(tuple(kept), rows), *map(wrapped, _notes(members, names))])
+
+
+def profile(m: Measurement) -> str:
+    """The operators of a measurement from the slowest down: milliseconds, share and share with those above.
+
+    Empty where no operator was timed.
+    """
+    total = math.fsum(row.ms for row in m.profile)
+    if not total:
+        return ""
+    ranked = sorted(m.profile, key=lambda row: row.ms, reverse=True)
+    sums = itertools.accumulate(row.ms for row in ranked)
+    rows = [
+        (_short(row.name), row.op, f"{row.ms:.3f}", f"{row.ms / total:.1%}", f"{cumulated / total:.1%}")
+        for row, cumulated in zip(ranked, sums, strict=True)
+    ]
+    place = page.device_key(m).words
+    head = f"{m.artifact.name}, {m.kind} on {place}: operators, {total:.3f} ms in all"
+    heads = ("operator", "kind", "ms", "share", "with those\nabove")
+    return f"{wrapped(head)}\n{aligned(heads, rows, left=2)}"
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns as wide as their widest cell, the first ``left`` flush left; headings may have two lines."""
+    tops = [head.rpartition("\n")[::2] for head in heads]
+    lines = [row for row in ([top for top, _ in tops], [bottom for _, bottom in tops]) if any(row)]
+    lines += [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if i < left else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def wrapped(text: str) -> str:
+    """A sentence in lines of ``WIDTH`` columns at most, names left whole."""
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def with_interval(ratio: float | None, low: float | None, high: float | None) -> str:
+    """A ratio as "0.51 [0.50, 0.52]", with a third decimal where two would hide the interval."""
+    if ratio is None:
+        return "-"
+    if low is None or high is None or low == high:
+        return f"{ratio:.3f}"
+    digits = 3 if high - low < 0.02 else 2
+    return f"{ratio:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+# --- cells ---------------------------------------------------------------------------------------
+
+
+def _names(members: Sequence[Measurement]) -> list[str]:
     folders: dict[str, set[str]] = {}
-    for m in measured:
+    for m in members:
         folders.setdefault(m.artifact.name, set()).add(m.artifact.path.parent.name)
-    names = [
+    return [
         f"{m.artifact.path.parent.name}/" * (len(folders[m.artifact.name]) > 1) + m.artifact.name
-        for m in measured
+        for m in members
     ]
-    heads = (
-        "file", "MB", "gzip MB", "zstd MB", "M MACs", "median ms", "p90 ms",
-        "x fp32", "load ms", "first ms", "peak MB", "delegated",
-    )  # fmt: skip
-    cells = [
-        (
-            name,
-            f"{m.file_bytes / 1e6:.2f}",
-            f"{m.gzip_bytes / 1e6:.2f}",
-            "-" if m.zstd_bytes is None else f"{m.zstd_bytes / 1e6:.2f}",
-            f"{m.cost['macs'] / 1e6:.1f}",
-            f"{m.latency.median_ms:.3f}" if m.latency else "-",
-            f"{m.latency.p90_ms:.3f}" if m.latency else "-",
-            f"{m.relative.ratio:.2f}" if m.relative else "-",
-            f"{m.cold_start.load_ms:.1f}" if m.cold_start else "-",
-            f"{m.cold_start.first_inference_ms:.1f}" if m.cold_start else "-",
-            "-" if m.peak_memory_mb is None else f"{m.peak_memory_mb:.1f}",
-            f"{m.delegation.delegated}/{m.delegation.operators} in {m.delegation.partitions}"
-            if m.delegation
-            else "-",
-        )
-        for m, name in zip(measured, names, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in (heads, *cells)
-    ]
-    notes = [f"{m.artifact.name}: {m.latency.note}" for m in measured if m.latency and m.latency.noisy]
-    return "\n".join([*lines, *notes])
+
+
+def _short(name: str, most: int = 60) -> str:
+    """Names that converters make of many layers are shortened in the middle."""
+    half = (most - 3) // 2
+    return name if len(name) <= most else f"{name[:half]}...{name[-half:]}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _equal(share: float | None) -> str:
+    """100 only where no pixel differs: the share is rounded down."""
+    return "" if share is None else f"{math.floor(share * 1e6) / 1e4:.10g}"
+
+
+def _anchor(members: Sequence[Measurement]) -> str:
+    """What the files were run in turns with: bench takes the first fp32 .tflite, else the first file."""
+    recipes = {m.artifact.sha256: m.artifact.recipe for m in members}
+    held_against = [m.relative for m in members if m.relative]
+    return (
+        "first" if any(recipes.get(found.to_sha256, "fp32") != "fp32" for found in held_against) else "fp32"
+    )
+
+
+def _ratio(m: Measurement, _: Sequence[Measurement]) -> str:
+    found = m.relative
+    if found is None:
+        return ""
+    if found.to_sha256 == m.artifact.sha256:
+        return "1"
+    alike = f" {ALIKE}" if found.different is False else ""
+    return with_interval(found.ratio, found.low, found.high) + alike
+
+
+def _share(part: str) -> Callable[[Measurement, Sequence[Measurement]], str]:
+    """Of the instructions in all."""
+
+    def cell(m: Measurement, _: Sequence[Measurement]) -> str:
+        found = m.instructions
+        return f"{getattr(found, part) / found.total:.0%}" if found else ""
+
+    return cell
+
+
+def _delegated(m: Measurement, _: Sequence[Measurement]) -> str:
+    found = m.delegation
+    if found is None:
+        return ""
+    if (found.delegated, found.partitions) == (found.operators, 1):
+        return "all"
+    return f"{found.delegated}/{found.operators} in {found.partitions}"
+
+
+def _difference(m: Measurement, _: Sequence[Measurement]) -> str:
+    """Of the IoU there and here."""
+    found = m.agreement
+    return (
+        f"{found.iou - found.host_iou:+.4f}"
+        if found and found.iou is not None and found.host_iou is not None
+        else ""
+    )
+
+
+MB = _Column("\nMB", lambda m, _: f"{m.file_bytes / 1e6:.2f}")
+GZIP = _Column("gzip\nMB", lambda m, _: f"{m.gzip_bytes / 1e6:.2f}")
+MACS = _Column("M\nMACs", lambda m, _: f"{m.cost['macs'] / 1e6:.1f}")
+MEDIAN = _Column("median\nms", lambda m, _: f"{m.latency.median_ms:.3f}" if m.latency else "")
+P90 = _Column("p90\nms", lambda m, _: f"{m.latency.p90_ms:.3f}" if m.latency else "")
+TIMES = _Column("\nx {anchor}", _ratio)
+COLD = _Column(
+    "cold\nms",
+    lambda m, _: f"{m.cold_start.load_ms + m.cold_start.first_inference_ms:.1f}" if m.cold_start else "",
+)
+MEMORY = _Column("peak\nMB", lambda m, _: _number(m.peak_memory_mb, ".1f"))
+EQUAL = _Column("pixels\nequal %", lambda m, _: _equal(m.agreement.pixels_equal) if m.agreement else "")
+IOU = _Column("IoU\nthere", lambda m, _: _number(m.agreement.iou, ".4f") if m.agreement else "")
+
+HOST = (
+    MB, GZIP, MACS, MEDIAN, P90, TIMES,
+    _Column("of\npeak", lambda m, _: f"{m.calibration.share:.0%}" if m.calibration else ""),
+    COLD, MEMORY, _Column("dele-\ngated", _delegated),
+)  # fmt: skip
+EMULATED = (
+    MB, MACS,
+    _Column("instruc-\ntions, M", lambda m, _: f"{m.instructions.total / 1e6:.1f}" if m.instructions else ""),
+    _Column("\nvector", _share("vector")), _Column("load,\nstore", _share("load_store")),
+    _Column("\nother", _share("other")),
+    _Column("\nx fp32", lambda m, members: _number(instruction_ratio(m, members), ".3f")),
+    EQUAL, IOU,
+    _Column("IoU\nhere", lambda m, _: _number(m.agreement.host_iou, ".4f") if m.agreement else ""),
+)  # fmt: skip
+PHONE = (
+    _Column("\nrunner", lambda m, _: m.runtime), MB, MEDIAN, P90, TIMES, COLD, MEMORY,
+    _Column("mJ\nest.", lambda m, _: f"{m.energy.millijoules:.3g}" if m.energy else ""),
+    IOU, _Column("less\nhere", _difference),
+    _Column("throt-\ntled", lambda m, _: "yes" if m.conditions.get("throttled") else ""),
+)  # fmt: skip
+
+
+# --- words below ---------------------------------------------------------------------------------
+
+
+def _notes(members: Sequence[Measurement], names: Sequence[str]) -> list[str]:
+    """What must be known to read the figures; what holds for all files is said once."""
+    told: dict[str, list[str]] = {}
+    for m, name in zip(members, names, strict=True):
+        for note in _words(m):
+            told.setdefault(note, []).append(name)
+    common = [note for note, who in told.items() if len(who) == len(members) > 1]
+    own = [f"{', '.join(who)}: {note}" for note, who in told.items() if note not in common]
+    anchor = _anchor(members)
+    compared = dict.fromkeys(f"x {anchor}: {how}" for how in map(_how_compared, members) if how)
+    return [*compared, *common, *own]
+
+
+def _words(m: Measurement) -> list[str]:
+    throttled = (
+        "the device throttled while it was measured: times are too long"
+        if m.conditions.get("throttled")
+        else ""
+    )
+    noise = m.latency.note if m.latency and m.latency.noisy else ""
+    means = ""
+    if m.latency and m.latency.runs_per_sample > 1:
+        means = f"the median is of means over {m.latency.runs_per_sample} runs"
+    energy = f"mJ are an estimate: {m.energy.note}" if m.energy else ""
+    return [note for note in (noise, throttled, means, energy, *(m.conditions.get("notes") or ())) if note]
+
+
+def _how_compared(m: Measurement) -> str:
+    found = m.relative
+    if found is None or found.to_sha256 == m.artifact.sha256:
+        return ""
+    if found.confidence is None:
+        return f"latency over that of {found.to}, run in turns"
+    return (
+        f"latency over that of {found.to}, run in turns in {found.starts} fresh starts, with its "
+        f"{found.confidence:.0%} interval; {ALIKE} not told apart"
+    )

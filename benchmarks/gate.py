@@ -1,0 +1,433 @@
+"""Results against stored ones: what got worse by more than is allowed, with the noise taken into account.
+
+What can be compared honestly with figures of another day, and how:
+
+    instructions    of one emulated core under one version of LiteRT: counts that repeat to 1e-5
+    latency ratio   over the same other file, both times run in turns on a device of one model: heat, clock
+                    and neighbours act on both files and cancel. Each ratio brings its interval.
+    latency         of a file that was run in turns with no other, or that the others are held against: times
+                    the speed of a matrix product in the same run, which stands for the machine's of that
+                    day. The spread of both is counted, and that of fresh starts (``START``).
+    bytes           of the file, as downloaded, of activations: counts
+    accuracy        on the device, on the same images: IoU, and pixels equal to the host's
+
+Intervals of two figures are joined in logarithms as Zou and Donner do ("Construction of confidence limits
+about effect measures", Statistics in Medicine 27, 2008): from the quotient, the distances to the ends that
+matter are added as squares. A quotient is worse if all of its interval is beyond what is allowed, all right
+if none is, and otherwise nobody can tell, which is said and does not fail.
+
+Lines match when file name, recipe, runtime, threads, cores and the device's model agree. A file that the
+baseline has only from elsewhere was not checked, and that fails: a gate that compares nothing must not open.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import comparison, table
+from benchmarks.measurement import Agreement, Measurement, Relative
+
+OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
+# Of the latency's samples: each stands for many in a row, for neighbours in time are alike.
+BATCHES = 16
+# Standard deviation, in logarithms, of a file's median latency over fresh starts, beyond what its samples
+# tell: where a process gets its memory makes it slower or faster for as long as it lives.
+START = 0.005
+# Share of pixels that may come to differ from the host's: near ties turn with each version of a runtime.
+PIXELS = 1e-4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One figure of one file, then and now.
+
+    ``ratio`` is now over then and ``low``, ``high`` its interval (the same three for counts), held against
+    ``allowed``; for accuracy they are None and ``allowed`` is the loss. ``failed`` closes the gate.
+    """
+
+    what: str
+    file: str
+    then: float | None
+    now: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    allowed: float
+    outcome: str
+    where: str = ""
+    note: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """All verdicts; ``ok`` if nothing is worse and nothing went unchecked.
+
+    ``not_measured`` names files of the baseline, or figures of a file, that nobody measured now.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    ok: bool
+    not_measured: tuple[str, ...] = ()
+
+    def as_text(self) -> str:
+        """The verdicts as aligned lines for a terminal, device by device, the worst first."""
+        counts = Counter(verdict.outcome for verdict in self.verdicts)
+        summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+        lines = [f"gate {'passed' if self.ok else 'FAILED'}: {summary}"]
+        for where in dict.fromkeys(verdict.where for verdict in self.verdicts):
+            # Of bytes, which are many and seldom surprise, only what is not as it was.
+            shown = [v for v in self.verdicts if v.where == where and (where or v.outcome != "ok")]
+            shown.sort(key=lambda verdict: OUTCOMES.index(verdict.outcome))
+            if shown:
+                rows = [_cells(verdict) for verdict in shown]
+                lines += ["", where or "the files themselves", table.aligned(HEADS, rows, left=3)]
+                lines += _notes(shown)
+        if self.not_measured:
+            lines += ["", table.wrapped(f"in the baseline, not measured now: {', '.join(self.not_measured)}")]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, for --json."""
+        return dataclasses.asdict(self)
+
+
+def check(
+    measured: Sequence[Measurement],
+    baseline: Sequence[Measurement],
+    allow: float = 1.05,
+    allow_iou: float = 0.005,
+) -> Gate:
+    """Hold each of ``measured`` against the line of ``baseline`` that it can be compared with.
+
+    Args:
+        measured: the new lines.
+        baseline: the stored ones. Of several that match, the last of the very file, else the last.
+        allow: how many times as much of time, instructions or bytes is all right, 1 or more.
+        allow_iou: how much less IoU on the device is all right, 0 to 1.
+
+    Raises:
+        ValueError: nothing to compare, or limits that are none.
+    """
+    if not measured or not baseline:
+        raise ValueError("the gate needs measurements and a baseline with one line or more each")
+    if not (math.isfinite(allow) and allow >= 1):
+        raise ValueError(f"allow is now / then and must be 1 or more, as 1.05 for 5 % more; got {allow}")
+    if not 0 <= allow_iou <= 1:
+        raise ValueError(f"allow_iou must lie between 0 and 1, as 0.005; got {allow_iou}")
+    verdicts: list[Verdict] = []
+    counted: set[tuple[str, str]] = set()
+    left_out: list[str] = []
+    for now in measured:
+        known = [line for line in baseline if _file(line) == _file(now)]
+        if known and _file(now) not in counted:
+            verdicts += _counts(now, _nearest(now, known), allow)
+        counted.add(_file(now))
+        there = [line for line in known if _place(line) == _place(now)]
+        if not there:
+            verdicts.append(_without(now, known, allow))
+            continue
+        then = _nearest(now, there)
+        verdicts += [
+            *_instructions(now, then, allow),
+            *_latency(now, then, allow),
+            *_accuracy(now, then, allow_iou),
+        ]
+        left_out += _left_out(now, then)
+    names = {line.artifact.name for line in measured}
+    left_out += dict.fromkeys(line.artifact.name for line in baseline if line.artifact.name not in names)
+    # Were every file new, nothing would have been compared.
+    compared = any(verdict.outcome != "no baseline" for verdict in verdicts)
+    return Gate(tuple(verdicts), compared and not any(v.failed for v in verdicts), tuple(left_out))
+
+
+# --- what belongs together -----------------------------------------------------------------------
+
+
+def _file(m: Measurement) -> tuple[str, str]:
+    return m.artifact.name, m.artifact.recipe
+
+
+def _place(m: Measurement) -> tuple[Any, ...]:
+    pinned = m.conditions.get("pinned_cores")
+    return m.kind, m.model, m.runtime, m.threads, tuple(pinned or ())
+
+
+def _words(m: Measurement) -> str:
+    pinned = m.conditions.get("pinned_cores")
+    words = [m.model, m.runtime, "1 thread" if m.threads == 1 else f"{m.threads} threads"]
+    return ", ".join([*words, *([f"cores {' '.join(map(str, pinned))}"] if pinned else [])])
+
+
+def _nearest(now: Measurement, lines: Sequence[Measurement]) -> Measurement:
+    """The last line of the very file, else the last one."""
+    same = [line for line in lines if line.artifact.sha256 == now.artifact.sha256]
+    return (same or lines)[-1]
+
+
+def _without(now: Measurement, known: Sequence[Measurement], allow: float) -> Verdict:
+    """A file that is new to the baseline, or new to this place: then it went unchecked."""
+    elsewhere = "; ".join(dict.fromkeys(_words(line) for line in known))
+    note = (
+        f"not checked, the baseline has it only from {elsewhere}: add a line of this device to it"
+        if known
+        else "new, nothing to compare with"
+    )
+    return _verdict("all", now, None, None, None, allow, "no baseline", note=note, failed=bool(known))
+
+
+def _left_out(now: Measurement, then: Measurement) -> Iterator[str]:
+    if then.agreement and not now.agreement:
+        yield f"accuracy of {now.artifact.name} on the device"
+    if then.relative and not now.relative:
+        yield f"latency of {now.artifact.name} over that of {then.relative.to}"
+
+
+# --- logarithms and their intervals --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The logarithm of a figure, and how far its interval reaches down and up from it."""
+
+    value: float
+    down: float = 0.0
+    up: float = 0.0
+
+    @classmethod
+    def of(cls, ratio: float, low: float, high: float) -> "_Log":
+        return cls(math.log(ratio), math.log(ratio / low), math.log(high / ratio))
+
+    def times(self, other: "_Log") -> "_Log":
+        down, up = math.hypot(self.down, other.down), math.hypot(self.up, other.up)
+        return _Log(self.value + other.value, down, up)
+
+    def over(self, other: "_Log") -> "_Log":
+        down, up = math.hypot(self.down, other.up), math.hypot(self.up, other.down)
+        return _Log(self.value - other.value, down, up)
+
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """The figure and the bounds of its interval."""
+        return (
+            math.exp(self.value),
+            math.exp(self.value - self.down),
+            math.exp(self.value + self.up),
+        )
+
+
+def _of_samples(samples: Sequence[float]) -> _Log | None:
+    """The middle of samples in the order they were made, neighbours taken together; None for too few."""
+    size = max(1, len(samples) // BATCHES)
+    batches = [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]
+    if len(batches) < comparison.fewest_starts():
+        return None
+    found = comparison.interval([[statistics.median(batch)] for batch in batches])
+    return _Log.of(found.ratio, found.low, found.high)
+
+
+def _relative(relative: Relative) -> _Log | None:
+    """None for a line from before ratios had intervals: its rounds shared one start."""
+    if relative.low is None or relative.high is None:
+        return None
+    return _Log.of(relative.ratio, relative.low, relative.high)
+
+
+def _speed_of(m: Measurement) -> _Log | None:
+    """Latency times the speed of a matrix product in the same run; None where either is missing."""
+    latency = _of_samples(m.latency.samples_ms) if m.latency else None
+    products = _of_samples(m.calibration.samples_gflops) if m.calibration else None
+    if latency is None or products is None:
+        return None
+    start = statistics.NormalDist(0, START).inv_cdf((1 + comparison.CONFIDENCE) / 2)
+    return latency.times(products).times(_Log(0, start, start))
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def _verdict(
+    what: str,
+    m: Measurement,
+    then: float | None,
+    now: float | None,
+    quotient: _Log | None,
+    allowed: float,
+    outcome: str = "",
+    *,
+    where: str | None = None,
+    note: str = "",
+    failed: bool = False,
+) -> Verdict:
+    """The verdict on a quotient now / then; on none it is ``outcome``."""
+    ratio, low, high = quotient.ends if quotient else (None, None, None)
+    if low is not None and high is not None:
+        outcome = _outcome(low, high, allowed)
+    return Verdict(
+        what=what,
+        file=m.artifact.name,
+        then=then,
+        now=now,
+        ratio=ratio,
+        low=low,
+        high=high,
+        allowed=allowed,
+        outcome=outcome,
+        where=_words(m) if where is None else where,
+        note=note,
+        failed=failed or outcome == "worse",
+    )
+
+
+def _outcome(low: float, high: float, allowed: float) -> str:
+    # 1e-9: a logarithm and back.
+    if low > allowed * (1 + 1e-9):
+        return "worse"
+    if high > allowed * (1 + 1e-9):
+        return "cannot tell"
+    return "better" if high < 1 / allowed else "ok"
+
+
+def _counts(now: Measurement, then: Measurement, allow: float) -> Iterator[Verdict]:
+    """Bytes, which depend on the file only."""
+    figures = {
+        "file bytes": (then.file_bytes, now.file_bytes),
+        "gzip bytes": (then.gzip_bytes, now.gzip_bytes),
+        "peak activation bytes": tuple(m.cost.get("peak_activation_bytes") for m in (then, now)),
+    }
+    for what, (before, after) in figures.items():
+        if before and after:
+            yield _verdict(what, now, before, after, _Log(math.log(after / before)), allow, where="")
+
+
+def _instructions(now: Measurement, then: Measurement, allow: float) -> Iterator[Verdict]:
+    old, new = then.instructions, now.instructions
+    if not old or not new:
+        return
+    quotient, failed, note = None, False, ""
+    if now.runtime_version == then.runtime_version:
+        spread = old.spread + new.spread
+        quotient = _Log(math.log(new.total / old.total), spread, spread)
+    else:
+        versions = f"{then.runtime_version} then and {now.runtime_version} now"
+        failed, note = True, f"not checked, counted under {now.runtime} {versions}: count the baseline again"
+    yield _verdict(
+        "instructions", now, old.total, new.total, quotient, allow, "no baseline", note=note, failed=failed
+    )
+
+
+def _latency(now: Measurement, then: Measurement, allow: float) -> Iterator[Verdict]:
+    """Over another file's where both were run in turns with one, else by itself."""
+    old, new = _in_turns(then), _in_turns(now)
+    if old and new:
+        yield _latency_ratio(now, old, new, allow)
+    elif then.latency and now.latency:
+        figures = then.latency.median_ms, now.latency.median_ms
+        note, quotient = _why_not(now, then), None
+        before, after = _speed_of(then), _speed_of(now)
+        if before and after and now.calibration and then.calibration and not note:
+            quotient = after.over(before)
+            note = (
+                "now / then is times the speed of a matrix product in the same run, "
+                f"{then.calibration.gflops:.3g} GFLOP/s then and {now.calibration.gflops:.3g} now"
+            )
+        yield _verdict("latency, ms", now, *figures, quotient, allow, "cannot tell", note=note)
+
+
+def _in_turns(m: Measurement) -> Relative | None:
+    """The latency over another file's, if it was taken."""
+    return m.relative if m.relative and m.relative.to_sha256 != m.artifact.sha256 else None
+
+
+def _latency_ratio(now: Measurement, old: Relative, new: Relative, allow: float) -> Verdict:
+    quotient, outcome, note = None, "cannot tell", ""
+    before, after = _relative(old), _relative(new)
+    if old.to != new.to:
+        outcome = "no baseline"
+        note = f"not checked, the baseline holds it against {old.to}: measure it with the same files"
+    elif before and after:
+        quotient = after.over(before)
+    else:
+        note = "a ratio without an interval, of an older footseg: measure the baseline again"
+    return _verdict(
+        "latency ratio", now, old.ratio, new.ratio, quotient, allow, outcome,
+        note=note or f"over the latency of {new.to}, run in turns", failed=outcome == "no baseline",
+    )  # fmt: skip
+
+
+def _why_not(now: Measurement, then: Measurement) -> str:
+    """Why latencies of two days cannot be compared; empty if they can."""
+    if now.device.get("serial") != then.device.get("serial"):
+        return "another phone of this model: compare ratios, with two files or more"
+    if any(m.conditions.get("throttled") for m in (now, then)):
+        return "the device throttled: let it cool down and measure again"
+    if not (_speed_of(now) and _speed_of(then)):
+        return "too few samples, or no matrix product in the same run to tell how fast the device was"
+    return ""
+
+
+def _accuracy(now: Measurement, then: Measurement, allow_iou: float) -> Iterator[Verdict]:
+    old, new = then.agreement, now.agreement
+    if not old or not new:
+        return
+    limits = {"iou": ("IoU on the device", allow_iou), "pixels_equal": ("pixels equal", PIXELS)}
+    for name, (what, allowed) in limits.items():
+        before, after = getattr(old, name), getattr(new, name)
+        if before is None or after is None:
+            continue
+        if _images(old) != _images(new):
+            note = f"not checked, the baseline was scored on {old.data}/{old.split}, {old.images} images"
+            yield _verdict(what, now, before, after, None, allowed, "no baseline", note=note, failed=True)
+            continue
+        lost = before - after
+        # 1e-9: 0.93 - 0.925 is a little more than 0.005.
+        outcome = "worse" if lost > allowed + 1e-9 else "better" if lost < -allowed - 1e-9 else "ok"
+        yield _verdict(what, now, before, after, None, allowed, outcome)
+
+
+def _images(agreement: Agreement) -> tuple[str, str, int]:
+    return agreement.data, agreement.split, agreement.images
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+HEADS = ("", "file", "what", "then", "now", "now / then", "allowed")
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    quotient = table.with_interval(verdict.ratio, verdict.low, verdict.high)
+    loss = verdict.ratio is None and verdict.outcome in ("ok", "better", "worse")
+    allowed = f"-{verdict.allowed:g}" if loss else f"{verdict.allowed:g}"
+    return (
+        verdict.outcome.upper() if verdict.failed else verdict.outcome,
+        verdict.file,
+        verdict.what,
+        _figure(verdict.then),
+        _figure(verdict.now),
+        quotient,
+        allowed,
+    )
+
+
+def _notes(verdicts: Sequence[Verdict]) -> list[str]:
+    """The notes below a table; what holds for all verdicts of one kind is said once."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        if verdict.note:
+            told.setdefault((verdict.what, verdict.note), []).append(verdict.file)
+    kinds = Counter(verdict.what for verdict in verdicts)
+    lines = []
+    for (what, note), files in told.items():
+        who = what if len(files) == kinds[what] > 1 else f"{', '.join(files)}, {what}"
+        lines.append(table.wrapped(f"{who}: {note}"))
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.6g}"
