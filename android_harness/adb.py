@@ -94,7 +94,7 @@ _REMEDIES = {
     "sideload": "it is in sideload mode: restart it into Android",
     "bootloader": "it is in its bootloader: restart it into Android",
 }
-_LISTED = re.compile(r"(?P<serial>\S+)\s+(?P<state>no permissions|\w+)(?P<rest>.*)")
+_LISTED = re.compile(r"(?P<serial>\(no serial number\)|\S+)\s+(?P<state>no permissions|\w+)(?P<rest>.*)")
 _KEYS = re.compile(r"\s(usb|product|model|device):(\S+)")
 
 
@@ -152,11 +152,14 @@ def choose(
     Raises:
         HarnessError: no adb, no device, several and no serial, none of this serial, or it cannot be used now.
     """
+    named = serial
     serial = serial or (os.environ if env is None else env).get("ANDROID_SERIAL")
     listed = devices(adb, env)
     found = [one for one in listed if one.serial == serial] if serial else list(listed)
     if len(found) != 1:
-        raise HarnessError(_why_not_one(serial, listed), serial=serial or "")
+        raise HarnessError(
+            _why_not_one(serial, listed, "" if named else " (of $ANDROID_SERIAL)"), serial=serial or ""
+        )
     [one] = found
     if one.state != "device":
         remedy = _REMEDIES.get(one.state, "restart it, and look at: adb devices -l")
@@ -164,10 +167,10 @@ def choose(
     return Device(one.serial, find_adb(adb, env), env)
 
 
-def _why_not_one(serial: str | None, listed: Sequence[Listed]) -> str:
-    """Why no one device is meant: there is none, there are several, or none has this serial."""
+def _why_not_one(serial: str | None, listed: Sequence[Listed], origin: str) -> str:
+    """Why no one device is meant: there is none, there are several, or none has this serial of ``origin``."""
     if not listed:
-        wanted = f" (wanted: {serial})" if serial else ""
+        wanted = f" (wanted: {serial}{origin})" if serial else ""
         return (
             f"adb sees no Android device{wanted}: plug one in and switch on 'USB debugging' in its developer"
             " options (they appear after seven taps on Settings > About phone > Build number)"
@@ -176,8 +179,8 @@ def _why_not_one(serial: str | None, listed: Sequence[Listed]) -> str:
     if not serial:
         return f"{len(listed)} Android devices are connected, name one by its serial: {names}"
     close = difflib.get_close_matches(serial, [one.serial for one in listed], n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return f"no Android device {serial!r}{meant} Connected: {names}"
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    return f"no Android device {serial!r}{origin}{meant}; connected: {names}"
 
 
 @dataclass(frozen=True)

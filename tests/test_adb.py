@@ -120,6 +120,7 @@ class TestListed:
             "0123456789ABCDEF       no permissions (user in plugdev group; are your udev rules wrong?); see"
             " [http://developer.android.com/tools/device.html] usb:1-3 transport_id:5\n"
             "HT7B                   recovery usb:3-1\n"
+            "(no serial number)     device usb:3-2 model:X\n"
             "\n"
         )
         assert adb.parse(text) == (
@@ -129,6 +130,7 @@ class TestListed:
             Listed("R58M12ABCDE", "unauthorized", usb="2-1.4"),
             Listed("0123456789ABCDEF", "no permissions", usb="1-3"),
             Listed("HT7B", "recovery", usb="3-1"),
+            Listed("(no serial number)", "device", "X", usb="3-2"),
         )
 
     def test_windows_line_ends_and_an_empty_list(self) -> None:
@@ -211,11 +213,15 @@ class TestChoose:
             assert adb.choose(one.serial, env=server.env).serial == one.serial
 
     def test_an_unknown_serial(self, server: AdbServer, phone: Phone) -> None:
-        with pytest.raises(HarnessError, match=f"did you mean {phone.serial}\\? Connected: ") as caught:
+        with pytest.raises(HarnessError, match=f"did you mean {phone.serial}\\?\\); connected: ") as caught:
             adb.choose(phone.serial[:-1], env=server.env)
         assert caught.value.serial == phone.serial[:-1]
-        with pytest.raises(HarnessError, match=r"^no Android device 'XYZ' Connected: 127"):
+        with pytest.raises(HarnessError, match=r"^no Android device 'XYZ'; connected: 127"):
             adb.choose("XYZ", env=server.env)
+        with pytest.raises(
+            HarnessError, match=r"^no Android device 'XYZ' \(of \$ANDROID_SERIAL\); connected"
+        ):
+            adb.choose(env={**server.env, "ANDROID_SERIAL": "XYZ"})
 
 
 class TestShell:
@@ -322,6 +328,16 @@ class TestShell:
         threading.Timer(0.3, restart).start()
         with pytest.raises(DeviceGoneError, match="went away during: sleep 20"):
             device.shell(["sleep", "20"], timeout=30, check=False)
+
+    def test_gone_and_back_before_we_looked(self, tmp_path: Path) -> None:
+        program = tmp_path / "adb"  # what adb says of a lost connection: half of the output and exit code 0
+        program.write_text(
+            '#!/bin/sh\ncase "$*" in\n  devices*) printf "List of devices attached\\nX1 device\\n";;\n'
+            "  *) echo half;;\nesac\n"
+        )
+        program.chmod(0o755)
+        with pytest.raises(DeviceGoneError, match="X1 went away during: cat file"):
+            Device("X1", str(program)).shell(["cat", "file"])
 
 
 class TestFiles:
