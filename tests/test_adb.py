@@ -502,9 +502,9 @@ class TestPhone:
 
     @pytest.mark.parametrize("cut", range(1, 12))
     def test_a_cut_through_the_folder_s_name(self, cut: int) -> None:
-        unmap, text = Unmap(b"/tmp/p"), b"a /tmp/p/data /tmp/pq /tm"
+        unmap, text = Unmap(b"/srv/p"), b"a /srv/p/data /srv/pq /sr"
         assert unmap.feed(text[:cut]) + unmap.feed(text[cut:]) + unmap.feed(b"", last=True) == (
-            b"a /data /q /tm"
+            b"a /data /q /sr"
         )
 
     def test_what_it_answers(self, device: Device, phone: Phone) -> None:
