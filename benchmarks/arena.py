@@ -18,7 +18,8 @@ some operators write over an input that nobody reads again: LiteRT lets those of
 plan and by LiteRT's reference kernels, 6.55 MB with its optimized ones. XNNPACK plans a workspace of its own
 for what lies between the inputs and outputs of its part: greedily too, with some bytes to spare behind each
 tensor, scratch memory of operators, and weights packed anew beside those of the file. ONNX Runtime's arena
-grows by powers of two. Both can need more or less than this figure; it is the one that follows from the file alone.
+grows by powers of two. Both can need more or less than this figure; it is the one that follows from the
+file alone.
 """
 
 import math
@@ -97,7 +98,7 @@ def shared(graph: Graph) -> dict[Key, Key]:
         if operator.on_loading or not operator.outputs or operator.outputs[0] in graph.outputs:
             continue
         for position in IN_PLACE.get(operator.op.upper(), ()):
-            key = operator.inputs[position] if position < len(operator.inputs) else None
+            key = operator.inputs[position]
             if key in made and (operator.is_view or _free(graph, operator, key, uses)):
                 owner = places.get(key, key)
                 if operator.is_view or uses[owner] == 1:

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.cost import Cost
 from benchmarks.roofline import Bound
 
+WIDEST_FILE = 40
 WIDEST_NAME = 24
 WIDEST_OP = 15
 COLUMNS = 110
@@ -45,36 +46,48 @@ def document(name: str, cost: Cost, limit: Bound | None = None) -> dict[str, Any
 
 
 def totals(files: Sequence[tuple[str, Cost, Bound | None]]) -> str:
-    """A line of totals for each file, what was not counted below."""
-    limit = next((limit for *_, limit in files if limit), None)
-    heads: tuple[str, ...] = (
-        "file",
-        "parameters",
-        "M MACs",
-        "M FLOPs",
-        "M TF rule",
-        "peak MB",
-        "moved MB",
-        "FLOP/B",
-    )
-    if limit:
-        heads += ("bound ms", "compute", "memory")
+    """A line of totals for each file, then one of the bounds on a core, and what to know of both."""
+    heads = ("file", "parameters", "M MACs", "M FLOPs", "M TF rule", "peak MB", "moved MB", "FLOP/B")
     rows = [
         (
-            _cut(name, WIDEST_NAME if limit else 2 * WIDEST_NAME),
+            _cut_front(name, WIDEST_FILE),
             f"{cost.parameters:,}",
             *(f"{value / 1e6:.1f}" for value in (cost.macs, cost.flops, cost.flops_tf_benchmark)),
             _scaled(cost.peak_activation_bytes, 1e6, 2),
             _scaled(cost.bytes_moved, 1e6, 1),
             UNKNOWN if cost.intensity is None else f"{cost.intensity:.1f}",
-            *((f"{own.ms:.2f}", f"{own.compute_ms:.2f}", f"{own.memory_ms:.2f}") if own else ()),
         )
-        for name, cost, own in files
+        for name, cost, _ in files
     ]
+    notes = ["computed from the files; nothing was run. peak: arena of the activations; moved: at least"]
+    uncounted = sorted({op for _, cost, _ in files for op in cost.uncounted})
+    if uncounted:
+        notes.append(f"no MACs counted in: {', '.join(uncounted)}")
+    notes += [f"{name}: left out {what}" for name, cost, _ in files for what in cost.left_out]
+    limits = [(name, limit) for name, _, limit in files if limit]
+    parts = [_aligned(heads, rows, left=1), *map(_wrapped, notes)]
+    return "\n".join([*parts, "", _bounds(limits)] if limits else parts)
+
+
+def _bounds(limits: Sequence[tuple[str, Bound]]) -> str:
+    """A line of times for each file, and the core that they are of."""
+    heads = ("file", "bound ms", "compute ms", "memory ms", "bound by memory")
+    rows = [
+        (
+            _cut_front(name, WIDEST_FILE),
+            *(f"{value:.3f}" for value in (limit.ms, limit.compute_ms, limit.memory_ms)),
+            f"{limit.memory_share:.0%}",
+        )
+        for name, limit in limits
+    ]
+    core = limits[0][1].core
+    rates = ", ".join(f"{kind} {rate:g}" for kind, rate in core.macs_per_cycle.items())
     notes = [
-        line for note in _notes(files, limit) for line in textwrap.wrap(note, COLUMNS, subsequent_indent="  ")
+        f"least times on one {core.name}, computed: {core.ghz:g} GHz, {core.gbps:g} GB/s, "
+        f"MACs a cycle: {rates}" + (f"; {core.source}" if core.source else ""),
+        "data out of caches can beat the memory part, nothing the compute part",
     ]
-    return "\n".join([_aligned(heads, rows, left=1), *notes])
+    return "\n".join([_aligned(heads, rows, left=1), *map(_wrapped, notes)])
 
 
 def layers(cost: Cost, limit: Bound | None = None) -> str:
@@ -104,24 +117,6 @@ def layers(cost: Cost, limit: Bound | None = None) -> str:
     return _aligned(heads, rows, left=3)
 
 
-def _notes(files: Sequence[tuple[str, Cost, Bound | None]], limit: Bound | None) -> list[str]:
-    """What the reader of the totals has to know."""
-    notes = ["computed from the files; nothing was run. peak: arena of the activations; moved: at least"]
-    if limit:
-        core = limit.core
-        rates = ", ".join(f"{kind} {rate:g}" for kind, rate in core.macs_per_cycle.items())
-        notes.append(
-            f"bound on one {core.name}: {core.ghz:g} GHz, {core.gbps:g} GB/s, MACs a cycle: {rates}"
-            + (f"; {core.source}" if core.source else "")
-        )
-        notes.append("its memory part can be beaten out of caches, its compute part cannot")
-    uncounted = sorted({op for _, cost, _ in files for op in cost.uncounted})
-    if uncounted:
-        notes.append(f"no MACs counted in: {', '.join(uncounted)}")
-    notes += [f"{name}: left out {what}" for name, cost, _ in files for what in cost.left_out]
-    return notes
-
-
 def _layer(name: str) -> str:
     """Of the names that the converter joined the first, without the network's own."""
     first = name.partition(";")[0]
@@ -130,6 +125,15 @@ def _layer(name: str) -> str:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _cut_front(text: str, width: int) -> str:
+    """Names of files differ at their ends."""
+    return text if len(text) <= width else "…" + text[1 - width :]
+
+
+def _wrapped(note: str) -> str:
+    return "\n".join(textwrap.wrap(note, COLUMNS, subsequent_indent="  "))
 
 
 def _scaled(value: int | None, unit: float, digits: int) -> str:
