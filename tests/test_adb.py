@@ -511,6 +511,7 @@ class TestPhone:
         assert "[ro.soc.model]: [GS101]\n" in device.shell(["getprop"]).stdout
         assert device.shell(["getprop", "no.such.property"]).stdout == "\n"
         assert "Thermal Status: 0\n" in device.shell(["dumpsys", "thermalservice"]).stdout
+        assert device.shell(["id", "-u"]).stdout == "2000\n"
         assert device.shell(["dumpsys", "nothing"]).stdout == "Can't find service: nothing\n"
         khz = device.shell(["sh", "-c", "cat /sys/devices/system/cpu/cpu*/cpufreq/cpuinfo_max_freq"]).stdout
         assert khz.split() == ["1803000"] * 4 + ["2253000"] * 2 + ["2802000"] * 2

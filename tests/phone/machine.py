@@ -121,6 +121,9 @@ case "$1" in
   *) echo Linux;;
 esac
 """
+_ID = """\
+case "$1" in -u) echo 2000;; *) echo "uid=2000(shell) gid=2000(shell) context=u:r:shell:s0";; esac
+"""
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ class Machine:
         self.write("/proc/version", "Linux version 5.10.198-android13-4-g1a2b3c4d5e6f\n")
         self._make_cores(clusters)
         for name, script in (
-            ("getprop", _GETPROP), ("dumpsys", _DUMPSYS), ("taskset", _TASKSET), ("uname", _UNAME),
+            ("getprop", _GETPROP), ("dumpsys", _DUMPSYS), ("taskset", _TASKSET), ("uname", _UNAME), ("id", _ID),
             ("nproc", f"echo {sum(c.cores for c in clusters)}\n"),
         ):  # fmt: skip
             self.command(name, script)
