@@ -188,8 +188,8 @@ class Machine:
         self.write("/proc/version", "Linux version 5.10.198-android13-4-g1a2b3c4d5e6f\n")
         self._make_cores(clusters)
         for name, script in (
-            ("getprop", _GETPROP), ("dumpsys", _DUMPSYS), ("taskset", _TASKSET), ("uname", _UNAME), ("id", _ID),
-            ("nproc", f"echo {sum(c.cores for c in clusters)}\n"),
+            ("getprop", _GETPROP), ("dumpsys", _DUMPSYS), ("taskset", _TASKSET), ("uname", _UNAME),
+            ("id", _ID), ("nproc", f"echo {sum(c.cores for c in clusters)}\n"),
         ):  # fmt: skip
             self.command(name, script)
 
