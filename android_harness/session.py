@@ -1,0 +1,127 @@
+"""A folder of ours on one device, with the runner, its loader and its libraries in it.
+
+The runner is a Linux program: the loader and the C library that travel with it start it on any arm64 Android,
+so nothing of Android's own toolchain is needed. Models get plain names there: whatever quotes, spaces or
+letters a file's name has stay here.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_harness.adb import Device, Result
+from android_harness.errors import HarnessError
+from android_harness.runner import MARK, Plan, Said, arguments, parse
+from android_harness.toolchain import Kit
+
+# What a shell adds to the number of the signal that ended a program.
+SIGNALLED = 128
+KILLED = SIGNALLED + 9
+# Not executable, and no such program, as every shell says it.
+REFUSED = (126, 127)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A device and our folder on it; ``runner`` starts our runner there, () where it was not pushed."""
+
+    device: Device
+    folder: str
+    runner: tuple[str, ...] = ()
+    library: str = ""
+
+    def remote(self, name: str) -> str:
+        """The path of ``name`` in our folder."""
+        return f"{self.folder}/{name}"
+
+    def push(self, local: Path, name: str) -> str:
+        """Copy a file into our folder; its path there."""
+        self.device.push(local, self.remote(name))
+        return self.remote(name)
+
+    def program(self, local: Path, name: str) -> str:
+        """Copy a program into our folder; its path there."""
+        remote = self.push(local, name)
+        self.device.shell(["chmod", "755", remote])
+        return remote
+
+    def pull(self, name: str, local: Path) -> None:
+        """Copy a file out of our folder."""
+        self.device.pull(self.remote(name), local)
+
+    def remove(self, name: str) -> None:
+        """Remove a file of our folder; one that is not there is no error."""
+        self.device.remove(self.remote(name))
+
+    def command(self, plan: Plan) -> list[str]:
+        """The command that carries out a plan."""
+        return [*self.runner, *arguments(plan, self.library)]
+
+    def run(self, plan: Plan, *, timeout: float, command: Sequence[str] = ()) -> Said:
+        """One start of the runner.
+
+        Args:
+            plan: its paths are the device's.
+            timeout: seconds.
+            command: what starts it, where that is more than ``command(plan)``.
+
+        Raises:
+            HarnessError: it could not be started, failed, was ended by the device, or took too long.
+        """
+        command = command or self.command(plan)
+        result = self.device.shell(command, timeout=timeout, check=False)
+        # Where the runner tells its own failure, that says more than its exit code.
+        if result.returncode and f'{MARK}{{"error"' not in result.stdout:
+            raise HarnessError(
+                f"the runner {ended(result)}",
+                command=command,
+                returncode=result.returncode,
+                stderr=result.stderr,
+                serial=self.device.serial,
+            )
+        return parse(result.stdout)
+
+    def stop(self) -> None:
+        """End what runs out of our folder now, from another thread; whoever waits for it gets an error."""
+        # The last letter in brackets: this shell, in whose command line the name stands so, is not meant.
+        name = shlex.quote(f"{self.folder[:-1]}[{self.folder[-1]}]")
+        script = (
+            f"for file in $(grep -ls {name} /proc/[0-9]*/cmdline);"
+            " do one=${file%/cmdline}; kill -9 ${one##*/}; done"
+        )
+        self.device.shell(["sh", "-c", script], check=False)
+
+
+@contextmanager
+def session(device: Device, kit: Kit | None = None) -> Iterator[Session]:
+    """A fresh folder on ``device``, removed at the end; with ``kit`` the runner and all it needs are in it.
+
+    Raises:
+        HarnessError: the device is gone, has no room, or lets adb's user do nothing there.
+    """
+    with device.folder() as folder:
+        bare = Session(device, folder)
+        if kit is None:
+            yield bare
+            return
+        for file in kit.libraries:
+            bare.push(file, file.name)
+        loader, runner = (bare.program(file, file.name) for file in (kit.loader, kit.runner))
+        # The device's own list of libraries, if it had one, would not be of these.
+        command = (loader, "--inhibit-cache", "--library-path", folder, runner)
+        yield Session(device, folder, command, bare.push(kit.library, kit.library.name))
+
+
+def ended(result: Result) -> str:
+    """How a program on a device ended, with its last words, and what to do about it."""
+    said = (result.stderr.strip() or result.stdout.strip()).splitlines() or ["it said nothing"]
+    code = result.returncode
+    if code in REFUSED:
+        return f"could not be started ({said[-1]}): this device lets no programs of adb's user run"
+    if code == KILLED:
+        return f"was killed by the device ({said[-1]}), most often for want of memory: close other apps"
+    if code > SIGNALLED:
+        return f"crashed with signal {code - SIGNALLED} ({said[-1]}): the file may be damaged"
+    return f"failed with exit code {code}: {said[-1]}"
