@@ -32,8 +32,6 @@ from benchmarks import comparison, table
 from benchmarks.measurement import Agreement, Measurement, Relative
 
 OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
-# Of the latency's samples: each stands for many in a row, for neighbours in time are alike.
-BATCHES = 16
 # Standard deviation, in logarithms, of a file's median latency over fresh starts, beyond what its samples
 # tell: where a process gets its memory makes it slower or faster for as long as it lives.
 START = 0.005
@@ -220,14 +218,18 @@ class _Log:
         )
 
 
-def _of_samples(samples: Sequence[float]) -> _Log | None:
-    """The middle of samples in the order they were made, neighbours taken together; None for too few."""
-    size = max(1, len(samples) // BATCHES)
-    batches = [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]
-    if len(batches) < comparison.fewest_starts():
+def _undisturbed(times: Sequence[float]) -> _Log | None:
+    """The time without what disturbs, which only ever makes it longer; its interval is the fastest quarter's.
+
+    None for fewer than two: one time does not tell how disturbed it was.
+    """
+    if len(times) < 2:
         return None
-    found = comparison.interval([[statistics.median(batch)] for batch in batches])
-    return _Log.of(found.ratio, found.low, found.high)
+    ranked = sorted(times)
+    fastest = math.log(ranked[len(ranked) // 20])
+    # Of a few the slowest: a quarter of them would be the fastest itself.
+    quarter = math.log(ranked[len(ranked) // 4 if len(ranked) >= 8 else -1])
+    return _Log(fastest, quarter - fastest, quarter - fastest)
 
 
 def _relative(relative: Relative) -> _Log | None:
@@ -238,13 +240,13 @@ def _relative(relative: Relative) -> _Log | None:
 
 
 def _speed_of(m: Measurement) -> _Log | None:
-    """Latency times the speed of a matrix product in the same run; None where either is missing."""
-    latency = _of_samples(m.latency.samples_ms) if m.latency else None
-    products = _of_samples(m.calibration.samples_gflops) if m.calibration else None
-    if latency is None or products is None:
+    """Latency over the time of a matrix product in the same run; None where either is missing."""
+    latency = _undisturbed(m.latency.samples_ms) if m.latency else None
+    product = _undisturbed([1 / gflops for gflops in m.calibration.samples_gflops]) if m.calibration else None
+    if latency is None or product is None:
         return None
     start = statistics.NormalDist(0, START).inv_cdf((1 + comparison.CONFIDENCE) / 2)
-    return latency.times(products).times(_Log(0, start, start))
+    return latency.over(product).times(_Log(0, start, start))
 
 
 # --- verdicts ------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from benchmarks import page
 from benchmarks.measurement import Measurement
-from benchmarks.report_tables import instruction_ratio, is_phone
+from benchmarks.report_tables import instruction_ratio
 
 # Columns of a terminal that a table may take.
 WIDTH = 120
+# Characters of a file's name that must be left of it.
+NAME = 16
 # Behind a ratio whose interval includes 1.
 ALIKE = "~"
 
@@ -34,14 +36,21 @@ def as_table(measured: Sequence[Measurement]) -> str:
 
 def _table(words: str, members: Sequence[Measurement]) -> str:
     m, names, anchor = members[0], _names(members), _anchor(members)
-    columns = EMULATED if m.kind == "emulated" else PHONE if is_phone(m) else HOST
+    columns = EMULATED if m.kind == "emulated" else PHONE if m.on_phone else HOST
     cells = {
         column.head.format(anchor=anchor): [column.cell(m, members) for m in members] for column in columns
     }
-    kept = {"file": names, **{head: column for head, column in cells.items() if any(column)}}
+    kept = {head: column for head, column in cells.items() if any(column)}
     rows = [[cell or "-" for cell in row] for row in zip(*kept.values(), strict=True)]
+    heads = ("file", *kept)
+    figures = aligned(heads, [(name, *row) for name, row in zip(names, rows, strict=True)])
+    if excess := max(0, max(map(len, figures.splitlines())) - WIDTH):
+        most = max(map(len, names)) - excess
+        short = [_short(name, most) for name in names]
+        if most >= NAME and len(set(short)) == len(set(names)):
+            figures = aligned(heads, [(name, *row) for name, row in zip(short, rows, strict=True)])
     head = f"{m.kind} on {words}" + (": instruction counts, no times" if m.kind == "emulated" else "")
-    return "\n".join([head, aligned(tuple(kept), rows), *map(wrapped, _notes(members, names))])
+    return "\n".join([head, figures, *map(wrapped, _notes(members, names))])
 
 
 def profile(m: Measurement) -> str:
@@ -55,7 +64,7 @@ def profile(m: Measurement) -> str:
     ranked = sorted(m.profile, key=lambda row: row.ms, reverse=True)
     sums = itertools.accumulate(row.ms for row in ranked)
     rows = [
-        (_short(row.name), row.op, f"{row.ms:.3f}", f"{row.ms / total:.1%}", f"{cumulated / total:.1%}")
+        (_short(row.name, 60), row.op, f"{row.ms:.3f}", f"{row.ms / total:.1%}", f"{cumulated / total:.1%}")
         for row, cumulated in zip(ranked, sums, strict=True)
     ]
     place = page.device_key(m).words
@@ -88,8 +97,10 @@ def with_interval(ratio: float | None, low: float | None, high: float | None) ->
     """A ratio as "0.51 [0.50, 0.52]", with a third decimal where two would hide the interval."""
     if ratio is None:
         return "-"
-    if low is None or high is None or low == high:
+    if low is None or high is None:
         return f"{ratio:.3f}"
+    if high - low < 5e-4:  # counts, which repeat
+        return f"{ratio:.5g}"
     digits = 3 if high - low < 0.02 else 2
     return f"{ratio:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -107,10 +118,10 @@ def _names(members: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def _short(name: str, most: int = 60) -> str:
-    """Names that converters make of many layers are shortened in the middle."""
-    half = (most - 3) // 2
-    return name if len(name) <= most else f"{name[:half]}...{name[-half:]}"
+def _short(name: str, most: int) -> str:
+    """A name in ``most`` characters; a long one loses its middle, and more of its head than of its tail."""
+    head = (most - 3) // 3
+    return name if len(name) <= most else f"{name[:head]}...{name[-(most - 3 - head) :]}"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -201,7 +212,7 @@ EMULATED = (
 PHONE = (
     _Column("\nrunner", lambda m, _: m.runtime), MB, MEDIAN, P90, TIMES, COLD, MEMORY,
     _Column("mJ\nest.", lambda m, _: f"{m.energy.millijoules:.3g}" if m.energy else ""),
-    IOU, _Column("less\nhere", _difference),
+    IOU, _Column("- IoU\nhere", _difference),
     _Column("throt-\ntled", lambda m, _: "yes" if m.conditions.get("throttled") else ""),
 )  # fmt: skip
 
