@@ -110,6 +110,7 @@ def _row(measured: Measurement, dense: Measurement, seed: Path) -> dict[str, flo
     scored = seed / "study" / "evaluation" / variant / measured.artifact.path.stem / "metrics.json"
     metrics = files.read_json(scored)["metrics"]
     assert measured.relative is not None
+    assert measured.latency is not None
     return {
         "iou": metrics["iou"],
         "boundary_f": metrics["boundary_f"],

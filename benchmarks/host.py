@@ -1,36 +1,68 @@
-"""Latency, cold start, memory and size of artifacts on the machine at hand, each in a fresh process."""
+"""Latency, cold start, memory and size of artifacts on the machine at hand, each in fresh processes.
+
+A comparison asks one question, whether two files take the same time, and answers it with an interval; see
+benchmarks/comparison.py for the statistics, benchmarks/trials.py for how often it is wrong. What
+was measured on the way (FastLinkNet against itself, standard deviation of a start's log ratio, 24 starts):
+
+    processor time 0.4 %, clock on the wall 1.2 to 12 % with four busy processes on two cores, so files on one
+        thread are compared by processor time; with more threads that would count those that wait
+    least of a turn 0.4 %, median of a turn 0.5 %: whatever disturbs an inference makes it longer
+    both files on one core 0.4 %, where the system puts them 0.6 %
+"""
 
 import dataclasses
 import json
 import os
+import random
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from tqdm import tqdm
 
-from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
+from benchmarks import comparison
+from benchmarks.measurement import Calibration, ColdStart, Latency, Measurement, OperatorTime, Relative
+from benchmarks.worker import SIDE
 from footseg import artifact, provenance, runtime
+from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 
 # Warm-up goes in batches of this many runs and ends when a batch's median is no longer faster, to
 # this factor, than the one before it (caches filled, clock frequency up).
 WARMUP_BATCH = 5
 WARMUP_GAIN = 0.98
-# Runs that one file makes in a row in a comparison: the first, in caches the other file has just used,
-# is thrown away; the median of the others stands for the turn.
-TURN = 6
+# Fresh processes whose median cold start counts: a single one met a busy moment too often.
+COLD_STARTS = 3
+# Products of matrices before and after the timed runs, some milliseconds each.
+PRODUCTS = 10
+# Of a comparison: starts, rounds of each at most, inferences of a turn.
+STARTS = 16
+ROUNDS = 8
+TURN = 4
+SECONDS = 10.0
+# Seconds that a worker may take for an answer, and for each run ten times as long as its first inference.
+PATIENCE = 120.0
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def measure(
-    path: Path, threads: int = 1, *, runs: int = 50, min_seconds: float = 1.0, max_warmup: int = 50
+    path: Path,
+    threads: int = 1,
+    *,
+    runs: int = 50,
+    min_seconds: float = 1.0,
+    max_warmup: int = 50,
+    profiled: bool = False,
+    pin: Sequence[int] = (),
 ) -> Measurement:
     """Measure one artifact.
 
@@ -40,19 +72,25 @@ def measure(
         runs: inferences timed at least, after warm-up.
         min_seconds: time that they take at least: a fast network is run more often.
         max_warmup: inferences thrown away at most before the clock runs.
+        profiled: whether the time of each operator is asked for, in runs of its own.
+        pin: cores that the process keeps to; none: wherever the system puts it.
 
     Raises:
-        FootsegError: no such file, not a model, or the process that ran it died.
-        ValueError: fewer than one thread or run.
+        FootsegError: no such file, not a model, or the process that ran it died or hung.
+        ValueError: fewer than one thread or run, or a core that this process may not use.
     """
-    if threads < 1 or runs < 1:
-        raise ValueError(f"threads and runs must be 1 or more, not {threads} and {runs}")
+    _check(threads, pin, runs=runs)
     facts = artifact.load(path)
-    with _worker(path, threads) as worker:
+    hellos = [_hello(path, threads, pin) for _ in range(COLD_STARTS - 1)]
+    with _worker(path, threads, pin) as worker:
+        hellos.append(worker.hello)
         warmup_runs = _warm_up(worker, max_warmup)
+        memory = worker.memory()  # before the matrices, which are none of the file's
+        before = worker.multiply(PRODUCTS)
         samples = _sample(worker, runs, min_seconds)
-        memory = worker.close()
-    return Measurement.of_file(
+        gflops = before + worker.multiply(PRODUCTS)
+        rows = worker.profile(runs) if profiled else []
+    measured = Measurement.of_file(
         facts,
         kind="measured",
         device=provenance.machine(),
@@ -60,101 +98,201 @@ def measure(
         runtime_version=worker.hello["runtime_version"],
         threads=threads,
         latency=Latency.of(samples, warmup_runs),
-        cold_start=ColdStart(worker.hello["load_ms"], worker.hello["first_inference_ms"]),
-        peak_memory_mb=round(memory["peak_memory_mb"], 2),
+        cold_start=_cold_start(hellos),
+        peak_memory_mb=round(memory, 2),
         delegation=runtime.delegation(path, threads) if facts.format == "tflite" else None,
+        profile=tuple(OperatorTime(**row) for row in rows),
+        conditions={"pinned_cores": list(pin)} if pin else {},
     )
+    return dataclasses.replace(measured, calibration=_calibration(measured, gflops))
 
 
 def measure_all(
-    paths: Sequence[Path], threads: int = 1, *, rounds: int = 15, **options: Any
+    paths: Sequence[Path],
+    threads: int = 1,
+    *,
+    runs: int = 50,
+    profile: bool = False,
+    pin: Sequence[int] = (),
+    seconds: float = SECONDS,
+    **options: Any,
 ) -> list[Measurement]:
     """Measure each artifact, then all of them in turns against the first fp32 .tflite (else the first).
 
-    ``options`` are those of ``measure``. Nothing is compared when there is one file only.
+    ``options`` are others of ``measure``, ``seconds`` is that of ``compare``. One file is compared with none.
 
     Raises:
         FootsegError, ValueError: as ``measure``.
     """
+    options |= {"runs": runs, "profiled": profile, "pin": pin}
     measured = [measure(path, threads, **options) for path in tqdm(paths, desc="bench", disable=None)]
     if len(measured) < 2:
         return measured
     fp32 = [i for i, m in enumerate(measured) if (m.artifact.format, m.artifact.recipe) == ("tflite", "fp32")]
     baseline = fp32[0] if fp32 else 0
     order = [baseline, *(i for i in range(len(paths)) if i != baseline)]
-    ratios = dict(zip(order, compare([paths[i] for i in order], threads, rounds), strict=True))
+    found = compare([paths[i] for i in order], threads, seconds=seconds, pin=pin)
+    ratios = dict(zip(order, found, strict=True))
     return [dataclasses.replace(m, relative=ratios[i]) for i, m in enumerate(measured)]
 
 
-def compare(paths: Sequence[Path], threads: int = 1, rounds: int = 15) -> tuple[Relative, ...]:
+def compare(
+    paths: Sequence[Path],
+    threads: int = 1,
+    *,
+    seconds: float = SECONDS,
+    starts: int = STARTS,
+    pin: Sequence[int] = (),
+    confidence: float = comparison.CONFIDENCE,
+) -> tuple[Relative, ...]:
     """Latency of each artifact over that of the first one (itself 1), the files run in turns.
 
-    Each file is loaded once in a process of its own. In a round each has one turn, in alternating
-    order (A B, B A, ...), so that a slow drift of the machine's speed cancels; the ratio is the median over
-    the rounds of the turns' ratios. Other processes wait meanwhile and take no time.
+    Each of ``starts`` loads every file in a fresh process and goes through some rounds, in which the files
+    have a turn each, there and back (A B B A), so that a slow drift of the machine's speed cancels and each
+    follows itself as often as any other. Which is first is drawn anew for each start. Other processes wait
+    meanwhile and take no time. The number of rounds follows from the first start's speed, the
+    number of starts from the clock: neither from the ratios, which would make chance findings of them.
+
+    Args:
+        paths: the first is the one that the others are held against.
+        threads: of the runtime.
+        seconds: that it may take for each file after the first; the fewest starts that ``confidence`` needs
+            are made however slow the files are.
+        starts: of each file at most.
+        pin: cores to keep to. None: on one thread each start has a core of its own, one after another.
+        confidence: of the interval, 0 to 1.
 
     Raises:
         FootsegError, ValueError: as ``measure``.
     """
-    if len(paths) < 2 or rounds < 1:
+    _check(threads, pin)
+    least = comparison.fewest_starts(confidence)
+    if len(paths) < 2 or starts < least:
         raise ValueError(
-            f"compare needs two paths or more and one round or more, not {len(paths)} and {rounds}"
+            f"compare needs two paths or more and {least} starts or more for {confidence:.0%}, "
+            f"not {len(paths)} and {starts}"
         )
     facts = artifact.load(paths[0])
-    turns: list[list[float]] = [[] for _ in paths]
-    with ExitStack() as stack:
-        workers = [stack.enter_context(_worker(path, threads)) for path in paths]
-        for worker in workers:
-            _warm_up(worker, 2 * WARMUP_BATCH)
-        forth = list(range(len(paths)))
-        for turn in tqdm(range(rounds), desc="compare", disable=None):
-            for i in forth if turn % 2 == 0 else reversed(forth):
-                turns[i].append(statistics.median(workers[i].run(TURN)[1:]))
-    return tuple(
-        Relative(
-            to=facts.name,
-            to_sha256=facts.sha256,
-            ratio=statistics.median(ratios),
-            rounds=rounds,
-            ratios=ratios,
-        )
-        for own in turns
-        for ratios in [tuple(a / b for a, b in zip(own, turns[0], strict=True))]
+    budget = seconds * (len(paths) - 1)
+    began, rounds = time.monotonic(), 0
+    made: list[list[tuple[float, ...]]] = []  # of each start, of each round: the ratio of each file
+    for number in tqdm(range(starts), desc="compare", disable=None):
+        spent = time.monotonic() - began
+        if number >= least and spent * (number + 1) > budget * number:
+            break
+        # Two processes of one file differ also in which was started first: a coin for each start.
+        order = random.sample(range(len(paths)), len(paths))
+        with _workers(paths, order, threads, pin or _core(number, threads)) as workers:
+            # The first round fills the caches; that of the first start tells how many there is time for.
+            loaded = time.monotonic()
+            _round(workers, order, threads)
+            warm = time.monotonic()
+            rounds = rounds or int(min(max((budget / starts - (warm - began)) / (warm - loaded), 1), ROUNDS))
+            made.append([_round(workers, order, threads) for _ in range(rounds)])
+    files = range(len(paths))
+    return tuple(_relative(facts, [[r[i] for r in each] for each in made], confidence) for i in files)
+
+
+def _round(workers: Sequence["_Worker"], order: Sequence[int], threads: int) -> tuple[float, ...]:
+    """The time of each worker's file over the first one's, after a turn of each in ``order`` and one back."""
+    clock = "cpu" if threads == 1 else "wall"
+    turns: list[list[float]] = [[] for _ in workers]
+    for i in (*order, *reversed(order)):
+        turns[i].append(min(workers[i].run(TURN, clock)))
+    return tuple(comparison.round_ratio(own, turns[0]) for own in turns)
+
+
+def _relative(to: Artifact, starts: Sequence[Sequence[float]], confidence: float) -> Relative:
+    found = comparison.interval(starts, confidence)
+    ratios = tuple(ratio for rounds in starts for ratio in rounds)
+    return Relative(
+        to=to.name,
+        to_sha256=to.sha256,
+        ratio=found.ratio,
+        rounds=len(ratios),
+        ratios=ratios,
+        low=found.low,
+        high=found.high,
+        confidence=confidence,
+        starts=len(starts),
     )
 
 
+def _core(number: int, threads: int) -> tuple[int, ...]:
+    """The core that the files of start ``number`` share; none with several threads or no way to choose."""
+    if threads > 1 or not hasattr(os, "sched_getaffinity"):
+        return ()
+    cores = sorted(os.sched_getaffinity(0))
+    return (cores[number % len(cores)],)
+
+
+def _check(threads: int, pin: Sequence[int], runs: int = 1) -> None:
+    if threads < 1 or runs < 1:
+        raise ValueError(f"threads and runs must be 1 or more, not {threads} and {runs}")
+    if not pin:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise ValueError("this system cannot keep a process to its cores: measure without pinning")
+    allowed = os.sched_getaffinity(0)
+    if not set(pin) <= allowed:
+        raise ValueError(f"pin {list(pin)}: the cores that can be used here are {sorted(allowed)}")
+
+
 class _Worker:
-    """The other end of benchmarks.worker: asks for runs, and tells what killed the process if it died."""
+    """The other end of benchmarks.worker: asks, and tells what killed the process if it died or hung."""
 
     def __init__(self, process: "subprocess.Popen[str]", path: Path, stderr: IO[str]) -> None:
         self._process, self._path, self._stderr = process, path, stderr
-        self.hello = self._answer()
+        self.hello = self._answer(PATIENCE)
 
-    def run(self, times: int) -> list[float]:
-        """Milliseconds of ``times`` inferences."""
-        return self._ask(f"{times}\n")
+    def run(self, times: int, clock: str = "wall") -> list[float]:
+        """Milliseconds of ``times`` inferences by ``clock``, "wall" or "cpu" (of this process)."""
+        return self._ask(f"{clock} {times}", PATIENCE + times * self.hello["first_inference_ms"] / 100)
 
-    def close(self) -> dict[str, float]:
-        """End the process; its peak memory."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        return self._answer()
+    def memory(self) -> float:
+        """MB that loading and running the file have added to the process at most."""
+        return self._ask("memory", PATIENCE)
 
-    def _ask(self, line: str) -> Any:
+    def multiply(self, times: int) -> list[float]:
+        """GFLOP/s of each of ``times`` matrix products, on one thread."""
+        return self._ask(f"multiply {times}", PATIENCE)
+
+    def profile(self, times: int) -> list[dict[str, Any]]:
+        """The fields of each OperatorTime over ``times`` inferences."""
+        return self._ask(f"profile {times}", PATIENCE + times * self.hello["first_inference_ms"] / 100)
+
+    def _ask(self, line: str, patience: float) -> Any:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(line)
+            self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has died; reading its answer says how
-        return self._answer()
+        return self._answer(patience)
 
-    def _answer(self) -> Any:
+    def _answer(self, patience: float) -> Any:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            self._process.kill()
+
+        watch = threading.Timer(patience, give_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watch.cancel()
         if line:
             return json.loads(line)
         code = self._process.wait()
+        if expired.is_set():
+            raise FootsegError(
+                f"the process measuring {self._path} gave no answer in {patience:g} s and was ended: "
+                "the machine may be too busy or too small for this file"
+            )
         self._stderr.seek(0)
         last = (self._stderr.read().strip().splitlines() or ["it said nothing"])[-1]
         if code == 1:  # the worker's own one-line error, or Python's
@@ -167,27 +305,82 @@ class _Worker:
 
 
 @contextmanager
-def _worker(path: Path, threads: int) -> Iterator[_Worker]:
-    """A worker with ``path`` loaded; killed at the end if it has not ended by itself."""
-    root = str(Path(__file__).resolve().parents[1])
-    python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+def _workers(
+    paths: Sequence[Path], order: Sequence[int], threads: int = 1, pin: Sequence[int] = ()
+) -> Iterator[list[_Worker]]:
+    """A worker for each file, started in ``order``; all are started before any is waited for."""
+    with ExitStack() as stack:
+        processes = {i: stack.enter_context(_process(paths[i], threads, pin)) for i in order}
+        yield [_Worker(processes[i][0], path, processes[i][1]) for i, path in enumerate(paths)]
+
+
+@contextmanager
+def _worker(path: Path, threads: int = 1, pin: Sequence[int] = ()) -> Iterator[_Worker]:
+    """A worker with ``path`` loaded."""
+    with _workers([path], [0], threads, pin) as (worker,):
+        yield worker
+
+
+@contextmanager
+def _process(
+    path: Path, threads: int, pin: Sequence[int]
+) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
+    """A process of benchmarks.worker and its stderr; killed at the end, whatever that was."""
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", str(path), str(threads)],
+            [sys.executable, "-m", "benchmarks.worker", str(path), str(threads), ",".join(map(str, pin))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env={**os.environ, "PYTHONPATH": python_path},
+            env=_environment(),
         )
         try:
-            yield _Worker(process, path, stderr)
+            yield process, stderr
         finally:
             process.kill()
             process.wait()
             for pipe in filter(None, (process.stdin, process.stdout)):
                 with suppress(BrokenPipeError):  # a request that the dead process never read
                     pipe.close()
+
+
+def _environment() -> dict[str, str]:
+    """This process's own, with numpy's matrix products on one thread and made for this processor.
+
+    A kernel that the environment forces on OpenBLAS, as some do for results that repeat, would calibrate
+    another processor: Haswell's reached 128 GFLOP/s on one that does 246.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    return kept | dict.fromkeys(BLAS_THREADS, "1") | {"PYTHONPATH": python_path}
+
+
+def _hello(path: Path, threads: int, pin: Sequence[int]) -> dict[str, Any]:
+    """What a fresh process says of its start."""
+    with _worker(path, threads, pin) as worker:
+        return worker.hello
+
+
+def _cold_start(hellos: Sequence[dict[str, Any]]) -> ColdStart:
+    names = [field.name for field in dataclasses.fields(ColdStart)]
+    return ColdStart(**{name: statistics.median(hello[name] for hello in hellos) for name in names})
+
+
+def _calibration(measured: Measurement, gflops: Sequence[float]) -> Calibration:
+    """The share of this processor's speed at matrix products, on as many cores, that the file reached."""
+    assert measured.latency is not None
+    peak = statistics.median(gflops)
+    reached = 2 * measured.cost["macs"] / (measured.latency.median_ms * 1e6)
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return Calibration(
+        what=f"float32 matrix product {SIDE}x{SIDE}x{SIDE} on one thread, numpy with {blas['name']} "
+        f"{blas.get('version', '')}".rstrip(),
+        gflops=peak,
+        samples_gflops=tuple(gflops),
+        share=reached / (peak * measured.threads),
+    )
 
 
 def _warm_up(worker: _Worker, most: int) -> int:

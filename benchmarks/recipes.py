@@ -243,6 +243,7 @@ def _baseline_of(
 
 def _point(member: _File, evaluated: Mapping[str, Evaluation], bases: Sequence[Measurement]) -> Point:
     m, base = member.measured, member.baseline
+    assert m.latency is not None
     iou, boundary = (metric(evaluated, m.artifact.sha256, name) for name in ("iou", "boundary_f"))
     base_iou = metric(evaluated, base.artifact.sha256, "iou") if base else None
     loss = None if iou is None or base_iou is None else base_iou - iou
@@ -300,7 +301,7 @@ def _ratio(
         rounds = relative.ratios or (relative.ratio,)
         low, high = (float(q) for q in np.percentile(rounds, (25, 75)))
         return Figure(relative.ratio, low, high), True
-    if base is None:
+    if base is None or m.latency is None or base.latency is None:
         return None, False
     return _alone(m.latency.median_ms / base.latency.median_ms), False
 

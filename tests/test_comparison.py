@@ -1,0 +1,126 @@
+"""The interval of a ratio holds what it says: worked out by hand, and by counting all draws of signs."""
+
+import itertools
+import json
+import math
+import random
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import comparison, cost, trials
+from benchmarks.comparison import interval
+from footseg.errors import FootsegError
+
+
+def test_a_round_is_the_geometric_mean_of_its_turns() -> None:
+    # 2/1 and 9/2: the root of 9
+    assert comparison.round_ratio([2, 9], [1, 2]) == pytest.approx(3)
+    assert comparison.round_ratio([1, 2], [2, 9]) == pytest.approx(1 / 3)
+
+
+def test_with_as_few_starts_as_there_may_be_the_interval_is_their_range() -> None:
+    ratios = [1.00, 1.01, 1.02, 1.03, 1.05, 1.06, 1.07, 1.08]
+    found = interval([[ratio] for ratio in ratios])
+    assert (found.low, found.high) == (pytest.approx(1.00), pytest.approx(1.08))
+    assert found.confidence == 0.99
+    assert not found.different
+    assert interval([[ratio + 0.01] for ratio in ratios]).different
+    assert interval([[0.99 / ratio] for ratio in ratios]).different
+
+
+def test_a_start_counts_once_however_many_rounds_it_has() -> None:
+    few = [[1.01 + i / 100] for i in range(8)]
+    # The median of many rounds of a start is what it gave with one; a burst in one of them is passed over.
+    many = [[*rounds * 4, 3.0] for rounds in few]
+    assert interval(many) == interval(few)
+
+
+def test_the_ratio_is_the_median_of_the_means_of_pairs() -> None:
+    logs = [0.0, 0.01, 0.02, 0.05, 0.06, 0.07, 0.08, 0.30]
+    pairs = [(a + b) / 2 for i, a in enumerate(logs) for b in logs[i:]]
+    assert math.log(interval([[math.exp(x)] for x in logs]).ratio) == pytest.approx(statistics.median(pairs))
+
+
+@pytest.mark.parametrize(("starts", "least"), [(8, 0), (10, 3), (12, 7), (16, 19), (20, 37)])
+def test_the_cut_is_that_of_the_tables_of_the_signed_rank_test(starts: int, least: int) -> None:
+    """Two-sided 0.01: for example Wilcoxon and Wilcox (1964)."""
+    assert comparison._cut(starts, 0.99) == least
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.99])
+def test_of_all_draws_of_the_signs_as_many_leave_out_1_as_allowed(confidence: float) -> None:
+    """Nine starts of files that are alike: any of the 512 signs could have come of the coin."""
+    sizes = [0.001, 0.002, 0.004, 0.007, 0.011, 0.016, 0.02, 0.05, 0.9]
+    alarms = sum(
+        interval([[math.exp(s * x)] for s, x in zip(signs, sizes, strict=True)], confidence).different
+        for signs in itertools.product((-1, 1), repeat=len(sizes))
+    )
+    assert 0 < alarms / 512 <= 1 - confidence
+
+
+def test_a_start_disturbed_does_not_hide_five_per_cent() -> None:
+    rng = random.Random(0)
+    logs = [math.log(1.05) + rng.gauss(0, 0.01) for _ in range(15)]
+    found = interval([[math.exp(x)] for x in [*logs, -0.5]])
+    assert found.different
+    assert found.low < 1.05 < found.high
+
+
+def test_what_cannot_be_told_is_refused() -> None:
+    assert [comparison.fewest_starts(c) for c in (0.5, 0.95, 0.99)] == [2, 6, 8]
+    with pytest.raises(ValueError, match="8 starts or more"):
+        interval([[1.0]] * 7)
+    with pytest.raises(ValueError, match="a round each"):
+        interval([[1.0]] * 7 + [[]])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        interval([[1.0]] * 9, confidence=99)
+
+
+# --- the trials ------------------------------------------------------------------------------------
+
+
+def test_the_slower_network_has_five_per_cent_more_work(tmp_path: Path) -> None:
+    few, more = (cost.of_file(trials.network(tmp_path / f"{n}.tflite", n)) for n in (20, 21))
+    one = 32 * 32 * 9 * 32 * 32
+    assert more.macs - few.macs == one
+    assert few.macs == 20 * one + 32 * 32 * 9 * (3 * 32 + 32 * 2)
+
+
+def test_trials_go_on_where_they_were_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+
+    def trial(case: trials.Case, seconds: float) -> dict[str, object]:
+        made.append(case.name)
+        ratio = 1.05 if case.slower else 1.0
+        return {
+            **{"ratio": ratio, "low": ratio - 0.01, "high": ratio + 0.01, "seconds": 8.5},
+            **{"different": case.slower, "starts": [[ratio, ratio + 0.001]] * 8},
+        }
+
+    monkeypatch.setattr(trials, "trial", trial)
+    out = tmp_path / "comparison.json"
+
+    def run(*words: str) -> dict[str, object]:
+        monkeypatch.setattr(sys, "argv", ["trials", "--out", str(out), *words])
+        trials.main()
+        return json.loads(out.read_text())
+
+    run("--trials", "8")
+    record = run("--trials", "9")
+    assert made == ["same", "5 % more"] * 9
+    same, slower = record["summaries"]
+    assert (same["trials"], same["called_different"], same["met"]) == (9, 0, True)
+    assert (slower["called_different"], slower["met"]) == (1, True)
+    assert slower["macs_ratio"] == pytest.approx(1.0496, abs=5e-5)
+    assert slower["ratio_over_all_trials"] == pytest.approx([1.05] * 3)
+    # The second network's percentile interval of eight equal starts leaves out 1, and so does the first's.
+    assert slower["called_different_by_percentile_bootstrap"] == 1
+    assert same["called_different_by_percentile_bootstrap"] == 1
+    assert "called_different" in capsys.readouterr().err
+    with pytest.raises(FootsegError, match="another settings"):
+        run("--trials", "9", "--seconds", "3")
