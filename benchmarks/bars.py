@@ -16,7 +16,7 @@ ROW, WORDS, BAR = 38, 14, 9
 LEGEND = 26
 AXIS = 40
 # Mean width of a character of a plain system sans-serif at 12 px, on the wide side.
-PLAIN = 7.0
+PLAIN = 6.5
 # Where ratios span more than this factor their axis is logarithmic.
 LOGARITHMIC = 4
 
@@ -38,7 +38,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Interval:
-    """A ratio and the interval that holds the true one, where there is one."""
+    """A ratio and the interval that holds the true one, where there is one.
+
+    ``short`` is what stands at the right instead of ``note`` where that would cut the label off.
+    """
 
     label: str
     ratio: float
@@ -46,6 +49,7 @@ class Interval:
     high: float | None
     series: int
     note: str = ""
+    short: str = ""
     title: str = ""
 
     @property
@@ -110,7 +114,8 @@ def intervals(rows: Sequence[Interval], *, width: int, name: str, x_label: str) 
     parts: list[str] = []
     for number, row in enumerate(rows):
         y, low, high = ROW * number, *map(axes.x, row.ends)
-        parts += _words(row.label, row.note, row.title, y, width)
+        cut = fit(row.label, _room(row.note, width)) != row.label
+        parts += _words(row.label, row.short if cut and row.short else row.note, row.title, y, width)
         y += WORDS + 9
         inside = row.ends[0] <= 1 <= row.ends[1]
         parts += [
@@ -134,8 +139,13 @@ def fit(text: str, pixels: float) -> str:
     return f"{text[: room - 1 - end].rstrip()}…{text[len(text) - end :].lstrip()}"
 
 
+def _room(note: str, width: float) -> float:
+    """Pixels beside a note."""
+    return width - PLAIN * len(note) - 12
+
+
 def _words(label: str, note: str, title: str, y: float, width: int) -> list[str]:
-    shown = fit(label, width - PLAIN * len(note) - 12)
+    shown = fit(label, _room(note, width))
     return [
         f'<text x="0" y="{y + 12}">{escape(shown)}<title>{escape(title or label)}</title></text>',
         f'<text class="note end" x="{width}" y="{y + 12}">{escape(note)}</text>',

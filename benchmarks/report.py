@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page, report_plots, report_tables
+from benchmarks import page, report_baseline, report_plots, report_tables
 from benchmarks.measurement import Measurement, Relative, read_all
 from benchmarks.page import Evaluation
 from benchmarks.pictures import galleries
 from benchmarks.report_plots import Accuracy, Plot, Profile
-from benchmarks.report_tables import Table, is_phone, short_place
+from benchmarks.report_tables import Table, short_place
 from benchmarks.training_curves import training
 from footseg import run as runs_
 
@@ -29,9 +29,12 @@ VALUES = 3
 FACTS = {
     "soc": "SoC",
     "android": "Android",
-    "abi": "ABI",
+    "thermal_before": "thermal status before",
+    "thermal_after": "thermal status after",
+    "celsius_before": "°C before",
+    "celsius_after": "°C after",
+    "cooled_seconds": "cooled down for, s",
     "battery": "battery, %",
-    "cooled_seconds": "cooled, s",
 }
 # Of the facts, what stands in the section's own words.
 SAID = {"cpu", "cores", "system", "model", "notes", "throttled", "pinned_cores"}
@@ -101,7 +104,7 @@ def write_report(
         headline=head.sentence(len(groups) > 1),
         tiles=head.tiles(),
         sections=sections,
-        baseline=_against(latest, baseline),
+        against=report_baseline.against(latest, baseline) if baseline else None,
         costs=report_tables.costs(latest, report_plots.numbered(report_tables.files_of(latest))),
         size_plot=_size_plot(latest, groups, evaluated),
         moved=any("bytes_moved" in m.cost for m in latest),
@@ -154,7 +157,7 @@ class Head:
         place = f" on {short_place(best)}" if several else ""
         words = [f"{best.artifact.name} segments an image"]
         if latency := _latency(best):
-            words.append(f"in {page.ms(latency)} ms{place}")
+            words.append(f"in {page.ms(latency)}\u00a0ms{place}")
         elif count := best.instructions:
             millions = report_tables.millions(count.total)
             words.append(f"in {millions} million instructions of an emulated {short_place(best)}")
@@ -162,7 +165,7 @@ class Head:
             words.append(f"with {best.cost['macs'] / 1e6:.0f} million multiply-accumulates")
         if self.iou is not None:
             words.append(f"with an IoU of {self.iou:.3f}")
-        words.append(f"from a file of {page.mb(best.file_bytes)} MB")
+        words.append(f"from a file of {page.mb(best.file_bytes)}\u00a0MB")
         return " ".join(words) + self._compared() + "."
 
     def _compared(self) -> str:
@@ -217,7 +220,7 @@ def _latency(m: Measurement) -> float | None:
 
 def _rank(m: Measurement) -> int:
     if _latency(m) is not None:
-        return 0 if is_phone(m) else 1
+        return 0 if m.on_phone else 1
     return 2 if m.instructions else 3
 
 
@@ -263,11 +266,9 @@ def _heading(members: Sequence[Measurement], device: str) -> tuple[str, str]:
             f"Emulated: {short_place(first)}",
             f"Instructions of one inference, counted on {device}. There is no time in this section.",
         )
-    what = "a phone" if is_phone(first) else "a host"
-    return (
-        f"Measured on {what}: {short_place(first)}",
-        f"Latency, start and memory were measured on {device}.",
-    )
+    what = "a phone" if first.on_phone else "a host"
+    timed = "Latency, start and memory were measured" if any(m.latency for m in members) else "Measured"
+    return f"Measured on {what}: {short_place(first)}", f"{timed} on {device}."
 
 
 def _detail(m: Measurement) -> str:
@@ -375,15 +376,3 @@ def _conditions(members: Sequence[Measurement]) -> Iterable[str]:
 
 def _once(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(words))
-
-
-# --- baseline ------------------------------------------------------------------------------------
-
-
-def _against(latest: Sequence[Measurement], baseline: Path | None) -> Any:
-    """The verdicts on these results by stored ones; None without."""
-    if baseline is None:
-        return None
-    from benchmarks import gate
-
-    return gate.check(latest, read_all(baseline))

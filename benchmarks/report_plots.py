@@ -11,7 +11,7 @@ from benchmarks import bars, charts, page
 from benchmarks.bars import Bar, Interval
 from benchmarks.measurement import Instructions, Measurement, OperatorTime
 from benchmarks.page import Evaluation
-from benchmarks.report_tables import images_of, instruction_ratio, millions
+from benchmarks.report_tables import images_of, instruction_ratio, millions, short_place
 
 SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
 OTHER_SERIES = 3
@@ -76,7 +76,7 @@ def accuracy(members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]
         return None
     chosen = sets.most_common(1)[0][0]
     return Accuracy(
-        f"{scored[0].kind} on the device, on {chosen} images",
+        f"{scored[0].kind} on {short_place(scored[0])}, with {chosen} images",
         {
             m.artifact.sha256: m.agreement.iou
             for m in scored
@@ -100,9 +100,17 @@ def labels(members: Sequence[Measurement]) -> list[str]:
     return names
 
 
+def _row_labels(members: Sequence[Measurement]) -> list[str]:
+    """The names, with the numbers of the table's rows where it has them."""
+    names = labels(members)
+    return [f"{i} {name}" for i, name in enumerate(names, start=1)] if numbered(members) else names
+
+
 def numbered(members: Sequence[Measurement]) -> bool:
     """Whether a plot of these shows numbers on a phone, so that the table must have them."""
-    return len(members) > NARROW_NAMES or any(len(name) > 24 for name in labels(members))
+    return len(members) > 1 and (
+        len(members) > NARROW_NAMES or any(len(name) > 24 for name in labels(members))
+    )
 
 
 def pareto(
@@ -159,7 +167,7 @@ def pareto(
 def ratios(members: Sequence[Measurement]) -> Plot | None:
     """Latency over that of the file it was run in turns with; None where none was."""
     rows, bases = [], []
-    for m, label in zip(members, labels(members), strict=True):
+    for m, label in zip(members, _row_labels(members), strict=True):
         found = m.relative
         if found is None or (found.to_sha256 == m.artifact.sha256 and found.low is None):
             continue
@@ -167,9 +175,17 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
         apart = "" if found.different is not False else ", not told apart"
         series = SERIES.get(m.artifact.recipe, OTHER_SERIES)
         title = f"{m.artifact.name} over {found.to}, {found.rounds} rounds in {found.starts} starts"
+        figure = f"{found.ratio:.3f}"
         rows.append(
             Interval(
-                label, found.ratio, found.low, found.high, series, f"{found.ratio:.3f}{ends}{apart}", title
+                label,
+                found.ratio,
+                found.low,
+                found.high,
+                series,
+                note=f"{figure}{ends}{apart}",
+                short=figure + apart,
+                title=title,
             )
         )
         bases.append(found)
@@ -196,7 +212,7 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
 def instructions(members: Sequence[Measurement]) -> Plot | None:
     """A stacked bar of instructions for each file on one emulated core; None where none were counted."""
     rows = []
-    for m, label in zip(members, labels(members), strict=True):
+    for m, label in zip(members, _row_labels(members), strict=True):
         if not (found := m.instructions):
             continue
         ratio = instruction_ratio(m, members)

@@ -72,14 +72,10 @@ def table(
     return Table(name, tuple(rows), tuple(full), numbered)
 
 
-def is_phone(m: Measurement) -> bool:
-    """Whether the device is one that was reached through adb."""
-    return "serial" in m.device or "android" in m.device
-
-
 def short_place(m: Measurement) -> str:
     """The device's name without its details."""
-    return str(m.device.get("model") or m.device.get("cpu") or "an unknown device")
+    cpu = str(m.device.get("cpu") or "an unknown device")
+    return str(m.device.get("model") or cpu.removeprefix("emulated "))
 
 
 # --- one place -----------------------------------------------------------------------------------
@@ -172,8 +168,8 @@ def agreement(name: str, members: Sequence[Measurement]) -> Table:
 
 
 def images_of(found: Agreement) -> str:
-    """The photographs that were compared, in words."""
-    return f"{Path(found.data).name}/{found.split}, {found.images}"
+    """The images that were compared, in words."""
+    return "/".join(word for word in (Path(found.data).name, found.split) if word) + f", {found.images}"
 
 
 def instruction_ratio(m: Measurement, members: Sequence[Measurement]) -> float | None:
@@ -230,6 +226,8 @@ def _ratio(m: Measurement, members: Sequence[Measurement]) -> Cell:
         badge = "" if relative.different else "not told apart"
         ends = f"[{relative.low:.2f}, {relative.high:.2f}]"
         return Cell(f"{relative.ratio:.2f}", below=ends, badge=badge)
+    if _is_fp32(m):
+        return Cell("1")
     base = next(
         (
             other.latency

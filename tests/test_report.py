@@ -1,5 +1,6 @@
 """The page stands alone, closes what it opens, escapes what it is given and places what belongs together."""
 
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -9,8 +10,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import charts, measurement, pictures, report
-from benchmarks.measurement import ColdStart, Latency, Measurement, Relative
+from benchmarks import bars, charts, measurement, pictures, report
+from benchmarks import page as pages
+from benchmarks.measurement import (
+    Agreement,
+    Calibration,
+    ColdStart,
+    Energy,
+    Instructions,
+    Latency,
+    Measurement,
+    OperatorTime,
+    Relative,
+)
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 from footseg.run import Run
@@ -47,7 +59,11 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open[-1:] != ["style"]:
-            self.text += data
+            self.text += f"{data} "
+
+
+def sha(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def measured(name: str, recipe: str, ms: float, **changes: Any) -> Measurement:
@@ -59,7 +75,7 @@ def measured(name: str, recipe: str, ms: float, **changes: Any) -> Measurement:
         "artifact": Artifact(
             Path(name),
             form,
-            sha256=f"{name}-sha",
+            sha256=sha(name),
             network="fast_linknet",
             input_shape=(1, 64, 64, 3),
             classes=("background", NASTY),
@@ -89,6 +105,74 @@ def measured(name: str, recipe: str, ms: float, **changes: Any) -> Measurement:
         "versions": {"python": "3.11"},
     }
     return Measurement(**{**fields, **changes})
+
+
+PIXEL = {
+    "cpu": "2 x Cortex-X1 2.85 GHz + 4 x Cortex-A55 1.80 GHz",
+    "cores": 6,
+    "architecture": "arm64-v8a",
+    "system": "Android 14",
+    "model": "Google Pixel 7",
+    "serial": "2A081",
+    "soc": "Tensor G2",
+    "android": "14",
+    "build": "google/panther/panther:14",
+    "kernel": None,
+}
+
+
+def on_phone(name: str, recipe: str, ms: float, **changes: Any) -> Measurement:
+    """As our own runner measures it on two big cores, masks compared."""
+    conditions = {
+        "pinned_cores": [6, 7],
+        "governor": "sched_pixel",
+        "thermal_before": "NONE",
+        "thermal_after": "LIGHT" if recipe == "int8" else "NONE",
+        "throttled": recipe == "int8",
+        "battery": 80,
+        "charging": None,
+        "notes": ["the clock could not be fixed"],
+    }
+    fields: dict[str, Any] = {
+        "device": PIXEL,
+        "conditions": conditions,
+        "agreement": Agreement("feet", "test", 124, 0.999951, 0.0042, 0.7398, 0.61, 0.7402, 0.6104, 3.0),
+        "energy": Energy(21.25, 30.0, "current times voltage over 30 s"),
+        "delegation": None,
+    }
+    return measured(name, recipe, ms, **{**fields, **changes})
+
+
+def emulated(name: str, recipe: str, millions: int, core: str = "cortex-a72", **changes: Any) -> Measurement:
+    """46 % vector, 31 % load and store, the rest other."""
+    total = millions * 1_000_000
+    vector, load_store = total * 46 // 100, total * 31 // 100
+    counts = (vector, load_store, total - vector - load_store)
+    fields: dict[str, Any] = {
+        "kind": "emulated",
+        "device": {
+            "cpu": f"emulated {core.title()}",
+            "cores": 1,
+            "architecture": "aarch64",
+            "system": "QEMU 7.2 user mode",
+        },
+        "instructions": Instructions(core, (total, total + 10, total), total, *counts, 10 / total),
+        "latency": None,
+        "cold_start": None,
+        "peak_memory_mb": None,
+        "delegation": None,
+    }
+    return measured(name, recipe, 1.0, **{**fields, **changes})
+
+
+def over(name: str, ratio: float, low: float, high: float) -> Relative:
+    return Relative(name, sha(name), ratio, 75, (), low, high, 0.95, 5)
+
+
+def words(folder: Path, *lines: Measurement, **options: Any) -> str:
+    """The text of the page of these lines, spaces made one."""
+    out = report.write_report(results(folder, *lines), folder / "r.html", **options)
+    return " ".join(Page(out.read_text(encoding="utf-8")).text.split())
 
 
 def results(folder: Path, *lines: Measurement) -> Path:
@@ -168,7 +252,9 @@ def page(tmp_path: Path) -> str:
 def test_page_stands_alone(page: str) -> None:
     parsed = Page(page)
     assert parsed.addresses
-    assert all(address.startswith("data:image/jpeg;base64,") for address in parsed.addresses)
+    outside = [address for address in parsed.addresses if not address.startswith("#")]
+    assert outside
+    assert all(address.startswith("data:image/jpeg;base64,") for address in outside)
     assert not re.search(r"https?:|//[a-z]|@import|url\(|@font-face", re.sub(r"base64,[^\"]*", "", page))
     assert "script" not in parsed.tags
     assert len(page.encode()) < 3e6
@@ -208,8 +294,6 @@ def test_page_says_what_was_found(page: str) -> None:
         "1 min 15 s",
     ):
         assert figure in text
-    # The row of the fp32 file: its ratio is of medians, so it is marked.
-    assert "~1.00" in text
     assert "measured on A core, 2 cores, Linux 6, 1 thread" in text
 
 
@@ -287,6 +371,313 @@ def test_what_cannot_be_read_is_one_line_and_no_page(tmp_path: Path, broken: str
     with pytest.raises(FootsegError, match=broken if broken == "history" else "not an evaluation"):
         report.write_report(path, tmp_path / "r.html", **arguments)
     assert not (tmp_path / "r.html").exists()
+
+
+# --- hosts, phones, emulated cores ---------------------------------------------------------------
+
+
+def sections(text: str) -> dict[str, str]:
+    """The markup of each section under its title."""
+    parts = re.split(r"<h2>(.*?)</h2>", text, flags=re.DOTALL)[1:]
+    return {
+        " ".join(Page(title).text.split()): body for title, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_kinds_and_places_never_share_a_section(tmp_path: Path) -> None:
+    lines = [
+        measured("a.tflite", "fp32", 5.0),
+        on_phone("a.tflite", "fp32", 9.87),
+        on_phone("a.tflite", "fp32", 19.9, conditions={"pinned_cores": [0, 1]}),
+        emulated("a.tflite", "fp32", 412),
+        emulated("a.tflite", "fp32", 293, "cortex-a76"),
+    ]
+    text = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
+    found = sections(text)
+    assert list(found)[:5] == [
+        "Measured on a host: A core 1 thread",
+        "Measured on a phone: Google Pixel 7 1 thread, cores 6-7",
+        "Measured on a phone: Google Pixel 7 1 thread, cores 0-1",
+        "Emulated: Cortex-A72",
+        "Emulated: Cortex-A76",
+    ]
+    figures = ("5.00", "9.87", "19.9", "412.0", "293.0")
+    for body, own in zip(list(found.values())[:5], figures, strict=True):
+        assert [figure for figure in figures if f">{figure}<" in body or f">{figure} <" in body] == [own]
+
+
+def test_a_phone_says_what_it_is_and_what_held(tmp_path: Path) -> None:
+    text = words(tmp_path, on_phone("a.tflite", "fp32", 9.87), on_phone("b.tflite", "int8", 5.0))
+    for fact in (
+        "Google Pixel 7, 2 x Cortex-X1 2.85 GHz + 4 x Cortex-A55 1.80 GHz, 6 cores, Android 14, "
+        "serial 2A081, 1 thread, on cores 6-7 only",
+        "SoC Tensor G2",
+        "build google/panther/panther:14",
+        "governor sched_pixel",
+        "thermal status after NONE; LIGHT",
+        "battery, % 80",
+        "runner LiteRT 2.3.0",
+        "b.tflite: the device throttled while it was measured",
+        "The clock could not be fixed.",
+        "estimated",
+        "Energy is an estimate: current times voltage over 30 s.",
+        "21.2",
+    ):
+        assert fact in text
+    assert text.count("The clock could not be fixed") == 1
+    # What the phone does not tell is left out.
+    assert "kernel" not in text
+    assert "None" not in text
+
+
+def test_two_runners_of_one_phone_are_told_apart(tmp_path: Path) -> None:
+    mean = Latency.of([11.0, 11.1, 11.2], 5, runs_per_sample=50)
+    google = on_phone("b.tflite", "int8", 1.0, runtime="benchmark_model", latency=mean, agreement=None)
+    text = words(tmp_path, on_phone("a.tflite", "fp32", 9.87), google)
+    assert "11.1 mean of 50 throttled" in text  # the 90th percentile of means is none of runs
+    assert not re.search(r"~\d", text)  # no ratio across runners
+
+
+def test_emulated_lines_have_counts_and_never_a_time(tmp_path: Path) -> None:
+    lines = [emulated("a.tflite", "fp32", 400), emulated("b.tflite", "int8", 180)]
+    text = words(tmp_path, *lines)
+    assert text.startswith(
+        "footseg report footseg report b.tflite segments an image in 180.0 million instructions"
+    )
+    assert "emulated on Cortex-A72: instructions of one inference" in text
+    # 46, 31 and 23 % of 180 M; 180 / 400.
+    assert "180.0 0.450 82.8 46% 55.8 31% 41.4 23%" in text
+    assert f"180.0 M · 0.45 {pages.TIMES} fp32" in text
+    assert not re.search(r"\d\s*ms\b|latency", text)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            [measured("a.tflite", "fp32", 5.0)],
+            "a.tflite segments an image in 5.00 ms from a file of 7.18 MB.",
+        ),
+        (
+            [measured("a.tflite", "fp32", 5.0), on_phone("a.tflite", "fp32", 9.87)],
+            "a.tflite segments an image in 9.87 ms on Google Pixel 7 with an IoU of 0.740 "
+            "from a file of 7.18 MB.",
+        ),
+        (
+            [emulated("a.tflite", "fp32", 400), measured("a.tflite", "fp32", 5.0)],
+            "a.tflite segments an image in 5.00 ms on A core from a file of 7.18 MB.",
+        ),
+        (
+            [measured("a.tflite", "fp32", 5.0, latency=None)],
+            "a.tflite segments an image with 188 million multiply-accumulates from a file of 7.18 MB.",
+        ),
+        (
+            [measured("a.tflite", "fp32", 5.0, relative=over("b.tflite", 0.99, 0.97, 1.02))],
+            "a.tflite segments an image in 5.00 ms from a file of 7.18 MB: "
+            "its latency is not told apart from that of b.tflite.",
+        ),
+    ],
+)
+def test_the_headline_is_true_of_every_mix(tmp_path: Path, lines: list[Measurement], expected: str) -> None:
+    out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
+    assert " ".join(Page(re.findall(r"<h1>(.*?)</h1>", out, re.DOTALL)[0]).text.split()) == expected
+
+
+def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Path) -> None:
+    lines = [
+        measured("a.tflite", "fp32", 5.0),
+        measured("b.tflite", "fp16", 5.1, relative=over("a.tflite", 1.004, 0.992, 1.016)),
+        measured("c.tflite", "int8", 2.5, relative=over("a.tflite", 0.493, 0.482, 0.504)),
+    ]
+    out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
+    text = " ".join(Page(out).text.split())
+    assert "1.00 [0.99, 1.02] not told apart" in text
+    assert "0.49 [0.48, 0.50] 20 + 9.4" in text
+    assert text.count("hollow") == 1  # the caption
+    assert out.count('class="dot hollow series-2"') == 2  # on a wide screen and on a phone
+    assert "95% confidence" in text
+
+
+def test_accuracy_there_is_shown_with_its_difference(tmp_path: Path) -> None:
+    text = words(tmp_path, on_phone("a.tflite", "fp32", 9.87))
+    # 0.7398 - 0.7402, 0.6100 - 0.6104
+    assert "feet/test, 124 99.9951% 0.0042 0.7398 -0.0004 0.6100 -0.0004" in text
+    assert "IoU: measured on Google Pixel 7, with feet/test, 124 images." in text
+    assert "0.740 IoU measured on Google Pixel 7" in text
+
+
+def test_evaluations_come_before_what_the_lines_say(tmp_path: Path) -> None:
+    line = on_phone("a.tflite", "fp32", 9.87)
+    text = words(tmp_path, line, evaluations=[evaluation(tmp_path / "e", line.artifact.sha256, 0.7431)])
+    assert "IoU: measured on feet/test, 124 images." in text
+    assert "0.743 IoU measured on feet/test" in text
+
+
+def test_accuracy_on_other_photographs_is_in_no_plot(tmp_path: Path) -> None:
+    few = Agreement("feet", "test", 8, 1.0, iou=0.9)
+    lines = [on_phone(f"{i}.tflite", "fp32", 9.0 + i) for i in range(2)]
+    lines.append(on_phone("few.tflite", "fp32", 5.0, agreement=few))
+    out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
+    titles = re.findall(r"<title>([^<]*, IoU [^<]*)</title>", out)
+    assert {title.split(",")[0] for title in titles} == {"0.tflite", "1.tflite"}
+
+
+def test_operators_are_sorted_and_the_rest_is_summed(tmp_path: Path) -> None:
+    profile = tuple(OperatorTime(f"op {i}", "CONV_2D" if i % 2 else "ADD", i / 10, 20) for i in range(1, 16))
+    out = report.write_report(
+        results(tmp_path, measured("a.tflite", "fp32", 12.0, profile=profile)), tmp_path / "r.html"
+    ).read_text()
+    text = " ".join(Page(out).text.split())
+    # 12 ms in all; the first three, 0.1 + 0.2 + 0.3 ms, are the rest. Types: 1 + 3 + ... + 15 = 64 of 120.
+    assert "15 CONV_2D, op 15" in text
+    assert "1.50 ms · 12%" in text
+    assert "3 others together 0.600 ms · 5%" in text
+    assert "15 operators, 12.0 ms in all; medians of 20 runs. By type: CONV_2D 53%, ADD 47%." in text
+    bars_drawn = [float(w) for w in re.findall(r'class="bar series-0" x="0.0" y="\d+" width="([\d.]+)"', out)]
+    assert len(bars_drawn) == 12
+    assert bars_drawn == sorted(bars_drawn, reverse=True)
+
+
+def test_cost_is_computed_where_the_line_has_it(tmp_path: Path) -> None:
+    line = measured("a.tflite", "fp32", 5.0)
+    more = {"peak_activation_bytes": 2_097_152, "bytes_moved": 41_234_567}
+    text = words(tmp_path, measured("b.tflite", "fp32", 5.0, cost={**line.cost, **more}), line)
+    # 376 905 728 / 41 234 567
+    assert "2.10 41.23 9.1" in text
+    assert f"FLOPs (2 {pages.TIMES} MACs) for each byte" in text
+    assert "a.tflite 1 x 64 x 64 x 3 7.18 1.86 1.79 1,810,818 188.5 376.9 309.9 \u2013 \u2013 \u2013" in text
+
+
+def test_share_of_peak_says_of_what(tmp_path: Path) -> None:
+    loop = Calibration("float32 matrix product", 52.3, (52.0, 52.3, 52.6), 0.31)
+    text = words(tmp_path, measured("a.tflite", "fp32", 5.0, calibration=loop))
+    assert "31%" in text
+    assert "in the same run: float32 matrix product at 52.3 GFLOP/s." in text
+
+
+def test_the_baseline_is_told_in_words(tmp_path: Path) -> None:
+    stored = tmp_path / "stored.jsonl"
+    for line in (emulated("a.tflite", "fp32", 400), emulated("b.tflite", "int8", 180)):
+        measurement.append_line(stored, line)
+    now = [
+        emulated("a.tflite", "fp32", 400),
+        emulated("b.tflite", "int8", 200),
+        measured("a.tflite", "fp32", 5.0),
+    ]
+    text = words(tmp_path, *now, baseline=stored)
+    # 200 / 180
+    assert "b.tflite instructions worse 180,000,000 200,000,000 1.111 1.05" in text
+    assert "The gate fails." in text
+    assert "not checked" in text
+    good = words(tmp_path / "good", *now[:1], baseline=stored)
+    assert "The gate passes." in good
+    assert "a.tflite instructions ok 400,000,000 400,000,000 1.000 1.05" in good
+    assert "stored.jsonl" in good
+
+
+def test_old_lines_make_a_page(tmp_path: Path) -> None:
+    record = measured("a.tflite", "fp32", 5.0, relative=Relative("b.tflite", "cd", 1.25, 15)).to_json()
+    new = ("instructions", "agreement", "profile", "calibration", "conditions", "energy", "zstd_bytes")
+    old = {key: value for key, value in record.items() if key not in new} | {"schema": 1}
+    for name in ("low", "high", "confidence", "starts"):
+        del old["relative"][name]
+    del old["latency"]["runs_per_sample"]
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(old) + "\n")
+    text = Page(report.write_report(path, tmp_path / "r.html").read_text()).text
+    assert "1.25 times the latency of b.tflite" in text
+    assert "told apart" not in text
+
+
+def test_extremes_make_a_page_that_is_small_and_whole(tmp_path: Path) -> None:
+    profile = tuple(OperatorTime(f"{NASTY} {i}", "CONV_2D", 0.1, 20) for i in range(200))
+    names = [f"a-very-long-name-of-a-file-{NASTY}-{i}-{'x' * 80}.tflite" for i in range(20)]
+    lines = [
+        make(name, "int8", 5 + i, profile=profile, relative=over("other.tflite", 0.2 * (i + 1), 0.1, 5.0))
+        for make in (measured, on_phone)
+        for i, name in enumerate(names)
+    ]
+    lines += [emulated(name, "int8", 100 + i) for i, name in enumerate(names)]
+    out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
+    Page(out)
+    assert NASTY not in out
+    assert len(out.encode()) < 1e6  # without pictures, whose budget is 2 MB
+    regions = re.findall(
+        r'<div class="scroll" tabindex="0" role="region" aria-label="([^"]*)">\s*<table', out
+    )
+    assert len(regions) == out.count("<table") == len(set(regions))
+    assert not re.search(r'(?:width|x|cx)="(?:-|nan)', out)
+
+
+def test_values_are_said_as_one_would(tmp_path: Path) -> None:
+    values = [None, True, False, [4, 5, 6, 7, 0], [], ["USB", None], {"a": 1, "b": None}, 36.25, "x"]
+    said = ["", "yes", "no", "0, 4-7", "", "USB", "a 1", "36.25", "x"]
+    assert [pages.word(value) for value in values] == said
+
+
+# --- bars ----------------------------------------------------------------------------------------
+
+
+def test_bars_are_as_long_as_their_amounts() -> None:
+    rows = [bars.Bar("a", ((30, "part-0"), (70, "part-1")), "note"), bars.Bar("b", ((25, "part-0"),))]
+    svg = bars.bars(rows, width=400, name=NASTY, legend=[("one", "part-0")])
+    Page(svg)
+    drawn = re.findall(r'class="bar part-\d" x="([\d.]+)" y="\d+" width="([\d.]+)"', svg)
+    # The legend's square, then 30, 70 and 25 % of 400 px, each a pixel short.
+    assert drawn == [("0.0", "10"), ("0.0", "119.0"), ("120.0", "279.0"), ("0.0", "99.0")]
+    half = bars.bars(rows[1:], width=400, name="x", longest=50)
+    assert 'width="199.0"' in half
+
+
+def test_an_interval_stands_where_its_ratio_is() -> None:
+    rows = [
+        bars.Interval("a", 0.5, 0.45, 0.55, 0, "0.500 [0.450, 0.550]"),
+        bars.Interval("b", 1.1, 0.95, 1.25, 1, "1.100, not told apart"),
+    ]
+    svg = bars.intervals(rows, width=416, name="ratios", x_label="ratio")
+    Page(svg)
+    (a, _), (b, _) = [
+        (float(x), y) for x, y in re.findall(r'<circle class="dot[^"]*" cx="([\d.]+)" cy="(\d+)"', svg)
+    ]
+    # The axis runs from 0.45 to 1.25 and a twentieth of that on both sides, over 400 px.
+    assert a == pytest.approx(8 + 400 * (0.5 - 0.41) / 0.88, abs=0.06)  # pixels are written to a tenth
+    assert b == pytest.approx(8 + 400 * (1.1 - 0.41) / 0.88, abs=0.06)
+    assert re.findall(r'class="(dot[^"]*) series-(\d)"', svg) == [("dot", "0"), ("dot hollow", "1")]
+    assert len(re.findall(r'class="whisker', svg)) == 2
+
+
+def test_ratios_far_apart_get_a_logarithmic_axis() -> None:
+    rows = [bars.Interval(str(r), r, None, None, 0) for r in (0.1, 1.0, 10.0)]
+    svg = bars.intervals(rows, width=400, name="ratios", x_label="ratio")
+    left, middle, right = [float(x) for x in re.findall(r'<circle class="dot[^"]*" cx="([\d.]+)"', svg)]
+    assert middle - left == pytest.approx(right - middle, abs=0.2)  # pixels are written to a tenth
+
+
+def test_a_long_label_gives_way_in_its_middle() -> None:
+    assert bars.fit("short", 200) == "short"
+    cut = bars.fit("convolution of the first stage, tensor 17", 130)
+    assert cut.startswith("convolution")
+    assert cut.endswith("or 17")
+    assert len(cut) <= 20  # 130 px / 6.5
+    narrow = bars.intervals(
+        [
+            bars.Interval(
+                "a name of some length", 1, 0.9, 1.1, 0, "1.000 [0.900, 1.100], not told apart", "1.000"
+            )
+        ],
+        width=340,
+        name="x",
+        x_label="ratio",
+    )
+    assert "a name of some length</text>" in re.sub(r"<title>[^<]*</title>", "", narrow)
+    assert "[0.900" not in narrow
+
+
+def test_bars_refuse_nothing_to_draw() -> None:
+    with pytest.raises(ValueError, match="longer than nothing"):
+        bars.bars([bars.Bar("a", ())], width=300, name="x")
+    with pytest.raises(ValueError, match="a ratio or more"):
+        bars.intervals([], width=300, name="x", x_label="ratio")
 
 
 # --- charts --------------------------------------------------------------------------------------

@@ -1,0 +1,120 @@
+"""The report's comparison with stored results: the gate's verdicts as tables, in words."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import gate, page
+from benchmarks.gate import Verdict
+from benchmarks.measurement import Measurement, read_all
+from benchmarks.report_tables import Cell, Column, Table, table
+
+# Figures from 0 to 1, of which the difference counts.
+SHARES = ("IoU", "pixels")
+
+
+@dataclass(frozen=True)
+class Against:
+    """A sentence, a table for each place, those of what is all right apart, and notes."""
+
+    baseline: str
+    summary: str
+    tables: tuple[Table, ...]
+    fine: tuple[Table, ...]
+    notes: tuple[str, ...]
+
+
+def against(latest: Sequence[Measurement], baseline: Path) -> Against:
+    """Hold these results against those of ``baseline``, as ``footseg bench --gate`` does.
+
+    Raises:
+        FootsegError: the baseline cannot be read.
+    """
+    found = gate.check(latest, read_all(baseline))
+    counts = Counter(verdict.outcome for verdict in found.verdicts)
+    counted = ", ".join(f"{counts[outcome]} {outcome}" for outcome in gate.OUTCOMES if counts[outcome])
+    notes = _notes(found.verdicts)
+    if found.not_measured:
+        notes.append(f"In the baseline, but not measured now: {', '.join(found.not_measured)}.")
+    # What has no figures has a note.
+    compared = [verdict for verdict in found.verdicts if verdict.now is not None]
+    fine = [verdict for verdict in compared if verdict.outcome == "ok"]
+    others = [verdict for verdict in compared if verdict.outcome != "ok"]
+    return Against(
+        baseline=baseline.name,
+        summary=f"The gate {'passes' if found.ok else 'fails'}. Of {len(found.verdicts)} figures: {counted}.",
+        tables=_tables(others, "Against the baseline"),
+        fine=_tables(fine, "As the baseline"),
+        notes=tuple(notes),
+    )
+
+
+def _notes(verdicts: Sequence[Verdict]) -> list[str]:
+    """What is said of several files once."""
+    told: dict[tuple[str, str, str], list[str]] = {}
+    for v in verdicts:
+        if v.note:
+            told.setdefault((v.where, v.what, v.note), []).append(v.file)
+    return [
+        ", ".join(word for word in (*files, where, what if what != "all" else "") if word) + f": {note}."
+        for (where, what, note), files in told.items()
+    ]
+
+
+def _tables(verdicts: Sequence[Verdict], name: str) -> tuple[Table, ...]:
+    places = dict.fromkeys(verdict.where for verdict in verdicts)
+    return tuple(_table(name, place, [v for v in verdicts if v.where == place]) for place in places)
+
+
+def _table(name: str, place: str, verdicts: Sequence[Verdict]) -> Table:
+    """The verdicts on figures of one place, or of the files themselves, the worst first."""
+    kind = f"measured on {place}" if place else "computed from the files"
+    if "emulated" in place:
+        kind = place
+    ordered = sorted(verdicts, key=lambda verdict: gate.OUTCOMES.index(verdict.outcome))
+
+    def column(head: str, unit: str, cell: Callable[[Verdict], Cell], strong: bool = False) -> Column:
+        return Column(kind, head, unit, tuple(cell(verdict) for verdict in ordered), strong)
+
+    return table(
+        f"{name}: {kind}",
+        [(verdict.file, verdict.what) for verdict in ordered],
+        [
+            column("verdict", "", _outcome, strong=True),
+            column("then", "", lambda v: Cell(_figure(v, v.then))),
+            column("now", "", lambda v: Cell(_figure(v, v.now))),
+            column("now / then", "[interval]", _quotient),
+            column("allowed", "at most", lambda v: Cell(_allowed(v))),
+        ],
+    )
+
+
+def _outcome(verdict: Verdict) -> Cell:
+    """In words; what closes the gate is marked, too."""
+    return Cell(badge=verdict.outcome, why=verdict.note) if verdict.failed else Cell(verdict.outcome)
+
+
+def _quotient(verdict: Verdict) -> Cell:
+    if verdict.ratio is None:
+        return Cell()
+    ends = f"{page.known(verdict.low, '{:.3f}')}, {page.known(verdict.high, '{:.3f}')}"
+    # Counts have no interval to speak of.
+    low, _, high = ends.partition(", ")
+    return Cell(f"{verdict.ratio:.3f}", below=f"[{ends}]" if low != high else "")
+
+
+def _allowed(verdict: Verdict) -> str:
+    """The quotient, or of accuracy the loss."""
+    if not verdict.what.startswith(SHARES):
+        return f"{verdict.allowed:g}"
+    return f"-{verdict.allowed:.2%}" if verdict.what.startswith("pixels") else f"-{verdict.allowed:g}"
+
+
+def _figure(verdict: Verdict, value: float | None) -> str:
+    """Counts with commas, pixels as a share with as many places as the page has elsewhere."""
+    if value is None:
+        return ""
+    if verdict.what.startswith(SHARES):
+        return f"{value:.4%}" if verdict.what.startswith("pixels") else f"{value:.4f}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else page.word(float(value))
