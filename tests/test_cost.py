@@ -276,6 +276,30 @@ def test_onnx_shapes_put_together_move_nothing(tmp_path: Path) -> None:
     assert found.parameters == 0
 
 
+def test_onnx_graphs_inside_of_operators_are_left_out_and_said_to_be(tmp_path: Path) -> None:
+    import onnx
+
+    make, floats = onnx.helper, onnx.TensorProto.FLOAT
+    result = [make.make_tensor_value_info("b", floats, (1, 4))]
+    body = make.make_graph([make.make_node("Abs", ["x"], ["b"])], "body", [], result)
+    nodes = [
+        ("ReduceMax", ["x"], ["m"], {"keepdims": 0}),
+        ("Greater", ["m", "zero"], ["c"], {}),
+        ("If", ["c"], ["z"], {"then_branch": body, "else_branch": body}),
+    ]
+    path = onnx_file(tmp_path / "m.onnx", nodes, {"x": (1, 4)}, {"zero": ("FLOAT", ())}, ["z"])
+    assert cost.of_file(path).left_out == ("2 graphs inside of operators",)
+
+
+def test_files_and_keras_agree_on_the_work(tiny_run: Path, tiny_artifacts: dict[str, Path]) -> None:
+    """Export folds normalisation away and keeps every MAC."""
+    keras = pytest.importorskip("keras")
+    layers = cost.cost_of_keras(keras.models.load_model(tiny_run / "model.keras", compile=False))
+    assert {recipe: cost.of_file(path).macs for recipe, path in tiny_artifacts.items()} == dict.fromkeys(
+        tiny_artifacts, layers.macs
+    )
+
+
 def test_onnx_unknown_operators_leave_bytes_unknown(tmp_path: Path) -> None:
     """No inference goes through an operator of somebody's own; the MACs before it still count."""
     conv = ("Conv", ["x", "w"], ["y"], {})
