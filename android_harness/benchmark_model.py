@@ -61,13 +61,8 @@ class Options:
     extra: tuple[str, ...] = ()  # flags as they are: "--use_nnapi=true"
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("threads", 1),
-            ("warmup_runs", 0),
-            ("runs", 1),
-            ("min_secs", 0),
-            ("max_secs", 0),
-        ):
+        smallest = {"threads": 1, "runs": 1, "warmup_runs": 0, "warmup_secs": 0, "min_secs": 0, "max_secs": 0}
+        for name, least in smallest.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         for flag in self.extra:
@@ -106,16 +101,17 @@ def find(device: Shell) -> str | None:
     Raises:
         HarnessError: there is one that may not be executed; or of the device.
     """
-    loop = f"for f in {' '.join(PLACES)}; do [ -f $f ] && {{ [ -x $f ] && echo x $f || echo - $f; }}; done"
-    lines = [
-        re.search(r"([x-]) (/\S*benchmark_model\S*)$", line) for line in ask(device, {"tool": loop})["tool"]
-    ]
-    found = [(match[1], match[2]) for match in lines if match]
+    told = 'if [ -x "$f" ]; then echo "x $f"; else echo "- $f"; fi'
+    loop = f'for f in {" ".join(PLACES)}; do if [ -f "$f" ]; then {told}; fi; done'
+    answer = ask(device, {"tool": loop})["tool"]
+    lines = (re.search(r"([x-]) (/.*benchmark_model.*)$", line) for line in answer)
+    found = [(match[1], match[2].strip()) for match in lines if match]
     for state, path in found:
         if state == "x":
             return path
-    if found:
-        raise HarnessError(f"{found[0][1]} may not be executed: adb shell chmod 755 {found[0][1]}")
+    for _, path in found:
+        if path.endswith("/benchmark_model"):
+            raise HarnessError(f"{path} may not be executed: adb shell chmod 755 {path}")
     return None
 
 
@@ -245,7 +241,7 @@ def _used(timing: Timing, options: Options, command: Sequence[str]) -> Timing:
     notes = list(timing.notes)
     for name, asked in (("GPU", options.gpu), ("XNNPACK", options.xnnpack)):
         share = shares.get(name, "not told")
-        instead = name == "GPU" and shares.get("XNNPACK") == "all"
+        instead = name == "GPU" and share == "not told" and shares.get("XNNPACK") == "all"
         if asked and (share == "none" or instead):
             raise HarnessError(
                 f"the {name} delegate ran nothing of this model, the time is not its own: measure without",

@@ -16,7 +16,6 @@ from android_harness.profile_table import Operator, tables
 Interface = Literal["Interpreter", "CompiledModel"]
 # The tool's megabytes are 1024 x 1024 bytes for memory, 10^6 for the model's file.
 MEBI = 1.048576
-MICRO = 1e-3  # milliseconds in its unit of time
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def parse(text: str, *, returncode: int = 0, command: Sequence[str] = ()) -> Tim
         raise _error("it printed no times", text, returncode, command)
     warmup = counted[-2] if len(counted) > 1 else None
     operators, inside, notes = tables(text)
-    found = {name: _value(patterns, text) for name, patterns in VALUES.items()}
+    found = {name: _value(name, text) for name in VALUES}
     return Timing(
         interface="CompiledModel" if COMPILED.search(text) else "Interpreter",
         runs=counted[-1],
@@ -93,8 +92,8 @@ def parse(text: str, *, returncode: int = 0, command: Sequence[str] = ()) -> Tim
         init_ms=found["init"],
         first_inference_ms=warmup.first_ms if warmup else None,
         model_mb=found["model"],
-        memory_mb=_times(found["memory"], MEBI),
-        peak_memory_mb=_times(found["peak"], MEBI),
+        memory_mb=found["memory"],
+        peak_memory_mb=found["peak"],
         delegates=_delegates(text),
         operators=operators,
         delegate_operators=inside,
@@ -115,13 +114,10 @@ VALUES = {
 }
 
 
-def _value(patterns: Sequence[str], text: str) -> float | None:
-    matches = (re.search(pattern, text) for pattern in patterns)
-    return next((float(match[1]) for match in matches if match), None)
-
-
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _value(name: str, text: str) -> float | None:
+    matches = (re.search(pattern, text) for pattern in VALUES[name])
+    factor = MEBI if name in ("memory", "peak") else 1
+    return next((float(match[1]) * factor for match in matches if match), None)
 
 
 def _runs(line: str) -> Runs | None:
@@ -130,10 +126,10 @@ def _runs(line: str) -> Runs | None:
     if not has.get("count"):
         return None
     same = has.get("curr", 0.0)
-    ms = {name: has.get(name, same) * MICRO for name in ("first", "min", "max", "avg")}
-    tails = (_times(has.get(name), MICRO) for name in ("p5", "median", "p95"))
+    ms = {name: has.get(name, same) / 1000 for name in ("first", "min", "max", "avg")}
+    tails = (has[name] / 1000 if name in has else None for name in ("p5", "median", "p95"))
     return Runs(
-        int(has["count"]), ms["first"], ms["min"], ms["max"], ms["avg"], has.get("std", 0.0) * MICRO, *tails
+        int(has["count"]), ms["first"], ms["min"], ms["max"], ms["avg"], has.get("std", 0.0) / 1000, *tails
     )
 
 

@@ -38,6 +38,8 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Temperature:
+    """What one sensor says."""
+
     name: str
     celsius: float
     kind: str  # of KINDS, or "other"
@@ -138,7 +140,7 @@ def unusable(wanted: Sequence[int], now: Conditions) -> tuple[str, ...]:
     for name, usable in (("switched off", now.online), ("closed to the shell by its cpuset", now.allowed)):
         out = [core for core in wanted if usable is not None and core not in usable]
         if out:
-            found.append(f"cores {listed(out)} are {name}")
+            found.append(f"core {out[0]} is {name}" if len(out) == 1 else f"cores {listed(out)} are {name}")
     return tuple(found)
 
 

@@ -171,7 +171,7 @@ def fuel(trace: Trace, inferences: int, before: Conditions, *, skip_s: float = 0
         return Fuel(None, "the run did not come to its end beside its fuel gauge")
     idle = trace.between(trace.idle, trace.start)
     busy = trace.between(trace.start + skip_s, trace.end)
-    why = _powered(before) or _useless(idle, busy)
+    why = powered(before) or _useless(idle, busy)
     if why:
         return Fuel(None, why)
     unit = "mA" if statistics.median(abs(reading.current) for reading in busy) < MILLIAMPERES_BELOW else "uA"
@@ -190,7 +190,7 @@ def fuel(trace: Trace, inferences: int, before: Conditions, *, skip_s: float = 0
     return Fuel(1000 * joules / inferences, note, seconds, joules, idle_watts, busy_watts, readings)
 
 
-def _powered(before: Conditions) -> str:
+def powered(before: Conditions) -> str:
     """Why the gauge tells nothing, if the phone has another source of power."""
     advice = "unplug it and use adb over Wi-Fi: adb tcpip 5555, then adb connect ADDRESS"
     if before.powered:

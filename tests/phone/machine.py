@@ -101,6 +101,8 @@ awk -v key="$1=" -v other="$2" '
   END { print other }
 ' "$PHONE/properties"
 """
+# cmd settings get global NAME
+_SETTINGS = 'case "$4" in low_power) echo 0;; airplane_mode_on) echo 1;; esac\n'
 _DUMPSYS = """\
 cat "$PHONE/dumpsys/$1" 2>/dev/null || echo "Can't find service: $1"
 """
@@ -185,11 +187,13 @@ class Machine:
             self.write(f"/sys/class/thermal/thermal_zone{number}/type", f"{kind}\n")
             self.write(f"/sys/class/thermal/thermal_zone{number}/temp", f"{value}\n")
         self.write("/proc/meminfo", "MemTotal:        7686104 kB\nMemAvailable:    4181204 kB\n")
+        if not self.path("/proc/uptime").is_symlink():
+            self.path("/proc/uptime").symlink_to("/proc/uptime")  # a clock has to go on
         self.write("/proc/version", "Linux version 5.10.198-android13-4-g1a2b3c4d5e6f\n")
         self._make_cores(clusters)
         for name, script in (
             ("getprop", _GETPROP), ("dumpsys", _DUMPSYS), ("taskset", _TASKSET), ("uname", _UNAME),
-            ("id", _ID), ("nproc", f"echo {sum(c.cores for c in clusters)}\n"),
+            ("id", _ID), ("cmd", _SETTINGS), ("nproc", f"echo {sum(c.cores for c in clusters)}\n"),
         ):  # fmt: skip
             self.command(name, script)
 
