@@ -41,6 +41,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.addresses: list[str] = []
         self.text = ""
+        self.pieces: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -59,7 +60,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open[-1:] != ["style"]:
-            self.text += f"{data} "
+            self.text += data
+            self.pieces.append(data)
 
 
 def sha(name: str) -> str:
@@ -170,9 +172,14 @@ def over(name: str, ratio: float, low: float, high: float) -> Relative:
 
 
 def words(folder: Path, *lines: Measurement, **options: Any) -> str:
-    """The text of the page of these lines, spaces made one."""
+    """The text of the page of these lines."""
     out = report.write_report(results(folder, *lines), folder / "r.html", **options)
-    return " ".join(Page(out.read_text(encoding="utf-8")).text.split())
+    return spaced(out.read_text(encoding="utf-8"))
+
+
+def spaced(markup: str) -> str:
+    """The text of a page, one space between what stands in elements of its own."""
+    return " ".join(" ".join(Page(markup).pieces).split())
 
 
 def results(folder: Path, *lines: Measurement) -> Path:
@@ -379,9 +386,7 @@ def test_what_cannot_be_read_is_one_line_and_no_page(tmp_path: Path, broken: str
 def sections(text: str) -> dict[str, str]:
     """The markup of each section under its title."""
     parts = re.split(r"<h2>(.*?)</h2>", text, flags=re.DOTALL)[1:]
-    return {
-        " ".join(Page(title).text.split()): body for title, body in zip(parts[::2], parts[1::2], strict=True)
-    }
+    return {spaced(title): body for title, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def test_kinds_and_places_never_share_a_section(tmp_path: Path) -> None:
@@ -480,7 +485,7 @@ def test_emulated_lines_have_counts_and_never_a_time(tmp_path: Path) -> None:
 )
 def test_the_headline_is_true_of_every_mix(tmp_path: Path, lines: list[Measurement], expected: str) -> None:
     out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
-    assert " ".join(Page(re.findall(r"<h1>(.*?)</h1>", out, re.DOTALL)[0]).text.split()) == expected
+    assert spaced(re.findall(r"<h1>(.*?)</h1>", out, re.DOTALL)[0]) == expected
 
 
 def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Path) -> None:
@@ -490,7 +495,7 @@ def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Pa
         measured("c.tflite", "int8", 2.5, relative=over("a.tflite", 0.493, 0.482, 0.504)),
     ]
     out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
-    text = " ".join(Page(out).text.split())
+    text = spaced(out)
     assert "1.00 [0.99, 1.02] not told apart" in text
     assert "0.49 [0.48, 0.50] 20 + 9.4" in text
     assert text.count("hollow") == 1  # the caption
@@ -527,7 +532,7 @@ def test_operators_are_sorted_and_the_rest_is_summed(tmp_path: Path) -> None:
     out = report.write_report(
         results(tmp_path, measured("a.tflite", "fp32", 12.0, profile=profile)), tmp_path / "r.html"
     ).read_text()
-    text = " ".join(Page(out).text.split())
+    text = spaced(out)
     # 12 ms in all; the first three, 0.1 + 0.2 + 0.3 ms, are the rest. Types: 1 + 3 + ... + 15 = 64 of 120.
     assert "15 CONV_2D, op 15" in text
     assert "1.50 ms · 12%" in text

@@ -16,7 +16,7 @@ from footseg import files
 from footseg import run as runs
 from footseg.errors import FootsegError
 from footseg.runtime import Delegation
-from tests.test_report import NASTY, Page, evaluation, measured, results, training_run
+from tests.test_report import NASTY, Page, evaluation, measured, results, sha, training_run
 
 PRUNE = {"method": "prune", "settings": {"sparsity": 0.7}}
 CLUSTER = {"method": "cluster", "settings": {"clusters": 16}}
@@ -95,7 +95,7 @@ def a_line(
 ) -> Measurement:
     line = measured(f"s{seed}-{name}.tflite", recipe, 5.3 * ratio)
     slow = recipe in ("dynamic", "int16x8")
-    relative = Relative("s0-fp32.tflite", "s0-fp32.tflite-sha", ratio, 3, (0.97 * ratio, ratio, 1.03 * ratio))
+    relative = Relative("s0-fp32.tflite", sha("s0-fp32.tflite"), ratio, 3, (0.97 * ratio, ratio, 1.03 * ratio))
     return dataclasses.replace(
         line,
         artifact=dataclasses.replace(line.artifact, parent=parent, run=f"s{seed}"),
