@@ -32,11 +32,11 @@ from benchmarks import comparison, table
 from benchmarks.measurement import Agreement, Measurement, Relative
 
 OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
-# Standard deviation, in logarithms, that fresh starts add to what the samples of one tell: where a process gets
-# its memory makes it slower or faster for as long as it lives. With it, of all pairs of 40 starts of FastLinkNet
-# on two cores beside three to six busy processes, 4.8 % (int8) and 3.1 % (fp32) are called slower where nothing
-# is allowed, 0.1 % where 1.05 is; a tenth more time is found in 56 % and 47 % (91 % and 68 % beside two
-# processes), a fifth in 97 % and 92 %; the rest cannot be told.
+# Standard deviation, in logarithms, that fresh starts add to what the samples of one tell: where a process
+# gets its memory makes it slower or faster for as long as it lives. With it, of all pairs of 40 starts of
+# FastLinkNet on two cores beside three to six busy processes, 4.8 % (int8) and 3.1 % (fp32) are called slower
+# where nothing is allowed, 0.1 % where 1.05 is. A tenth more time is found in 56 % and 47 % (91 % and 68 %
+# beside two processes), a fifth in 97 % and 92 %; of the rest nobody can tell.
 START = 0.005
 # Share of pixels that may come to differ from the host's: near ties turn with each version of a runtime.
 PIXELS = 1e-4

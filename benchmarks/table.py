@@ -49,7 +49,8 @@ def _table(words: str, members: Sequence[Measurement]) -> str:
         short = [_short(name, most) for name in names]
         if most >= NAME and len(set(short)) == len(set(names)):
             figures = aligned(heads, [(name, *row) for name, row in zip(short, rows, strict=True)])
-    head = f"{m.kind} on {words}" + (": instruction counts, no times" if m.kind == "emulated" else "")
+    head = f"{m.kind} on {words.removeprefix('emulated ')}"
+    head += ": instruction counts, no times" if m.kind == "emulated" else ""
     return "\n".join([head, figures, *map(wrapped, _notes(members, names))])
 
 

@@ -138,8 +138,8 @@ def emulated(**changes: Any) -> Measurement:
     fields: dict[str, Any] = {
         "kind": "emulated",
         "device": {
-            "cpu": "Cortex-A76", "cores": 1, "architecture": "aarch64", "system": "Linux 6",
-            "emulator": "qemu-aarch64 7.2.22",
+            "cpu": "emulated Cortex-A76", "cores": 1, "architecture": "aarch64",
+            "system": "QEMU 7.2.22 user mode",
         },
         "latency": None,
         "cold_start": None,
@@ -160,7 +160,8 @@ def android(**changes: Any) -> Measurement:
         "profile": (OperatorTime("Convolution (NHWC, F32) IGEMM", "conv", 1.25, 20),),
         "calibration": Calibration("float32 512x512", 20.5, (20.0, 21.0), 0.4),
         "conditions": {
-            "pinned_cores": [4, 5, 6, 7], "governor": "schedutil", "thermal_before": "NONE", "thermal_after": None,
+            "pinned_cores": [4, 5, 6, 7], "governor": "schedutil", "thermal_before": "NONE",
+            "thermal_after": None,
             "throttled": False, "cooled_seconds": 3.0, "battery": 80, "charging": True, "notes": [],
         },
         "energy": Energy(12.5, 30.0, "an estimate"),
