@@ -29,11 +29,11 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
+from android_harness import ask
 from benchmarks import comparison
 from benchmarks.measurement import Calibration, ColdStart, Latency, Measurement, OperatorTime, Relative
 from benchmarks.worker import SIDE
 from footseg import artifact, provenance, runtime
-from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 
 # Warm-up goes in batches of this many runs and ends when a batch's median is no longer faster, to
@@ -102,7 +102,7 @@ def measure(
         peak_memory_mb=round(memory, 2),
         delegation=runtime.delegation(path, threads) if facts.format == "tflite" else None,
         profile=tuple(OperatorTime(**row) for row in rows),
-        conditions={"pinned_cores": list(pin)} if pin else {},
+        conditions=_conditions(pin, rows, samples),
     )
     return dataclasses.replace(measured, calibration=_calibration(measured, gflops))
 
@@ -113,17 +113,19 @@ def measure_all(
     *,
     runs: int = 50,
     profile: bool = False,
-    pin: Sequence[int] = (),
+    pin: str | Sequence[int] = (),
     seconds: float = SECONDS,
     **options: Any,
 ) -> list[Measurement]:
     """Measure each artifact, then all of them in turns against the first fp32 .tflite (else the first).
 
-    ``options`` are others of ``measure``, ``seconds`` is that of ``compare``. One file is compared with none.
+    ``options`` are others of ``measure``, ``seconds`` is that of ``compare``; cores to ``pin`` may also be
+    given as text, "0-3,6". One file is compared with none.
 
     Raises:
         FootsegError, ValueError: as ``measure``.
     """
+    pin = _cores(pin) if isinstance(pin, str) else pin
     options |= {"runs": runs, "profiled": profile, "pin": pin}
     measured = [measure(path, threads, **options) for path in tqdm(paths, desc="bench", disable=None)]
     if len(measured) < 2:
@@ -190,7 +192,7 @@ def compare(
             rounds = rounds or int(min(max((budget / starts - (warm - began)) / (warm - loaded), 1), ROUNDS))
             made.append([_round(workers, order, threads) for _ in range(rounds)])
     files = range(len(paths))
-    return tuple(_relative(facts, [[r[i] for r in each] for each in made], confidence) for i in files)
+    return tuple(Relative.of(facts, [[r[i] for r in each] for each in made], confidence) for i in files)
 
 
 def _round(workers: Sequence["_Worker"], order: Sequence[int], threads: int) -> tuple[float, ...]:
@@ -202,28 +204,20 @@ def _round(workers: Sequence["_Worker"], order: Sequence[int], threads: int) -> 
     return tuple(comparison.round_ratio(own, turns[0]) for own in turns)
 
 
-def _relative(to: Artifact, starts: Sequence[Sequence[float]], confidence: float) -> Relative:
-    found = comparison.interval(starts, confidence)
-    ratios = tuple(ratio for rounds in starts for ratio in rounds)
-    return Relative(
-        to=to.name,
-        to_sha256=to.sha256,
-        ratio=found.ratio,
-        rounds=len(ratios),
-        ratios=ratios,
-        low=found.low,
-        high=found.high,
-        confidence=confidence,
-        starts=len(starts),
-    )
-
-
 def _core(number: int, threads: int) -> tuple[int, ...]:
     """The core that the files of start ``number`` share; none with several threads or no way to choose."""
     if threads > 1 or not hasattr(os, "sched_getaffinity"):
         return ()
     cores = sorted(os.sched_getaffinity(0))
     return (cores[number % len(cores)],)
+
+
+def _cores(text: str) -> tuple[int, ...]:
+    """The cores that ``text`` names by their numbers."""
+    found = ask.cores(text)
+    if found is None:
+        raise ValueError(f"cores of this machine are named by number, as 0-3 or 0,2; got {text!r}")
+    return found
 
 
 def _check(threads: int, pin: Sequence[int], runs: int = 1) -> None:
@@ -366,6 +360,17 @@ def _hello(path: Path, threads: int, pin: Sequence[int]) -> dict[str, Any]:
 def _cold_start(hellos: Sequence[dict[str, Any]]) -> ColdStart:
     names = [field.name for field in dataclasses.fields(ColdStart)]
     return ColdStart(**{name: statistics.median(hello[name] for hello in hellos) for name in names})
+
+
+def _conditions(
+    pin: Sequence[int], rows: Sequence[dict[str, Any]], samples: Sequence[float]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"pinned_cores": list(pin)} if pin else {}
+    if rows:
+        steps, latency = sum(row["ms"] for row in rows), statistics.median(samples)
+        note = f"the steps of the profile add up to {steps:.3f} ms, {steps / latency:.0%} of the latency"
+        found["notes"] = [note]
+    return found
 
 
 def _calibration(measured: Measurement, gflops: Sequence[float]) -> Calibration:

@@ -118,7 +118,7 @@ def _litert(model: runtime.TfliteSegmenter, threads: int, runs: int) -> Iterator
     api = _LiteRt(model.path)
     compiled, infer = _compiled(api, model, threads)
     infer()
-    profiler = api.get("CompiledModelGetProfiler", compiled)
+    profiler, own = api.get("CompiledModelGetProfiler", compiled), operators(model.interpreter)
     for _ in range(runs):
         api.do("StartProfiler", profiler)
         infer()
@@ -129,7 +129,7 @@ def _litert(model: runtime.TfliteSegmenter, threads: int, runs: int) -> Iterator
         api.do("GetProfilerEvents", profiler, count, events)
         steps = [e for e in events if e.kind in (OPERATOR, INSIDE, OF_DELEGATE)]
         tags = [step.tag.decode() for step in steps]
-        names = own_names(tags, operators(model.interpreter))
+        names = own_names(tags, own)
         yield [(n, tag, step.elapsed_us / 1e3) for n, tag, step in zip(names, tags, steps, strict=True)]
         api.do("ResetProfiler", profiler)
 

@@ -5,7 +5,8 @@
 Two networks are made by hand: one of 20 identical convolutions and one of 21, which is 5 % more work. The
 first is compared with itself, and the second with the first; with ``--file`` that file is compared with
 itself, too. Each trial is one ``benchmarks.host.compare``. Trials that --out already holds are not made
-again, so the command goes on where it was stopped; all ratios of all rounds are kept there.
+again, so the command goes on where it was stopped; all ratios of all rounds are kept there. Last it
+simulates intervals, see benchmarks/coverage.py.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from benchmarks import comparison, cost, host
+from benchmarks import comparison, cost, coverage, host
 from footseg import files, provenance
 from footseg.errors import FootsegError
 
@@ -71,6 +72,7 @@ def main() -> None:
                 _say(
                     f"{case.name}, {number + 1}: {last['ratio']:.3f} [{last['low']:.3f}, {last['high']:.3f}]"
                 )
+        write(args.out, settings, cases, done, simulated=coverage.simulated())
         for case in cases:
             _say(json.dumps(summary(case, done[case.name]), ensure_ascii=False, indent=1))
 
@@ -109,13 +111,10 @@ def summary(case: Case, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _by_bootstrap(starts: Sequence[Sequence[float]], draws: int = 10_000) -> bool:
-    """Whether a percentile bootstrap of the same starts would have called the files different."""
-    logs = np.array([np.median(np.log(rounds)) for rounds in starts])
-    means = np.random.default_rng(0).choice(logs, (draws, len(logs))).mean(axis=1)
-    tail = 50 * (1 - comparison.CONFIDENCE)
-    low, high = np.percentile(means, (tail, 100 - tail))
-    return bool(low > 0 or high < 0)
+def _by_bootstrap(starts: Sequence[Sequence[float]]) -> bool:
+    """Whether a bootstrap of the same starts, by its percentiles, would have called the files different."""
+    low, high = coverage.percentiles(np.array([np.median(np.log(rounds)) for rounds in starts]))
+    return low > 0 or high < 0
 
 
 def earlier(path: Path, settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -139,6 +138,7 @@ def write(
     settings: Mapping[str, Any],
     cases: Sequence[Case],
     done: Mapping[str, Sequence[Mapping[str, Any]]],
+    simulated: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Everything as JSON, each trial on a line of its own."""
     head = {
@@ -148,6 +148,7 @@ def write(
         "machine": provenance.machine(),
         "versions": provenance.versions(),
         "summaries": [summary(case, done[case.name]) for case in cases if done.get(case.name)],
+        "simulated": list(simulated),
     }
     lines = [
         f"  {json.dumps(name)}: [\n" + ",\n".join(f"   {json.dumps(made)}" for made in trials) + "\n  ]"

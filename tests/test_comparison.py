@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import comparison, cost, trials
+from benchmarks import comparison, cost, coverage, trials
 from benchmarks.comparison import interval
 from footseg.errors import FootsegError
 
@@ -103,6 +103,7 @@ def test_trials_go_on_where_they_were_stopped(
         }
 
     monkeypatch.setattr(trials, "trial", trial)
+    monkeypatch.setattr(coverage, "COMPARISONS", 60)
     out = tmp_path / "comparison.json"
 
     def run(*words: str) -> dict[str, object]:
@@ -121,6 +122,9 @@ def test_trials_go_on_where_they_were_stopped(
     # The second network's percentile interval of eight equal starts leaves out 1, and so does the first's.
     assert slower["called_different_by_percentile_bootstrap"] == 1
     assert same["called_different_by_percentile_bootstrap"] == 1
+    # What is drawn is always the same: of 60 comparisons with 8 starts the bootstrap is wrong about thrice.
+    by_way = {row["interval"]: row["leaves_out_truth"] for row in record["simulated"][:3]}
+    assert by_way["signs"] <= 1 / 60 < by_way["bootstrap percentiles"]
     assert "called_different" in capsys.readouterr().err
     with pytest.raises(FootsegError, match="another settings"):
         run("--trials", "9", "--seconds", "3")

@@ -84,6 +84,8 @@ def test_pinned_to_a_core(onnx_file: Path) -> None:
     assert host.measure(onnx_file, runs=1, min_seconds=0, pin=[core]).conditions == {"pinned_cores": [core]}
     with pytest.raises(ValueError, match=r"pin \[4096\]: the cores that can be used here are"):
         host.measure(onnx_file, pin=[4096])
+    with pytest.raises(ValueError, match=r"by number, as 0-3 or 0,2; got 'big'"):
+        host.measure_all([onnx_file], pin="big")
 
 
 def test_profile_of_onnx_runtime_has_each_node(onnx_file: Path) -> None:
@@ -101,6 +103,7 @@ def test_profile_of_litert_has_the_names_of_the_file(tmp_path: Path) -> None:
     assert [step.name for step in found.profile] == ["t3", "t6", "t9", "t12", "t15"]
     assert {step.op.split()[0] for step in found.profile} == {"Convolution"}
     # The three in the middle do the same and each eleven times as much as the first.
+    assert found.conditions["notes"][0].startswith("the steps of the profile add up to 0.")
     first, *middle, _ = (step.ms for step in found.profile)
     assert min(middle) > first
     # The steps are nearly all that an inference consists of; a busy neighbour can double either of them.
