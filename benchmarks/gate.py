@@ -26,10 +26,11 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks import comparison, table
-from benchmarks.measurement import Agreement, Measurement, Relative
+from benchmarks.measurement import Agreement, Measurement, Relative, read_all
 
 OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
 # Standard deviation, in logarithms, that fresh starts add to what the samples of one tell: where a process
@@ -97,6 +98,30 @@ class Gate:
         return dataclasses.asdict(self)
 
 
+def baseline(
+    path: Path, allow: float = 1.05, allow_iou: float = 0.005, out: Path | None = None
+) -> list[Measurement]:
+    """The lines to hold new ones against, all checked that can be before minutes go into measuring.
+
+    Args:
+        path: the stored results.
+        allow: as ``check``.
+        allow_iou: as ``check``.
+        out: where new lines will go, if anywhere: another file, or the baseline would follow what it guards.
+
+    Raises:
+        FootsegError: ``path`` cannot be read as results.
+        ValueError: limits that are none, or ``out`` is ``path``.
+    """
+    _limits(allow, allow_iou)
+    if out is not None and out.resolve() == path.resolve():
+        raise ValueError(
+            f"--gate and --out are one file, {path}: new results would become the baseline that they are "
+            "held against; give --out another name"
+        )
+    return read_all(path)
+
+
 def check(
     measured: Sequence[Measurement],
     baseline: Sequence[Measurement],
@@ -116,10 +141,7 @@ def check(
     """
     if not measured or not baseline:
         raise ValueError("the gate needs measurements and a baseline with one line or more each")
-    if not (math.isfinite(allow) and allow >= 1):
-        raise ValueError(f"allow is now / then and must be 1 or more, as 1.05 for 5 % more; got {allow}")
-    if not 0 <= allow_iou <= 1:
-        raise ValueError(f"allow_iou must lie between 0 and 1, as 0.005; got {allow_iou}")
+    _limits(allow, allow_iou)
     verdicts: list[Verdict] = []
     counted: set[tuple[str, str]] = set()
     left_out: list[str] = []
@@ -144,6 +166,13 @@ def check(
     # Were every file new, nothing would have been compared.
     compared = any(verdict.outcome != "no baseline" for verdict in verdicts)
     return Gate(tuple(verdicts), compared and not any(v.failed for v in verdicts), tuple(left_out))
+
+
+def _limits(allow: float, allow_iou: float) -> None:
+    if not (math.isfinite(allow) and allow >= 1):
+        raise ValueError(f"allow is now / then and must be 1 or more, as 1.05 for 5 % more; got {allow}")
+    if not 0 <= allow_iou <= 1:
+        raise ValueError(f"allow_iou must lie between 0 and 1, as 0.005; got {allow_iou}")
 
 
 # --- what belongs together -----------------------------------------------------------------------

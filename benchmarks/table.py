@@ -27,11 +27,12 @@ class _Column:
 
 
 def as_table(measured: Sequence[Measurement]) -> str:
-    """The tables, each headed by what it is, with the words on noise and conditions below.
+    """The tables, each headed by what it is, with the words on noise and conditions below; then the profiles.
 
     Columns in which nobody looked are left out. Files of one name are told apart by their folders.
     """
-    return "\n\n".join(_table(words, members) for words, members in page.by_device(measured))
+    tables = [_table(words, members) for words, members in page.by_device(measured)]
+    return "\n\n".join([*tables, *filter(None, map(profile, measured))])
 
 
 def _table(words: str, members: Sequence[Measurement]) -> str:

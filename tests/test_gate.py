@@ -312,9 +312,20 @@ def test_an_old_line_is_a_baseline_too() -> None:
         ({"allow_iou": -0.1}, "between 0 and 1"), ({"allow_iou": math.nan}, "between 0 and 1"),
     ],
 )  # fmt: skip
-def test_wrong_limits_are_refused(arguments: dict[str, Any], word: str) -> None:
+def test_wrong_limits_are_refused(tmp_path: Path, arguments: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         gate.check(**{"measured": [a_measurement()], "baseline": [a_measurement()], **arguments})
+    if set(arguments) & {"allow", "allow_iou"}:
+        with pytest.raises(ValueError, match=word):  # before the file is opened, and anything measured
+            gate.baseline(tmp_path / "none.jsonl", **arguments)
+
+
+def test_a_baseline_does_not_follow_what_it_guards(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.jsonl"
+    measurement.append_line(path, a_measurement())
+    assert gate.baseline(path, out=tmp_path / "new.jsonl") == [a_measurement()]
+    with pytest.raises(ValueError, match="give --out another name"):
+        gate.baseline(path, out=tmp_path / "deep" / ".." / "baseline.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -330,7 +341,7 @@ def test_what_is_no_baseline_is_one_clear_line(tmp_path: Path, text: str | None,
     if text is not None:
         path.write_text(text)
     with pytest.raises(FootsegError) as error:
-        measurement.read_all(path)
+        gate.baseline(path)
     assert word in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)

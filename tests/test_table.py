@@ -168,6 +168,7 @@ def test_places_never_share_a_table() -> None:
         a_measurement(device={**a_measurement().device, "system": "Linux 7"}),
         a_measurement(),
     ]  # fmt: skip
+    lines = [dataclasses.replace(line, profile=()) for line in lines]
     tables = table.as_table(lines).split("\n\n")
     assert len(tables) == 7
     assert len({each.splitlines()[0] for each in tables}) == 7
@@ -212,6 +213,7 @@ def test_operators_from_the_slowest_down() -> None:
         "last" + " " * 56 + "  ADD      0.500  12.5%      100.0%",
     ]
     assert table.profile(a_measurement()) == ""
+    assert table.as_table([a_measurement(), a_measurement(profile=rows)]).endswith(f"\n\n{text}")
 
 
 def test_energy_is_called_an_estimate() -> None:

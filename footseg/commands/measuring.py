@@ -60,7 +60,9 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _bench(args: Arguments) -> Output:
     options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
-    baseline = load("benchmarks.measurement:read_all")(args.gate) if args.gate else None
+    baseline = None
+    if args.gate:
+        baseline = load("benchmarks.gate:baseline")(args.gate, args.allow, args.allow_iou, args.out)
     found = load("benchmarks.bench:bench")(
         args.artifacts, args.on or ["host"], out=args.out, say=say, **options
     )
