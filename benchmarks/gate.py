@@ -367,7 +367,7 @@ def _latency(now: Measurement, then: Measurement, allow: float) -> Iterator[Verd
         if before and after and now.calibration and then.calibration and not note:
             quotient = after.over(before)
             note = (
-                "now / then is times the speed of a matrix product in the same run, "
+                "now / then is of the fastest runs, times the speed of a matrix product beside them, "
                 f"{then.calibration.gflops:.3g} GFLOP/s then and {now.calibration.gflops:.3g} now"
             )
         yield _verdict("latency, ms", now, *figures, quotient, allow, "cannot tell", note=note)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import cost, typed
+from benchmarks import comparison, cost, typed
 from footseg import provenance
 from footseg.artifact import Artifact
 from footseg.compress.sizes import packed
@@ -102,6 +102,27 @@ class Relative:
     high: float | None = None
     confidence: float | None = None
     starts: int = 1
+
+    @classmethod
+    def of(cls, to: Artifact, starts: Sequence[Sequence[float]], confidence: float) -> "Relative":
+        """The ratio and its interval, of the ratios of the rounds of each fresh start.
+
+        Raises:
+            ValueError: as ``comparison.interval``.
+        """
+        found = comparison.interval(starts, confidence)
+        ratios = tuple(ratio for rounds in starts for ratio in rounds)
+        return cls(
+            to=to.name,
+            to_sha256=to.sha256,
+            ratio=found.ratio,
+            rounds=len(ratios),
+            ratios=ratios,
+            low=found.low,
+            high=found.high,
+            confidence=confidence,
+            starts=len(starts),
+        )
 
     @property
     def different(self) -> bool | None:
@@ -326,9 +347,8 @@ def read_all(path: Path) -> list[Measurement]:
                 raise ValueError("it is not a JSON object")
             found.append(Measurement.from_json(record))
         except ValueError as error:  # json.JSONDecodeError is one
-            raise FootsegError(
-                f"{path}, line {number} is not a measurement: {error}; delete that line"
-            ) from error
+            mend = "delete that line" if found else "give a file that footseg bench --out has written"
+            raise FootsegError(f"{path}, line {number} is not a measurement: {error}; {mend}") from error
     if not found:
         raise FootsegError(f"{path} holds no measurement: footseg bench ARTIFACT --out {path}")
     return found

@@ -66,7 +66,13 @@ def profile(m: Measurement) -> str:
     ranked = sorted(m.profile, key=lambda row: row.ms, reverse=True)
     sums = itertools.accumulate(row.ms for row in ranked)
     rows = [
-        (_short(row.name, 60), row.op, f"{row.ms:.3f}", f"{row.ms / total:.1%}", f"{cumulated / total:.1%}")
+        (
+            _short(row.name, 44),
+            _short(row.op, 36),
+            f"{row.ms:.3f}",
+            f"{row.ms / total:.1%}",
+            f"{cumulated / total:.1%}",
+        )
         for row, cumulated in zip(ranked, sums, strict=True)
     ]
     place = page.device_key(m).words

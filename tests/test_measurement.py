@@ -305,6 +305,12 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, word: str) -> None:
     with pytest.raises(FootsegError, match="line 2 is not a measurement") as error:
         measurement.read_all(path)
     assert word in str(error.value)
+    assert str(error.value).endswith("delete that line")
+    path.write_text(line)
+    with pytest.raises(
+        FootsegError, match=r"line 1 is not .*; give a file that footseg bench --out has written"
+    ):
+        measurement.read_all(path)
 
 
 def test_no_results_say_how_to_get_some(tmp_path: Path) -> None:

@@ -203,14 +203,14 @@ def test_operators_from_the_slowest_down() -> None:
         OperatorTime("last", "ADD", 0.5, 20),
     )
     text = table.profile(a_measurement(profile=rows))
-    long = "x" * 19 + "..." + "x" * 38  # shortened to 60
+    long = "x" * 13 + "..." + "x" * 28  # shortened to 44
     assert text.splitlines() == [
         "a.tflite, measured on A core, 2 cores, Linux 6, 1 thread: operators, 4.000 ms in all",
-        " " * 60 + "                         with those",
-        "operator" + " " * 52 + "  kind        ms  share       above",
+        " " * 44 + "                         with those",
+        "operator" + " " * 36 + "  kind        ms  share       above",
         long + "  CONV_2D  2.500  62.5%       62.5%",
-        "first" + " " * 55 + "  CONV_2D  1.000  25.0%       87.5%",
-        "last" + " " * 56 + "  ADD      0.500  12.5%      100.0%",
+        "first" + " " * 39 + "  CONV_2D  1.000  25.0%       87.5%",
+        "last" + " " * 40 + "  ADD      0.500  12.5%      100.0%",
     ]
     assert table.profile(a_measurement()) == ""
     assert table.as_table([a_measurement(), a_measurement(profile=rows)]).endswith(f"\n\n{text}")
