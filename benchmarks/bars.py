@@ -15,8 +15,8 @@ from benchmarks.charts import Axes, Box, log_ticks, svg, ticks
 ROW, WORDS, BAR = 38, 14, 9
 LEGEND = 26
 AXIS = 40
-# Mean width of a character of a plain system sans-serif at 12 px, on the wide side.
-PLAIN = 6.5
+# Mean width of a character of a plain system sans-serif at 12 px, on the wide side: of words, and of figures.
+LETTER, FIGURE = 7.0, 6.4
 # Where ratios span more than this factor their axis is logarithmic.
 LOGARITHMIC = 4
 
@@ -132,7 +132,7 @@ def intervals(rows: Sequence[Interval], *, width: int, name: str, x_label: str) 
 
 def fit(text: str, pixels: float) -> str:
     """The text, its middle left out where it is wider than ``pixels``: both ends tell names apart."""
-    room = max(4, int(pixels / PLAIN))
+    room = max(4, int(pixels / LETTER))
     if len(text) <= room:
         return text
     end = (room - 1) // 3
@@ -141,7 +141,7 @@ def fit(text: str, pixels: float) -> str:
 
 def _room(note: str, width: float) -> float:
     """Pixels beside a note."""
-    return width - PLAIN * len(note) - 12
+    return width - FIGURE * len(note) - 12
 
 
 def _words(label: str, note: str, title: str, y: float, width: int) -> list[str]:
@@ -157,7 +157,7 @@ def _legend(legend: Sequence[tuple[str, str]]) -> list[str]:
     for name, kind in legend:
         parts.append(f'<rect class="bar {kind}" x="{x:.1f}" y="2" width="10" height="10"/>')
         parts.append(f'<text class="tick" x="{x + 15:.1f}" y="11">{escape(name)}</text>')
-        x += 15 + PLAIN * len(name) + 14
+        x += 15 + LETTER * len(name) + 14
     return parts
 
 
@@ -190,4 +190,4 @@ def _ratio_scale(axes: Axes, x_label: str) -> list[str]:
 def share_of(amount: float, whole: float) -> str:
     """62%, and 0.4% for what is less than one."""
     percent = 100 * amount / whole if whole else math.nan
-    return f"{percent:.0f}%" if percent >= 1 else f"{percent:.1f}%"
+    return f"{percent:.0f}%" if percent >= 0.95 else f"{percent:.1f}%"

@@ -1,6 +1,7 @@
 """What the pages share: their frame, what belongs to an artifact, and how figures are written."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ def write(template: str, out: Path, **values: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     text = environment.get_template(template).render(
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         created=provenance.now(),
@@ -228,6 +230,11 @@ def ms(milliseconds: float) -> str:
 def mb(size: float) -> str:
     """Bytes as MB of 10^6 bytes, with at least three figures from 1 kB on."""
     return f"{size / 1e6:.2f}" if size >= 1e5 else f"{size / 1e6:.4f}"
+
+
+def breakable(name: str) -> Markup:
+    """A text with file names as HTML: a narrow column breaks names after - and _ and before the ending."""
+    return Markup("<wbr>").join(re.split(r"(?<=[-_])(?=[^-_])|(?<=\w)(?=\.[a-z])", name))
 
 
 def known(value: float | None, form: str) -> str:

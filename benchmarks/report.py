@@ -340,18 +340,25 @@ def _values(values: Sequence[Any]) -> str:
 
 def _notes(members: Sequence[Measurement]) -> Iterable[str]:
     """What the calibrated and the estimated figures rest on."""
-    loops = _once(
-        f"{m.calibration.what} at {m.calibration.gflops:.3g} GFLOP/s" for m in members if m.calibration
-    )
+    loops: dict[str, list[float]] = {}
+    for m in members:
+        if m.calibration:
+            loops.setdefault(m.calibration.what, []).append(m.calibration.gflops)
     if loops:
+        reached = "; ".join(f"{what} at {_range(speeds)} GFLOP/s" for what, speeds in loops.items())
         yield (
             f"Share of peak: FLOPs (2 {page.TIMES} MACs) over latency, against what the core reached in "
-            f"the same run: {'; '.join(loops[:VALUES])}."
+            f"the same run: {reached}."
         )
     yield from (
         f"Energy is an estimate: {note.rstrip('.')}."
         for note in _once(m.energy.note for m in members if m.energy)
     )
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _warnings(members: Sequence[Measurement]) -> Iterable[str]:
@@ -370,8 +377,12 @@ def _conditions(members: Sequence[Measurement]) -> Iterable[str]:
         for note in [notes] if isinstance(notes, str) else notes:
             told.setdefault(str(note), []).append(m.artifact.name)
     for note, names in told.items():
-        sentence = note[:1].upper() + note[1:].rstrip(".") + "."
-        yield sentence if len(names) == len(members) else f"{', '.join(_once(names))}: {sentence}"
+        said = note.rstrip(".")
+        yield (
+            f"{said[:1].upper()}{said[1:]}."
+            if len(names) == len(members)
+            else f"{', '.join(_once(names))}: {said}."
+        )
 
 
 def _once(words: Iterable[str]) -> list[str]:

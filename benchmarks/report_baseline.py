@@ -16,12 +16,12 @@ SHARES = ("IoU", "pixels")
 
 @dataclass(frozen=True)
 class Against:
-    """A sentence, a table for each place, those of what is all right apart, and notes."""
+    """A sentence, a table with notes for each place, ``fine`` those of what is all right, and notes on the rest."""
 
     baseline: str
     summary: str
-    tables: tuple[Table, ...]
-    fine: tuple[Table, ...]
+    tables: tuple[tuple[Table, list[str]], ...]
+    fine: tuple[tuple[Table, list[str]], ...]
     notes: tuple[str, ...]
 
 
@@ -34,7 +34,7 @@ def against(latest: Sequence[Measurement], baseline: Path) -> Against:
     found = gate.check(latest, read_all(baseline))
     counts = Counter(verdict.outcome for verdict in found.verdicts)
     counted = ", ".join(f"{counts[outcome]} {outcome}" for outcome in gate.OUTCOMES if counts[outcome])
-    notes = _notes(found.verdicts)
+    notes = _unchecked(found.verdicts)
     if found.not_measured:
         notes.append(f"In the baseline, but not measured now: {', '.join(found.not_measured)}.")
     # What has no figures has a note.
@@ -50,21 +50,23 @@ def against(latest: Sequence[Measurement], baseline: Path) -> Against:
     )
 
 
-def _notes(verdicts: Sequence[Verdict]) -> list[str]:
-    """What is said of several files once."""
-    told: dict[tuple[str, str, str], list[str]] = {}
+def _unchecked(verdicts: Sequence[Verdict]) -> list[str]:
+    """Files without figures, those of one place and with one reason together."""
+    told: dict[tuple[str, str], list[str]] = {}
     for v in verdicts:
-        if v.note:
-            told.setdefault((v.where, v.what, v.note), []).append(v.file)
-    return [
-        ", ".join(word for word in (*files, where, what if what != "all" else "") if word) + f": {note}."
-        for (where, what, note), files in told.items()
-    ]
+        if v.now is None:
+            told.setdefault((v.where, v.note), []).append(v.file)
+    return [f"{', '.join(files)} on {where}: {note}." for (where, note), files in told.items()]
 
 
-def _tables(verdicts: Sequence[Verdict], name: str) -> tuple[Table, ...]:
-    places = dict.fromkeys(verdict.where for verdict in verdicts)
-    return tuple(_table(name, place, [v for v in verdicts if v.where == place]) for place in places)
+def _tables(verdicts: Sequence[Verdict], name: str) -> tuple[tuple[Table, list[str]], ...]:
+    places: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        places.setdefault(verdict.where, []).append(verdict)
+    return tuple(
+        (_table(name, place, found), [f"{v.file}, {v.what}: {v.note}." for v in found if v.note])
+        for place, found in places.items()
+    )
 
 
 def _table(name: str, place: str, verdicts: Sequence[Verdict]) -> Table:

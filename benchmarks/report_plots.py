@@ -11,7 +11,7 @@ from benchmarks import bars, charts, page
 from benchmarks.bars import Bar, Interval
 from benchmarks.measurement import Instructions, Measurement, OperatorTime
 from benchmarks.page import Evaluation
-from benchmarks.report_tables import images_of, instruction_ratio, millions, short_place
+from benchmarks.report_tables import images_of, instruction_ratio, is_itself, millions, short_place
 
 SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
 OTHER_SERIES = 3
@@ -169,7 +169,7 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
     rows, bases = [], []
     for m, label in zip(members, _row_labels(members), strict=True):
         found = m.relative
-        if found is None or (found.to_sha256 == m.artifact.sha256 and found.low is None):
+        if found is None or is_itself(m):
             continue
         ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
         apart = "" if found.different is not False else ", not told apart"
@@ -247,7 +247,7 @@ def profiles(members: Sequence[Measurement]) -> list[Profile]:
                     operators, width=page.NARROW, name=f"operators of {m.artifact.name}", longest=longest
                 )
             ),
-            _kinds_of_operators(m.profile),
+            _kinds_of_operators(m),
         )
         for (m, label), operators in zip(found, rows, strict=True)
         if longest > 0
@@ -294,18 +294,32 @@ def _time(ms: float) -> str:
 
 
 def _operator_name(row: OperatorTime) -> str:
-    """Type and name of the operator; one of them where it holds the other."""
-    if row.op.lower() in row.name.lower():
-        return row.name
-    return row.op if row.name.lower() in row.op.lower() else f"{row.op}, {row.name}"
+    """Type and layer; the type alone where the name says no more."""
+    kind, layer = _type_of(row), _layer(row.name)
+    return kind if layer.lower().startswith(kind.lower()) else f"{kind}, {layer}"
 
 
-def _kinds_of_operators(profile: Sequence[OperatorTime]) -> str:
-    whole = sum(row.ms for row in profile)
+def _type_of(row: OperatorTime) -> str:
+    """Of "Convolution (NHWC, F32) IGEMM" what comes before data layout and algorithm."""
+    return row.op.split(" (")[0]
+
+
+def _layer(name: str) -> str:
+    """Of "network/tail1_relu/Relu;network/tail1_conv/Conv2D", one operator made of several, "tail1_relu"."""
+    parts = name.partition(";")[0].split("/")
+    return parts[1] if len(parts) > 2 else parts[0]
+
+
+def _kinds_of_operators(m: Measurement) -> str:
+    whole = sum(row.ms for row in m.profile)
     kinds: dict[str, float] = {}
-    for row in profile:
-        kinds[row.op] = kinds.get(row.op, 0.0) + row.ms
+    for row in m.profile:
+        kind = _type_of(row)
+        kinds[kind] = kinds.get(kind, 0.0) + row.ms
     longest = sorted(kinds.items(), key=lambda kind: -kind[1])[:4]
     most = ", ".join(f"{kind} {bars.share_of(ms, whole)}" for kind, ms in longest)
-    runs = max(row.runs for row in profile)
-    return f"{len(profile)} operators, {_time(whole)} ms in all; medians of {runs} runs. By type: {most}."
+    runs = max(row.runs for row in m.profile)
+    # The profiler takes time of its own, and what it does not see is in the latency.
+    share = f", {bars.share_of(whole, m.latency.median_ms)} of the latency" if m.latency else ""
+    sums = f"{len(m.profile)} operators, {_time(whole)} ms in all{share}"
+    return f"{sums}; medians of {runs} runs. By type: {most}."

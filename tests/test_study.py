@@ -95,7 +95,8 @@ def a_line(
 ) -> Measurement:
     line = measured(f"s{seed}-{name}.tflite", recipe, 5.3 * ratio)
     slow = recipe in ("dynamic", "int16x8")
-    relative = Relative("s0-fp32.tflite", sha("s0-fp32.tflite"), ratio, 3, (0.97 * ratio, ratio, 1.03 * ratio))
+    base = "s0-fp32.tflite"
+    relative = Relative(base, sha(base), ratio, 3, (0.97 * ratio, ratio, 1.03 * ratio))
     return dataclasses.replace(
         line,
         artifact=dataclasses.replace(line.artifact, parent=parent, run=f"s{seed}"),
