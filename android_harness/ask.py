@@ -50,7 +50,7 @@ def ask(device: Shell, questions: Mapping[str, str], *, timeout: float = 30.0) -
     said = device.shell(["sh", "-c", script + "true"], timeout=timeout, check=False).stdout
     answers: dict[str, list[str]] = {name: [] for name in questions}
     lines: list[str] = []
-    for line in said.replace("\r", "").split("\n"):
+    for line in said.splitlines():
         _, mark, name = line.partition(MARK)
         if mark:
             lines = answers.get(name.strip(), [])

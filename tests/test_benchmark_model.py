@@ -246,6 +246,8 @@ def test_its_help_tells_which_of_the_two_it_is(machine: Machine) -> None:
     assert tool.flags == {"num_runs", "graph", "use_xnnpack", "enable_op_profiling", *ALL.split()}
     put(machine, NEW, help_text=usage(*ALL.split(), "use_npu", "use_cpu", "use_profiler"))
     assert benchmark_model.look(Local(machine), TOOL).interface == "CompiledModel"
+    put(machine, NEW, help_text=usage("use_npu", "enable_op_profiling"))  # if the older one learns it
+    assert benchmark_model.look(Local(machine), TOOL).interface == "Interpreter"
     put(machine, NEW, help_text="")
     assert benchmark_model.look(Local(machine), TOOL) == Tool(TOOL)
     with pytest.raises(HarnessError, match="it is not there: push it first"):
