@@ -3,7 +3,7 @@
 Everything is inlined (style, charts as SVG, pictures as base64), so the page opens from disk, without a
 network, on a phone too. What was measured on a phone, what on a host and what an emulator counted stand in
 sections of their own, as do different numbers of threads. The tables are report_tables.py's, the charts
-report_plots.py's.
+report_plots.py's, the headline report_head.py's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page, report_baseline, report_plots, report_tables
-from benchmarks.measurement import Measurement, Relative, read_all
+from benchmarks import page, report_baseline, report_head, report_plots, report_tables
+from benchmarks.measurement import Measurement, read_all
 from benchmarks.page import Evaluation
 from benchmarks.pictures import galleries
 from benchmarks.report_plots import Accuracy, Plot, Profile
@@ -20,9 +20,6 @@ from benchmarks.report_tables import Table, short_place
 from benchmarks.training_curves import training
 from footseg import run as runs_
 
-# An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
-# quantization is allowed.
-SHIPPABLE_LOSS = 0.01
 # So many values of a condition are written out; of more numbers the range.
 VALUES = 3
 # Facts of a device with a name that is not said by putting spaces into it.
@@ -38,16 +35,6 @@ FACTS = {
 }
 # Of the facts, what stands in the section's own words.
 SAID = {"cpu", "cores", "system", "model", "notes", "throttled", "pinned_cores"}
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One of the large figures at the head of the page; ``kind`` says where it comes from."""
-
-    value: str
-    unit: str
-    name: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +83,7 @@ def write_report(
     trained = [runs_.load(path) for path in runs]
     groups = [members for _, members in page.by_device(latest)]
     sections = [_section(f"place-{i}", members, evaluated) for i, members in enumerate(groups, start=1)]
-    head = Head.of(groups, evaluated)
+    head = report_head.Head.of(groups, evaluated)
     return page.write(
         "report.html.j2",
         out,
@@ -117,118 +104,6 @@ def write_report(
         facts=page.facts(latest, trained, evaluated),
         commands=[run.command for run in trained if run.command],
     )
-
-
-# --- headline ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Head:
-    """The file that the page's first sentence is about, and its IoU where that is known."""
-
-    best: Measurement
-    accuracy: Accuracy | None
-
-    @classmethod
-    def of(cls, groups: Sequence[Sequence[Measurement]], evaluated: Mapping[str, Evaluation]) -> "Head":
-        """Of the fastest file whose IoU is within SHIPPABLE_LOSS of the best; without IoUs the fastest.
-
-        A phone's times are looked at before a host's, those before an emulator's counts, and of each the
-        first in the results.
-        """
-        members = min(groups, key=lambda members: min(map(_rank, members)))
-        accuracy = report_plots.accuracy(members, evaluated)
-        ranked = [m for m in members if _rank(m) == min(map(_rank, members))]
-        ious = {
-            id(m): iou for m in ranked if accuracy and (iou := accuracy.of(m.artifact.sha256)) is not None
-        }
-        if ious:
-            ranked = [m for m in ranked if ious.get(id(m), 0) >= max(ious.values()) - SHIPPABLE_LOSS]
-        return cls(min(ranked, key=_figure), accuracy)
-
-    @property
-    def iou(self) -> float | None:
-        """Of the file."""
-        return self.accuracy.of(self.best.artifact.sha256) if self.accuracy else None
-
-    def sentence(self, several: bool) -> str:
-        """What it does; the device is named where the page shows ``several``, and where it was emulated."""
-        best = self.best
-        place = f" on {short_place(best)}" if several else ""
-        words = [f"{best.artifact.name} segments an image"]
-        if latency := _latency(best):
-            words.append(f"in {page.ms(latency)}\u00a0ms{place}")
-        elif count := best.instructions:
-            millions = report_tables.millions(count.total)
-            words.append(f"in {millions} million instructions of an emulated {short_place(best)}")
-        else:
-            words.append(f"with {best.cost['macs'] / 1e6:.0f} million multiply-accumulates")
-        if self.iou is not None:
-            words.append(f"with an IoU of {self.iou:.3f}")
-        words.append(f"from a file of {page.mb(best.file_bytes)}\u00a0MB")
-        return " ".join(words) + self._compared() + "."
-
-    def _compared(self) -> str:
-        """With the file that it was run in turns with."""
-        found = self.best.relative
-        if not found or not _latency(self.best) or found.to_sha256 == self.best.artifact.sha256:
-            return ""
-        words = f": {_times(found)}"
-        base = self.accuracy.of(found.to_sha256) if self.accuracy else None
-        if self.iou is not None and base is not None:
-            difference = self.iou - base
-            words += f", {abs(difference):.4f} {'less' if difference < 0 else 'more'} IoU"
-        return words
-
-    def tiles(self) -> list[Tile]:
-        """The same in large figures."""
-        best, tiles = self.best, []
-        if self.iou is not None and self.accuracy:
-            tiles.append(Tile(f"{self.iou:.3f}", "IoU", "of the foot, over all pixels", self.accuracy.words))
-        if latency := _latency(best):
-            name = f"median latency, {page.threads(best.threads)}"
-            tiles.append(
-                Tile(page.ms(latency), "ms", name, f"measured on {short_place(best)}{_doubts(best)}")
-            )
-        elif count := best.instructions:
-            words = f"emulated on {short_place(best)}"
-            tiles.append(
-                Tile(report_tables.millions(count.total), "M", "instructions for one inference", words)
-            )
-        return [
-            *tiles,
-            Tile(page.mb(best.file_bytes), "MB", "file size", "computed"),
-            Tile(f"{best.cost['macs'] / 1e6:.0f}", "M MACs", "for one inference", "computed"),
-        ]
-
-
-def _times(found: Relative) -> str:
-    if found.different is False:
-        return f"its latency is not told apart from that of {found.to}"
-    return f"{found.ratio:.2f} times the latency of {found.to}"
-
-
-def _doubts(m: Measurement) -> str:
-    noisy = m.latency is not None and m.latency.noisy
-    return (", noisy" if noisy else "") + (", throttled" if report_tables.throttled(m) else "")
-
-
-def _latency(m: Measurement) -> float | None:
-    """Median milliseconds; of an emulated line never, whatever it holds."""
-    return m.latency.median_ms if m.latency and m.kind == "measured" else None
-
-
-def _rank(m: Measurement) -> int:
-    if _latency(m) is not None:
-        return 0 if m.on_phone else 1
-    return 2 if m.instructions else 3
-
-
-def _figure(m: Measurement) -> float:
-    """What makes one file better than another of the same rank: less time, fewer instructions, fewer MACs."""
-    if (latency := _latency(m)) is not None:
-        return latency
-    return m.instructions.total if m.instructions else m.cost["macs"]
 
 
 # --- sections ------------------------------------------------------------------------------------
@@ -292,7 +167,7 @@ def _plots(members: Sequence[Measurement], found: Accuracy | None, emulated: boo
     over = report_plots.pareto(
         members,
         found,
-        _latency,
+        report_head.latency,
         title="Accuracy against latency",
         x_label="latency, ms (measured)",
         unit="ms",

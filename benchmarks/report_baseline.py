@@ -16,7 +16,7 @@ SHARES = ("IoU", "pixels")
 
 @dataclass(frozen=True)
 class Against:
-    """A sentence, a table with notes for each place, ``fine`` those of what is all right, and notes on the rest."""
+    """A sentence, a table with notes for each place, ``fine`` where all is right, and notes on the rest."""
 
     baseline: str
     summary: str
