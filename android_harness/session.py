@@ -19,8 +19,8 @@ from android_harness.toolchain import Kit
 # What a shell adds to the number of the signal that ended a program.
 SIGNALLED = 128
 KILLED = SIGNALLED + 9
-# Not executable, and no such program, as every shell says it.
-REFUSED = (126, 127)
+# As every shell says it: it may not be executed; it is not there, or its loader finds something amiss.
+REFUSED, NOT_FOUND = 126, 127
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Session:
         # Where the runner tells its own failure, that says more than its exit code.
         if result.returncode and f'{MARK}{{"error"' not in result.stdout:
             raise HarnessError(
-                f"the runner {ended(result)}",
+                f"the runner of {' and '.join(plan.models)} {ended(result)}",
                 command=command,
                 returncode=result.returncode,
                 stderr=result.stderr,
@@ -118,8 +118,12 @@ def ended(result: Result) -> str:
     """How a program on a device ended, with its last words, and what to do about it."""
     said = (result.stderr.strip() or result.stdout.strip()).splitlines() or ["it said nothing"]
     code = result.returncode
-    if code in REFUSED:
+    if code == REFUSED:
         return f"could not be started ({said[-1]}): this device lets no programs of adb's user run"
+    if code == NOT_FOUND:
+        return (
+            f"could not be started ({said[-1]}): something on the device changed what was pushed; try again"
+        )
     if code == KILLED:
         return f"was killed by the device ({said[-1]}), most often for want of memory: close other apps"
     if code > SIGNALLED:

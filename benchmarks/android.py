@@ -14,7 +14,7 @@ from pathlib import Path
 from android_harness import adb, toolchain
 from android_harness.adb import Device
 from android_harness.errors import HarnessError
-from benchmarks import agreement
+from benchmarks import agreement, cost
 from benchmarks.agreement import Task
 from benchmarks.android_phone import Phone, as_footseg
 from benchmarks.android_request import Job, Request
@@ -65,15 +65,16 @@ def _measure_all(
 ) -> Iterator[Measurement]:
     with as_footseg(), tempfile.TemporaryDirectory() as folder:
         devices, failures = _devices(serials, env)
+        wanted = len(devices) + len(failures)
         if not devices:
-            raise FootsegError(_together(failures, len(failures)))
+            raise FootsegError(_together(failures, wanted))
         own = request.runner == "footseg" or request.data is not None
         kit = toolchain.prepare() if own else None
         job = Job(request, artifacts, _tasks(request, artifacts, Path(folder), say), kit)
         phones = [Phone(device, job, say) for device in devices]
         yield from _in_parallel(phones, failures)
         if failures:
-            raise FootsegError(_together(failures, len(devices) + len(failures)))
+            raise FootsegError(_together(failures, wanted))
 
 
 def _tflite(path: Path) -> Artifact:
@@ -82,6 +83,7 @@ def _tflite(path: Path) -> Artifact:
         raise FootsegError(
             f"{path} is no .tflite file, which is what runs on a phone: footseg export --to tflite"
         )
+    cost.of_file(path)  # a file that is damaged is found before any phone is touched
     return found
 
 
