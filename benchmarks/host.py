@@ -2,12 +2,12 @@
 
 A comparison asks one question, whether two files take the same time, and answers it with an interval; see
 benchmarks/comparison.py for the statistics, benchmarks/trials.py for how often it is wrong. What
-was measured on the way (FastLinkNet against itself, standard deviation of a start's log ratio, 24 starts):
+was measured on the way (FastLinkNet against itself, 12 to 24 starts, deviation of their log ratio):
 
-    processor time 0.4 %, clock on the wall 1.2 to 12 % with four busy processes on two cores, so files on one
-        thread are compared by processor time; with more threads that would count those that wait
     least of a turn 0.4 %, median of a turn 0.5 %: whatever disturbs an inference makes it longer
     both files on one core 0.4 %, where the system puts them 0.6 %
+    beside four busy processes on two cores: processor time 0.2 to 0.9 %, the clock on the wall 3 to 10 %; so
+        files on one thread are compared by processor time, but not on more, of which some only wait
 """
 
 import dataclasses
