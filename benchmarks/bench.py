@@ -90,9 +90,9 @@ def bench(
         except FootsegError as error:
             # One place that fails does not lose what others gave, or will.
             failures.append(error)
-            if len(places) > 1:
+            if measured or len(places) > 1:
                 say(f"footseg: {error}")
-    if failures and (len(places) == 1 or not measured):
+    if not measured:
         raise failures[-1]
     return Found(tuple(measured), tuple(map(str, failures)))
 
@@ -117,7 +117,7 @@ def _measure(
         case "arm":
             from benchmarks import arm
 
-            return arm.measure_all(paths, **({"cores": place.names} if place.names else {}), **own)
+            return arm.measure_all(paths, place.names or (arm.CORE,), **own)
         case "android":
             from benchmarks import android
 

@@ -6,9 +6,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import page
+from benchmarks import places
 from benchmarks.measurement import Measurement
-from benchmarks.report_tables import instruction_ratio
 
 # Columns of a terminal that a table may take.
 WIDTH = 120
@@ -31,7 +30,7 @@ def as_table(measured: Sequence[Measurement]) -> str:
 
     Columns in which nobody looked are left out. Files of one name are told apart by their folders.
     """
-    tables = [_table(words, members) for words, members in page.by_device(measured)]
+    tables = [_table(words, members) for words, members in places.by_device(measured)]
     return "\n\n".join([*tables, *filter(None, map(profile, measured))])
 
 
@@ -75,7 +74,7 @@ def profile(m: Measurement) -> str:
         )
         for row, cumulated in zip(ranked, sums, strict=True)
     ]
-    place = page.device_key(m).words
+    place = places.device_key(m).words
     head = f"{m.artifact.name}, {m.kind} on {place}: operators, {total:.3f} ms in all"
     heads = ("operator", "kind", "ms", "share", "with those\nabove")
     return f"{wrapped(head)}\n{aligned(heads, rows, left=2)}"
@@ -213,7 +212,7 @@ EMULATED = (
     _Column("instruc-\ntions, M", lambda m, _: f"{m.instructions.total / 1e6:.1f}" if m.instructions else ""),
     _Column("\nvector", _share("vector")), _Column("load,\nstore", _share("load_store")),
     _Column("\nother", _share("other")),
-    _Column("\nx fp32", lambda m, members: _number(instruction_ratio(m, members), ".3f")),
+    _Column("\nx fp32", lambda m, members: _number(places.instruction_ratio(m, members), ".3f")),
     EQUAL, IOU,
     _Column("IoU\nhere", lambda m, _: _number(m.agreement.host_iou, ".4f") if m.agreement else ""),
 )  # fmt: skip

@@ -80,7 +80,7 @@ class Auto:
     record: Path
 
     def to_json(self) -> dict[str, Any]:
-        """What the file ``record`` holds; ``benchmarks.frontier`` draws it."""
+        """What the file ``record`` holds; ``benchmarks.pages.frontier`` draws it."""
         return {
             "file": self.artifact.path.name,
             "network": self.artifact.network,

@@ -44,7 +44,7 @@ def study(
         also: more precisions of the first run.
         threads: of the runtime.
         command: runs one footseg command line and returns its exit code.
-        write_page: as ``benchmarks.study.write_study``.
+        write_page: as ``benchmarks.pages.study.write_study``.
 
     Raises:
         FootsegError: not a finished run, two runs of one name, a step that failed, Ctrl-C.

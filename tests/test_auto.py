@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import frontier
+from benchmarks.pages import frontier
 from export import auto as module
 from export.auto import Auto, auto, by_trade
 from export.sensitivity import Cost, Reference, Sensitivity

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, cost_table, roofline
+from benchmarks import cost
+from benchmarks.cost import roofline
+from benchmarks.cost import table as cost_table
 from tests.small_graphs import T, tflite
 from tests.test_cli import footseg, one_line
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import frontier
+from benchmarks.pages import frontier
 from footseg.errors import FootsegError
 
 

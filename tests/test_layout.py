@@ -90,7 +90,7 @@ def test_android_harness_needs_the_standard_library_only() -> None:
     [
         "footseg.cli", "footseg.artifact", "footseg.run", "footseg.runtime", "footseg.evaluate",
         "footseg.predict", "footseg.doctor", "footseg.networks", "footseg.data.check", "footseg.data.shapes",
-        "benchmarks.host", "benchmarks.report", "benchmarks.cost", "footseg.compress.sizes",
+        "benchmarks.host", "benchmarks.pages.report", "benchmarks.cost", "footseg.compress.sizes",
         "footseg.study", "benchmarks.agreement",
     ],
 )  # fmt: skip

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import bars, charts, measurement, pictures, report
-from benchmarks import page as pages
+from benchmarks import measurement
 from benchmarks.measurement import (
     Agreement,
     Calibration,
@@ -23,6 +22,8 @@ from benchmarks.measurement import (
     OperatorTime,
     Relative,
 )
+from benchmarks.pages import bars, charts, pictures, report
+from benchmarks.pages import page as pages
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 from footseg.run import Run

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, roofline
+from benchmarks import cost
+from benchmarks.cost import roofline
 from tests.small_graphs import T, tflite
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import charts, measurement, page, recipes, study
+from benchmarks import measurement
 from benchmarks.measurement import Measurement, Relative
-from benchmarks.recipes import Figure, Point, winner
+from benchmarks.pages import charts, page, recipes, study
+from benchmarks.pages.recipes import Figure, Point, winner
 from footseg import files
 from footseg import run as runs
 from footseg.errors import FootsegError

@@ -191,9 +191,9 @@ def _study(args: Arguments) -> Output:
         threads=args.threads,
         command=to_stderr,
         write_page=functools.partial(
-            load("benchmarks.study:write_study"),
+            load("benchmarks.pages.study:write_study"),
             baseline=args.baseline,
-            budget=load("benchmarks.study:Budget")(**budget),
+            budget=load("benchmarks.pages.study:Budget")(**budget),
             title=args.title,
         ),
         say=say,

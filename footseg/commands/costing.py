@@ -17,17 +17,17 @@ def _cost_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _cost(args: Arguments) -> Output:
-    core = load("benchmarks.roofline:core_of")(args.core) if args.core else None
+    core = load("benchmarks.cost.roofline:core_of")(args.core) if args.core else None
     files = []
     for path in args.artifacts:
         cost = load("benchmarks.cost:of_file")(path)
-        limit = load("benchmarks.roofline:bound")(cost, core) if core else None
+        limit = load("benchmarks.cost.roofline:bound")(cost, core) if core else None
         files.append((path.name, cost, limit))
-    parts = [load("benchmarks.cost_table:totals")(files)]
+    parts = [load("benchmarks.cost.table:totals")(files)]
     if args.layers:
-        layers = load("benchmarks.cost_table:layers")
+        layers = load("benchmarks.cost.table:layers")
         parts += [f"{name}\n{layers(cost, limit)}" for name, cost, limit in files]
-    document = load("benchmarks.cost_table:document")
+    document = load("benchmarks.cost.table:document")
     return Output([document(*file) for file in files], "\n\n".join(parts))
 
 

@@ -95,7 +95,7 @@ def _report_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _report(args: Arguments) -> Output:
-    out = load("benchmarks.report:write_report")(
+    out = load("benchmarks.pages.report:write_report")(
         args.results,
         args.out,
         runs=args.run,

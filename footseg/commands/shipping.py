@@ -101,7 +101,7 @@ def _export_auto(args: Arguments) -> Output:
         threads=args.threads,
         say=say,
     )
-    page = load("benchmarks.frontier:write")(found.record)
+    page = load("benchmarks.pages.frontier:write")(found.record)
     return Output(found.to_json(), f"{found.artifact.path}\n{found.record}\n{page}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.cost import Cost
-from benchmarks.roofline import Bound
+from benchmarks.cost.roofline import Bound
 
 WIDEST_FILE = 40
 WIDEST_NAME = 24

@@ -11,10 +11,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks import charts, page, recipes
+from benchmarks import places
 from benchmarks.measurement import Measurement, read_all
-from benchmarks.page import Evaluation
-from benchmarks.recipes import Figure, Point, winner
+from benchmarks.pages import charts, page, recipes
+from benchmarks.pages.page import Evaluation
+from benchmarks.pages.recipes import Figure, Point, winner
 from footseg import files
 from footseg import run as runs_
 from footseg.compress import sizes
@@ -143,10 +144,10 @@ def write_study(
     Raises:
         FootsegError: a file cannot be read, no such baseline, or the disk is full.
     """
-    everything = [m for m in page.latest(read_all(results)) if m.latency is not None]
+    everything = [m for m in places.latest(read_all(results)) if m.latency is not None]
     if not everything:
         raise FootsegError(f"{results} holds no latency: footseg bench ARTIFACT --out {results} measures it")
-    groups = page.by_device(everything)
+    groups = places.by_device(everything)
     device, measured = max(groups, key=lambda group: len(group[1]))
     evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], measured)
     trained = [runs_.load(path) for path in runs]

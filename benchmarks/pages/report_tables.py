@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import page
+from benchmarks import places
 from benchmarks.measurement import Agreement, Instructions, Measurement
-from benchmarks.page import Evaluation
+from benchmarks.pages import page
+from benchmarks.pages.page import Evaluation
 
 PHOTOGRAPHS = "measured on photographs"
 COMPUTED = "computed from the file"
@@ -123,7 +124,7 @@ def emulated(
     def part(head: str, amount: Callable[[Instructions], int]) -> Column:
         return Column(there, head, "M", tuple(_part(m.instructions, amount) for m in members))
 
-    ratios = tuple(Cell(page.known(instruction_ratio(m, members), "{:.3f}")) for m in members)
+    ratios = tuple(Cell(page.known(places.instruction_ratio(m, members), "{:.3f}")) for m in members)
     sizes = tuple(Cell(page.mb(m.file_bytes)) for m in members)
     return table(
         name,
@@ -170,12 +171,6 @@ def agreement(name: str, members: Sequence[Measurement]) -> Table:
 def images_of(found: Agreement) -> str:
     """The images that were compared, in words."""
     return "/".join(word for word in (Path(found.data).name, found.split) if word) + f", {found.images}"
-
-
-def instruction_ratio(m: Measurement, members: Sequence[Measurement]) -> float | None:
-    """Instructions over those of the fp32 .tflite on the same core."""
-    base = next((other.instructions for other in members if _is_fp32(other) and other.instructions), None)
-    return m.instructions.total / base.total if m.instructions and base else None
 
 
 def millions(count: float) -> str:
@@ -228,14 +223,14 @@ def _ratio(m: Measurement, members: Sequence[Measurement]) -> Cell:
         badge = "" if relative.different else "not told apart"
         ends = f"[{relative.low:.2f}, {relative.high:.2f}]"
         return Cell(f"{relative.ratio:.2f}", below=ends, badge=badge)
-    if _is_fp32(m):
+    if places.is_fp32(m):
         return Cell("1")
     base = next(
         (
             other.latency
             for other in members
             # Another runner of the same format has another overhead.
-            if _is_fp32(other)
+            if places.is_fp32(other)
             and other.latency
             and (other.runtime == m.runtime or m.artifact.format == "onnx")
         ),
@@ -248,10 +243,6 @@ def is_itself(m: Measurement) -> bool:
     """Whether its ratio is one by definition: not so of a file that was run in turns with its own copy."""
     found = m.relative
     return found is not None and found.to_sha256 == m.artifact.sha256 and found.low == found.high
-
-
-def _is_fp32(m: Measurement) -> bool:
-    return m.artifact.recipe == "fp32" and m.artifact.format == "tflite"
 
 
 def _cold_start(m: Measurement) -> Cell:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measurement import Measurement
-from benchmarks.page import Evaluation, metric
+from benchmarks.pages.page import Evaluation, metric
 from footseg import files
 from footseg.errors import FootsegError, did_you_mean
 from footseg.run import Run

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import gate, page
+from benchmarks import gate
 from benchmarks.gate import Verdict
 from benchmarks.measurement import Measurement, read_all
-from benchmarks.report_tables import Cell, Column, Table, table
+from benchmarks.pages import page
+from benchmarks.pages.report_tables import Cell, Column, Table, table
 
 # Figures from 0 to 1, of which the difference counts.
 SHARES = ("IoU", "pixels")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measurement import Measurement
-from benchmarks.page import Evaluation
+from benchmarks.pages.page import Evaluation
 from footseg.errors import FootsegError
 
 # Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.

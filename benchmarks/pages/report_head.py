@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import page, report_plots, report_tables
+from benchmarks import places
 from benchmarks.measurement import Measurement, Relative
-from benchmarks.page import Evaluation
-from benchmarks.report_plots import Accuracy
-from benchmarks.report_tables import short_place
+from benchmarks.pages import page, report_plots, report_tables
+from benchmarks.pages.page import Evaluation
+from benchmarks.pages.report_plots import Accuracy
+from benchmarks.pages.report_tables import short_place
 
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
 # quantization is allowed.
@@ -89,7 +90,7 @@ class Head:
         if self.iou is not None and self.accuracy:
             tiles.append(Tile(f"{self.iou:.3f}", "IoU", "of the foot, over all pixels", self.accuracy.words))
         if median := latency(best):
-            name = f"median latency, {page.threads(best.threads)}"
+            name = f"median latency, {places.threads(best.threads)}"
             tiles.append(Tile(page.ms(median), "ms", name, f"measured on {short_place(best)}{_doubts(best)}"))
         elif count := best.instructions:
             words = f"emulated on {short_place(best)}"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page, report_baseline, report_head, report_plots, report_tables
+from benchmarks import places
 from benchmarks.measurement import Measurement, read_all
-from benchmarks.page import Evaluation
-from benchmarks.pictures import galleries
-from benchmarks.report_plots import Accuracy, Plot, Profile
-from benchmarks.report_tables import Table, short_place
-from benchmarks.training_curves import training
+from benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
+from benchmarks.pages.page import Evaluation
+from benchmarks.pages.pictures import galleries
+from benchmarks.pages.report_plots import Accuracy, Plot, Profile
+from benchmarks.pages.report_tables import Table, short_place
+from benchmarks.pages.training_curves import training
 from footseg import run as runs_
 
 # So many values of a condition are written out; of more numbers the range.
@@ -78,10 +79,10 @@ def write_report(
         FootsegError: results, a run or an evaluation cannot be read, or the disk is full.
     """
     measured = read_all(results)
-    latest = page.latest(measured)
+    latest = places.latest(measured)
     evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], latest)
     trained = [runs_.load(path) for path in runs]
-    groups = [members for _, members in page.by_device(latest)]
+    groups = [members for _, members in places.by_device(latest)]
     sections = [_section(f"place-{i}", members, evaluated) for i, members in enumerate(groups, start=1)]
     head = report_head.Head.of(groups, evaluated)
     return page.write(
@@ -110,7 +111,7 @@ def write_report(
 
 
 def _section(anchor: str, members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Section:
-    device = page.device_key(members[0]).words
+    device = places.device_key(members[0]).words
     emulated = members[0].kind == "emulated"
     many = report_plots.numbered(members)
     make = report_tables.emulated if emulated else report_tables.measured
@@ -147,10 +148,10 @@ def _heading(members: Sequence[Measurement], device: str) -> tuple[str, str]:
 
 
 def _detail(m: Measurement) -> str:
-    place = page.device_key(m)
+    place = places.device_key(m)
     if m.kind == "emulated":
         return ""
-    return page.threads(place.threads) + (f", cores {place.cores}" if place.cores else "")
+    return places.threads(place.threads) + (f", cores {place.cores}" if place.cores else "")
 
 
 def _plots(members: Sequence[Measurement], found: Accuracy | None, emulated: bool) -> list[Plot | None]:

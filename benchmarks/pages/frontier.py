@@ -1,4 +1,4 @@
-"""What a search for the smallest file found, as one picture: ``python -m benchmarks.frontier RECORD [OUT]``.
+"""What a search for the smallest file found, as a picture: ``python -m benchmarks.pages.frontier RECORD``.
 
 RECORD is the ``..._auto_frontier.json`` that ``footseg export --auto`` leaves beside its file. Above, every
 mixture tried: loss of IoU over bytes, the limit, the chosen one. Below, what each operator costs when it
@@ -11,8 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts
-from benchmarks.charts import Axes, Box, Bubble
+from benchmarks.pages import charts
+from benchmarks.pages.charts import Axes, Box, Bubble
 from footseg import files
 from footseg.errors import FootsegError
 

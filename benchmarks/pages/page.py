@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from benchmarks import places
 from benchmarks.measurement import Measurement
 from footseg import __version__, files, provenance
 from footseg.errors import FootsegError
@@ -101,46 +102,6 @@ class Evaluation:
     def key(self) -> tuple[str, str, tuple[int, ...]]:
         """Evaluations can be compared when these agree."""
         return self.record["data_fingerprint"], self.record["split"], tuple(self.record["size"])
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a figure was found, and how: figures can be compared when these agree."""
-
-    kind: str
-    where: str
-    threads: int
-    cores: str = ""
-
-    @property
-    def words(self) -> str:
-        """The device with the number of threads and the cores that it was held on."""
-        pinned = f", on cores {self.cores} only" if self.cores else ""
-        return f"{self.where}, {threads(self.threads)}{pinned}"
-
-
-def latest(measured: Iterable[Measurement]) -> list[Measurement]:
-    """The last measurement of each file in each place and runtime, in order of appearance."""
-    found = {(m.artifact.sha256, m.artifact.name, m.runtime, device_key(m)): m for m in measured}
-    return list(found.values())
-
-
-def device_key(m: Measurement) -> Place:
-    """The place of a measurement: big and little cores of one phone are two."""
-    return Place(m.kind, m.where, m.threads, word(m.conditions.get("pinned_cores")))
-
-
-def by_device(measured: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    """The measurements of each place, under its name in words."""
-    groups: dict[Place, list[Measurement]] = {}
-    for m in measured:
-        groups.setdefault(device_key(m), []).append(m)
-    return [(place.words, members) for place, members in groups.items()]
-
-
-def threads(number: int) -> str:
-    """1 thread, 2 threads."""
-    return "1 thread" if number == 1 else f"{number} threads"
 
 
 def comparable(
@@ -253,17 +214,6 @@ def word(value: Any) -> str:
             return ", ".join(f"{name} {word(part)}" for name, part in value.items() if part is not None)
         case list() | tuple():
             if value and all(type(part) is int for part in value):
-                return _ranges(sorted(set(value)))
+                return places.ranges(sorted(set(value)))
             return ", ".join(word(part) for part in value if part is not None)
     return str(value)
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """0-3, 6: numbers that follow one another as one."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

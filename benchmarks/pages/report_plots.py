@@ -7,11 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks import bars, charts, page
-from benchmarks.bars import Bar, Interval
+from benchmarks import places
 from benchmarks.measurement import Instructions, Measurement, OperatorTime
-from benchmarks.page import Evaluation
-from benchmarks.report_tables import images_of, instruction_ratio, is_itself, millions, short_place
+from benchmarks.pages import bars, charts, page
+from benchmarks.pages.bars import Bar, Interval
+from benchmarks.pages.page import Evaluation
+from benchmarks.pages.report_tables import images_of, is_itself, millions, short_place
 
 SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
 OTHER_SERIES = 3
@@ -215,7 +216,7 @@ def instructions(members: Sequence[Measurement]) -> Plot | None:
     for m, label in zip(members, _row_labels(members), strict=True):
         if not (found := m.instructions):
             continue
-        ratio = instruction_ratio(m, members)
+        ratio = places.instruction_ratio(m, members)
         note = f"{millions(found.total)} M" + (f" · {ratio:.2f} {page.TIMES} fp32" if ratio else "")
         amounts = _amounts(found)
         title = f"{m.artifact.name}: " + ", ".join(

@@ -1,0 +1,1 @@
+"""Measurements as pages: one self-contained HTML file each, readable without a network."""
