@@ -171,9 +171,9 @@ def _make(folder: Path, version: str, given: Path | None) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
             made = Path(temporary) / "kit"
             made.mkdir()
+            _take_library(given or _download(version, Path(temporary)), version, made / LIBRARY)
             compile_c(f"{CROSS}gcc", SOURCES / "runner.c", made / "runner", RUNNER_FLAGS)
             compile_c("gcc", SOURCES / "count.c", made / "count.so", PLUGIN_FLAGS)
-            _take_library(given or _download(version, Path(temporary)), version, made / LIBRARY)
             _take_shared(made)
             try:
                 made.rename(folder)
