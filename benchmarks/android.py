@@ -149,9 +149,9 @@ def _in_parallel(phones: Sequence[Phone], failures: list[str]) -> Iterator[Measu
             said.put(None)
 
     threads = [threading.Thread(target=work, args=(one,)) for one in phones]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         running = len(threads)
         while running:
             match said.get():
