@@ -1,4 +1,4 @@
-"""Running artifacts on Android phones and emulated Arm processors: not built yet.
+"""Phones and emulated Arm processors: the runner that runs there, and the ways to it (adb, QEMU).
 
-Its place is held so that the import directions are: it may use the standard library only.
+Standard library only: what it finds are plain values, which ``benchmarks`` makes measurements of.
 """

@@ -11,11 +11,11 @@ from footseg.errors import FootsegError, did_you_mean
 
 # Where one can measure, and the options that mean something there.
 OPTIONS: Mapping[str, frozenset[str]] = {
-    "host": frozenset({"threads", "runs", "profile", "pin"}),
+    "host": frozenset({"threads", "runs", "seconds", "profile", "pin"}),
     "arm": frozenset({"data", "split", "images"}),
     "android": frozenset(
         {
-            *("threads", "runs", "profile", "pin", "data", "split", "images"),
+            *("threads", "runs", "seconds", "profile", "pin", "data", "split", "images"),
             *("runner", "benchmark_model", "gpu", "xnnpack", "cool", "energy"),
         }
     ),
@@ -121,6 +121,8 @@ def _measure(
         case "android":
             from benchmarks import android
 
+            if "seconds" in own:  # there also of warming and of the gauge
+                own["comparison_s"] = own.pop("seconds")
             return android.measure_all(paths, place.names, say=say, **own)
     from benchmarks import host
 

@@ -7,7 +7,7 @@ from footseg.commands._shared import Arguments, Command, Output, load, say
 
 # The flags of bench that are handed on to where it measures, if they were given.
 OPTIONS = (
-    "threads", "runs", "profile", "pin", "data", "split", "images",
+    "threads", "runs", "seconds", "profile", "pin", "data", "split", "images",
     "runner", "benchmark_model", "gpu", "xnnpack", "cool", "energy",
 )  # fmt: skip
 
@@ -28,10 +28,16 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("how to measure")
     option("--threads", type=int, metavar="N", help="of the runtime (host, android; default 1)")
     option("--runs", type=int, metavar="N", help="inferences timed at least (host, android; default 50)")
+    option(
+        "--seconds", type=float, metavar="S",
+        help="that comparing a file with the fp32 one may take (host: 10, android: 20)",
+    )  # fmt: skip
     option("--profile", action="store_true", help="time each operator, too (host, android)")
     option(
-        "--pin", metavar="CORES", help="run on these processor cores: 4-7, or of a phone big, middle, little"
-    )
+        "--pin", metavar="CORES",
+        help="run on these processor cores, as 4-7 or 4,5 (host, android); or of a phone big (its fastest "
+        "cluster, often one core), middle or little",
+    )  # fmt: skip
     group = sub.add_argument_group("accuracy where it runs (arm, android)")
     option("--data", type=Path, metavar="DIR", help="data set whose masks are compared with the host's")
     option("--split", metavar="NAME", help="of the data set (default test)")
@@ -49,12 +55,21 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
     option("--no-cool", dest="cool", action="store_false", help="do not wait for the phone to cool down")
     option("--no-energy", dest="energy", action="store_false", help="do not read the battery's fuel gauge")
     group = sub.add_argument_group("against stored results")
-    group.add_argument("--gate", type=Path, metavar="BASELINE.jsonl", help="fail where a ratio got worse")
     group.add_argument(
-        "--allow", type=float, default=1.05, metavar="RATIO", help="how much worse it may be (default 1.05)"
+        "--gate",
+        type=Path,
+        metavar="BASELINE.jsonl",
+        help="hold the results against these; exit 1 if one is worse or could not be checked",
     )
     group.add_argument(
-        "--allow-iou", type=float, default=0.005, metavar="LOSS", help="IoU it may lose (default 0.005)"
+        "--allow",
+        type=float,
+        default=1.05,
+        metavar="RATIO",
+        help="now / then of time, instructions and bytes that is all right (default 1.05)",
+    )
+    group.add_argument(
+        "--allow-iou", type=float, default=0.005, metavar="LOSS", help="IoU that may be lost (default 0.005)"
     )
 
 
