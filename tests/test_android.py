@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import math
 import shutil
 import threading
@@ -16,12 +17,13 @@ import pytest
 from android_harness import session, toolchain
 from android_harness.adb import Result
 from benchmarks import android
-from benchmarks.android_request import Request
+from benchmarks.android.request import Request
 from benchmarks.measurement import Measurement, append_line, read_all
 from footseg.artifact import sidecar_path
 from footseg.cli import main
 from footseg.errors import FootsegError
 from tests.phone import TWO_CORES, AdbServer, Faults, Phone
+from tests.test_measurement import VALIDATOR
 
 pytestmark = pytest.mark.skipif(
     any(need.path is None for need in toolchain.needs()), reason="needs what make arm installs"
@@ -161,6 +163,7 @@ def test_a_line_for_each_file_by_its_own_name(found: Session, awkward: Path, tmp
     assert names == [awkward.name, "fast_linknet_64x64_int8.tflite"]
     for line in found.lines:
         append_line(tmp_path / "results.jsonl", line)
+        VALIDATOR.validate(json.loads(json.dumps(line.to_json())))
         assert line.kind == "measured"
         assert line.on_phone
         assert (line.runtime, line.runtime_version) == ("LiteRT", toolchain.litert_version())

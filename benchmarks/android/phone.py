@@ -19,8 +19,8 @@ from android_harness.runner import Said
 from android_harness.session import Session, session
 from benchmarks import comparison
 from benchmarks.agreement import Task
-from benchmarks.android_request import Job
-from benchmarks.android_runners import BenchmarkModel, OwnRunner, Pushed, Runner, Timed, Work
+from benchmarks.android.request import Job
+from benchmarks.android.runners import BenchmarkModel, OwnRunner, Pushed, Runner, Timed, Work
 from benchmarks.measurement import Agreement, Energy, Measurement, Relative
 from footseg.errors import FootsegError
 

@@ -21,7 +21,7 @@ from android_harness.conditions import Conditions
 from android_harness.runner import Plan, Said
 from android_harness.session import Session
 from benchmarks import comparison, profiles
-from benchmarks.android_request import Request
+from benchmarks.android.request import Request
 from benchmarks.measurement import Calibration, ColdStart, Latency, OperatorTime
 from footseg import runtime
 from footseg.artifact import Artifact

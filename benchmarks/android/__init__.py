@@ -16,8 +16,8 @@ from android_harness.adb import Device
 from android_harness.errors import HarnessError
 from benchmarks import agreement, cost
 from benchmarks.agreement import Task
-from benchmarks.android_phone import Phone, as_footseg
-from benchmarks.android_request import Job, Request
+from benchmarks.android.phone import Phone, as_footseg
+from benchmarks.android.request import Job, Request
 from benchmarks.measurement import Measurement
 from footseg import artifact
 from footseg.artifact import Artifact
