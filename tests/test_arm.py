@@ -38,7 +38,6 @@ def test_exported_files_agree_with_this_machine(tiny_artifacts: dict[str, Path],
         # Sums in another order: units in the last place of logits up to some ten. An integer that is one step
         # off is further from it, by as much as the scale of the layer that it is in.
         assert found.logit_max_absolute is not None
-        print(line.artifact.recipe, found.logit_max_absolute, found.pixels_equal)
         assert found.logit_max_absolute < (0.5 if line.artifact.recipe == "int8" else 1e-4)
         counted = line.instructions
         assert counted is not None

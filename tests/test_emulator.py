@@ -1,6 +1,7 @@
 """The emulated core: counts of programs whose instructions are known, and outputs against this machine's."""
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -138,8 +139,10 @@ def test_counts_are_the_same_in_five_runs_and_from_any_folder(
     kit: Kit, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = set()
+    cores = os.sched_getaffinity(0)
     for number in range(5):
         monkeypatch.setenv("NOISE", "x" * 1000 * number)
+        os.sched_setaffinity(0, {min(cores)} if number == 2 else cores)
         folder = tmp_path / ("a folder with a long name " * number + "x")
         folder.mkdir()
         path = folder / "a network's file.tflite"
@@ -183,14 +186,16 @@ def test_a_program_that_marks_less_than_was_asked_for_is_found_out(
 # ---- outputs
 
 
-@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize(
     ("numbers", "logits"), [(FLOAT, FLOAT), (PIXELS, Numbers(0.05, 3))], ids=["float", "int8"]
 )
 def test_outputs_are_those_of_this_machine(
     kit: Kit, tmp_path: Path, core: str, numbers: Numbers, logits: Numbers
 ) -> None:
-    path = arm_graphs.convolution(tmp_path / "g.tflite", arm_graphs.random(), numbers=numbers, logits=logits)
+    # More classes than a segmenter has, so that every core takes the kernels that it has for large ones.
+    weights = arm_graphs.random(classes=40)
+    path = arm_graphs.convolution(tmp_path / "g.tflite", weights, numbers=numbers, logits=logits)
     images = arm_graphs.pictures(3)
     images.tofile(tmp_path / "images")
     segmenter = runtime.TfliteSegmenter(path, threads=1)
