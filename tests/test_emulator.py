@@ -136,10 +136,11 @@ def test_every_kind_of_instruction_is_counted_as_what_it_is(kit: Kit, tmp_path: 
 
 
 def test_counts_are_the_same_in_five_runs_and_from_any_folder(
-    kit: Kit, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kit: Kit, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     found = set()
     cores = os.sched_getaffinity(0)
+    request.addfinalizer(lambda: os.sched_setaffinity(0, cores))
     for number in range(5):
         monkeypatch.setenv("NOISE", "x" * 1000 * number)
         os.sched_setaffinity(0, {min(cores)} if number == 2 else cores)
