@@ -213,7 +213,9 @@ def test_masks_of_the_phone_are_those_of_this_machine(found: Session) -> None:
         agreed = line.agreement
         assert agreed is not None
         assert (agreed.split, agreed.images) == ("test", 8)
-        assert agreed.pixels_equal >= 0.9999
+        # Both logits of a pixel can be the same int8 code: then the last bit decides. 5 to 16 of these 32,768
+        # pixels are so near, in networks trained for seconds; of float files none.
+        assert agreed.pixels_equal >= (0.9999 if line.artifact.recipe == "fp32" else 0.999)
         # A pixel of 32,768 that differs moves a score by this at most.
         assert agreed.iou == pytest.approx(agreed.host_iou, abs=1e-3)
         assert agreed.boundary_f == pytest.approx(agreed.host_boundary_f, abs=1e-2)
