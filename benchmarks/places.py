@@ -34,9 +34,9 @@ def device_key(m: Measurement) -> Place:
 
 
 def by_device(measured: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    """The measurements of each place, under its name in words."""
+    """The measurements of each place, under its name in words: what was timed before what was counted."""
     groups: dict[Place, list[Measurement]] = {}
-    for m in measured:
+    for m in sorted(measured, key=lambda m: m.kind != "measured"):
         groups.setdefault(device_key(m), []).append(m)
     return [(place.words, members) for place, members in groups.items()]
 

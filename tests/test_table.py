@@ -216,6 +216,13 @@ def test_operators_from_the_slowest_down() -> None:
     assert table.as_table([a_measurement(), a_measurement(profile=rows)]).endswith(f"\n\n{text}")
 
 
+def test_many_operators_are_summed_up_beyond_the_slowest() -> None:
+    rows = tuple(OperatorTime(f"op{i}", "ADD", 2.0 if i < 12 else 0.5, 20) for i in range(20))
+    lines = table.profile(a_measurement(profile=rows)).splitlines()
+    assert len(lines) == 3 + 12 + 1
+    assert lines[-1].split() == ["8", "others", "4.000", "14.3%", "100.0%"]
+
+
 def test_energy_is_called_an_estimate() -> None:
     text = table.as_table([android(energy=Energy(0.0123, 30.0, "the whole phone's"))])
     assert cells(text)["a.tflite"]["mJ est."] == "0.0123"
