@@ -19,7 +19,8 @@ percentiles left out the truth in 5.3 % of comparisons with 8 starts and 2.3 % w
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 CONFIDENCE = 0.99
@@ -44,7 +45,12 @@ def round_ratio(own: Sequence[float], other: Sequence[float]) -> float:
     """The ratio of the times of two files in one round, in which each had as many turns as the other.
 
     The geometric mean, so that the other way round it is 1 over this.
+
+    Raises:
+        ValueError: a time that is not a positive number: the clock is too coarse for these files.
     """
+    if not all(0 < taken < math.inf for taken in (*own, *other)):
+        raise ValueError(f"times must be positive numbers, got {[*own]} and {[*other]}: run for longer")
     logs = [math.log(a / b) for a, b in zip(own, other, strict=True)]
     return math.exp(statistics.fmean(logs))
 
@@ -61,6 +67,42 @@ def fewest_starts(confidence: float = CONFIDENCE) -> int:
     return math.ceil(1 - math.log2(1 - confidence))
 
 
+def check_starts(starts: int, confidence: float = CONFIDENCE) -> None:
+    """Make sure that so many starts are enough.
+
+    Raises:
+        ValueError: they are fewer than ``fewest_starts``, or as that.
+    """
+    least = fewest_starts(confidence)
+    if starts < least:
+        raise ValueError(f"starts must be {least} or more for {confidence:.0%}, got {starts}")
+
+
+def within(
+    seconds: float,
+    most: int,
+    confidence: float = CONFIDENCE,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[int]:
+    """The numbers of fresh starts, from 0, until one more as long as those so far would take too long.
+
+    Args:
+        seconds: that all starts may take; the fewest that ``confidence`` needs are made in any case.
+        most: starts at most.
+        confidence: 0 to 1.
+        clock: seconds.
+
+    Raises:
+        ValueError: as ``check_starts``.
+    """
+    check_starts(most, confidence)
+    began = clock()
+    for number in range(most):
+        if number >= fewest_starts(confidence) and (clock() - began) * (number + 1) > seconds * number:
+            return
+        yield number
+
+
 def interval(starts: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Interval:
     """The ratio over all ``starts``, each given as the ratios of its rounds.
 
@@ -68,7 +110,8 @@ def interval(starts: Sequence[Sequence[float]], confidence: float = CONFIDENCE) 
     smallest and the largest of these means but for those that chance explains.
 
     Raises:
-        ValueError: fewer starts than ``fewest_starts`` or one without rounds.
+        ValueError: fewer starts than ``fewest_starts``, one without rounds, a ratio that is not a positive
+            number (of NaN every interval would leave out 1).
     """
     least = fewest_starts(confidence)
     if len(starts) < least or not all(starts):
@@ -76,6 +119,8 @@ def interval(starts: Sequence[Sequence[float]], confidence: float = CONFIDENCE) 
             f"an interval at {confidence:.0%} needs {least} starts or more with a round each, "
             f"got {[len(rounds) for rounds in starts]}"
         )
+    if not all(0 < ratio < math.inf for rounds in starts for ratio in rounds):
+        raise ValueError(f"ratios must be positive numbers, got {[list(rounds) for rounds in starts]}")
     logs = [statistics.median(math.log(ratio) for ratio in rounds) for rounds in starts]
     means = sorted((a + b) / 2 for a, b in itertools.combinations_with_replacement(logs, 2))
     cut = _cut(len(logs), confidence)

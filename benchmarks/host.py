@@ -168,20 +168,14 @@ def compare(
         FootsegError, ValueError: as ``measure``.
     """
     _check(threads, pin)
-    least = comparison.fewest_starts(confidence)
-    if len(paths) < 2 or starts < least:
-        raise ValueError(
-            f"compare needs two paths or more and {least} starts or more for {confidence:.0%}, "
-            f"not {len(paths)} and {starts}"
-        )
+    if len(paths) < 2:
+        raise ValueError(f"compare needs two paths or more, not {len(paths)}")
     facts = artifact.load(paths[0])
     budget = seconds * (len(paths) - 1)
     began, rounds = time.monotonic(), 0
     made: list[list[tuple[float, ...]]] = []  # of each start, of each round: the ratio of each file
-    for number in tqdm(range(starts), desc="compare", disable=None):
-        spent = time.monotonic() - began
-        if number >= least and spent * (number + 1) > budget * number:
-            break
+    numbers = comparison.within(budget, starts, confidence)
+    for number in tqdm(numbers, desc="compare", total=starts, disable=None):
         # Two processes of one file differ also in which was started first: a coin for each start.
         order = random.sample(range(len(paths)), len(paths))
         with _workers(paths, order, threads, pin or _core(number, threads)) as workers:

@@ -69,6 +69,28 @@ def test_a_start_disturbed_does_not_hide_five_per_cent() -> None:
     assert found.low < 1.05 < found.high
 
 
+def test_starts_end_before_one_more_would_take_too_long() -> None:
+    """Each start takes 3 s: ten fit into 30 s, and 8 are made however few fit."""
+    for seconds, most, made in ((30.0, 16, 10), (29.9, 16, 9), (3.0, 16, 8), (300.0, 16, 16)):
+        now = [0.0]
+        numbers = []
+        for number in comparison.within(seconds, most, 0.99, clock=lambda now=now: now[0]):
+            numbers.append(number)
+            now[0] += 3
+        assert numbers == list(range(made))
+    with pytest.raises(ValueError, match="starts must be 8 or more for 99%, got 7"):
+        next(comparison.within(30, 7))
+
+
+@pytest.mark.parametrize("ratio", [math.nan, math.inf, 0.0, -1.0])
+def test_a_ratio_that_is_no_positive_number_is_refused(ratio: float) -> None:
+    """An interval of NaN would leave out 1 and call the files different."""
+    with pytest.raises(ValueError, match="ratios must be positive numbers"):
+        interval([[1.0]] * 8 + [[1.0, ratio]])
+    with pytest.raises(ValueError, match="times must be positive numbers"):
+        comparison.round_ratio([1.0, ratio], [1.0, 1.0])
+
+
 def test_what_cannot_be_told_is_refused() -> None:
     assert [comparison.fewest_starts(c) for c in (0.5, 0.95, 0.99)] == [2, 6, 8]
     with pytest.raises(ValueError, match="8 starts or more"):

@@ -208,7 +208,7 @@ def test_what_cannot_be_measured_is_one_line(onnx_file: Path, tmp_path: Path) ->
         host.measure(onnx_file, threads=0)
     with pytest.raises(ValueError, match="two paths"):
         host.compare([onnx_file])
-    with pytest.raises(ValueError, match="8 starts or more"):
+    with pytest.raises(ValueError, match="starts must be 8 or more"):
         host.compare([onnx_file, onnx_file], starts=7)
 
 

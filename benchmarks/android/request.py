@@ -67,9 +67,7 @@ class Request:
         for name, least in (("threads", 1), ("runs", 1), ("images", 0), ("seconds", 0), ("idle_s", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
-        fewest = comparison.fewest_starts(self.confidence)
-        if self.starts < fewest:
-            raise ValueError(f"starts must be {fewest} or more for {self.confidence:.0%}, got {self.starts}")
+        comparison.check_starts(self.starts, self.confidence)
         if self.pin and self.pin.strip().lower() not in phone.PINS and ask.cores(self.pin) is None:
             raise ValueError(f"pin is {self.pin!r}: expected {', '.join(phone.PINS)} or cores as 4-7 or 4,5")
         if self.runner == "footseg" and (self.gpu or not self.xnnpack or self.benchmark_model):

@@ -9,7 +9,6 @@ import dataclasses
 import math
 import random
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,16 +288,9 @@ def _warmup(each_ms: float) -> int:
 
 
 def _within(request: Request, start: Callable[[bool], list[float]]) -> Starts:
-    """Fresh starts until the time is up, the fewest that the confidence needs in any case."""
-    least = comparison.fewest_starts(request.confidence)
-    began = time.monotonic()
-    made: Starts = []
-    while len(made) < request.starts:
-        spent = time.monotonic() - began
-        if len(made) >= least and spent * (len(made) + 1) > request.comparison_s * len(made):
-            break
-        made.append(start(random.random() < 0.5))
-    return made
+    """Fresh starts until the time is up; a coin for each tells whether the file goes first."""
+    numbers = comparison.within(request.comparison_s, request.starts, request.confidence)
+    return [start(random.random() < 0.5) for _ in numbers]
 
 
 def _steps(said: Said, path: Path, runs: int) -> tuple[OperatorTime, ...]:
