@@ -18,7 +18,7 @@ from footseg import evaluate, runtime
 from footseg.data.folder import Split, load_split, new_file, open_data
 from footseg.errors import FootsegError
 
-# Bytes of pixels that go to a device at a time: 333 images of 256x256.
+# Bytes of pixels that go to a device at a time: 325 images of 256x256.
 PART_BYTES = 64_000_000
 # Images whose logits are compared: 4 of 256x256 with two classes are 2 MB.
 LOGIT_IMAGES = 4
@@ -56,7 +56,7 @@ class Task:
 
         Raises:
             ValueError: the masks are not of these images.
-            FootsegError: they hold classes that are none.
+            FootsegError: they hold classes that are none, or the logits are no numbers.
         """
         if masks.shape != self.masks.shape:
             raise ValueError(
@@ -66,6 +66,10 @@ class Task:
             raise FootsegError(
                 f"the device gave class {int(masks.max())} where there are {len(self.classes)}: "
                 "its runtime or the file on it is damaged"
+            )
+        if logits is not None and not np.isfinite(logits).all():
+            raise FootsegError(
+                "the device gave logits that are no numbers: its runtime or the file on it is damaged"
             )
         found = Agreement(
             data=self.data,

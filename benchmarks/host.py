@@ -12,6 +12,7 @@ was measured on the way (FastLinkNet against itself, 12 to 24 starts, deviation 
 
 import dataclasses
 import json
+import math
 import os
 import random
 import signal
@@ -30,7 +31,7 @@ import numpy as np
 from tqdm import tqdm
 
 from android_harness import ask
-from benchmarks import comparison
+from benchmarks import comparison, places
 from benchmarks.measurement import Calibration, ColdStart, Latency, Measurement, OperatorTime, Relative
 from benchmarks.worker import SIDE
 from footseg import artifact, provenance, runtime
@@ -42,6 +43,8 @@ WARMUP_BATCH = 5
 WARMUP_GAIN = 0.98
 # Fresh processes whose median cold start counts: a single one met a busy moment too often.
 COLD_STARTS = 3
+# A runtime starts as many threads as it is asked for, also more than the system has left for all.
+MOST_THREADS = 1024
 # Products of matrices before and after the timed runs, some milliseconds each.
 PRODUCTS = 10
 # Of a comparison: starts, rounds of each at most, inferences of a turn.
@@ -126,12 +129,13 @@ def measure_all(
         FootsegError, ValueError: as ``measure``.
     """
     pin = _cores(pin) if isinstance(pin, str) else pin
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"seconds must be a number above 0, not {seconds:g}")
     options |= {"runs": runs, "profiled": profile, "pin": pin}
     measured = [measure(path, threads, **options) for path in tqdm(paths, desc="bench", disable=None)]
     if len(measured) < 2:
         return measured
-    fp32 = [i for i, m in enumerate(measured) if (m.artifact.format, m.artifact.recipe) == ("tflite", "fp32")]
-    baseline = fp32[0] if fp32 else 0
+    baseline = places.baseline([m.artifact for m in measured])
     order = [baseline, *(i for i in range(len(paths)) if i != baseline)]
     found = compare([paths[i] for i in order], threads, seconds=seconds, pin=pin)
     ratios = dict(zip(order, found, strict=True))
@@ -217,6 +221,10 @@ def _cores(text: str) -> tuple[int, ...]:
 def _check(threads: int, pin: Sequence[int], runs: int = 1) -> None:
     if threads < 1 or runs < 1:
         raise ValueError(f"threads and runs must be 1 or more, not {threads} and {runs}")
+    if threads > MOST_THREADS:
+        raise ValueError(
+            f"threads must be {MOST_THREADS} or fewer, not {threads}: this machine has {os.cpu_count()} cores"
+        )
     if not pin:
         return
     if not hasattr(os, "sched_setaffinity"):
@@ -370,16 +378,12 @@ def _conditions(
 def _calibration(measured: Measurement, gflops: Sequence[float]) -> Calibration:
     """The share of this processor's speed at matrix products, on as many cores, that the file reached."""
     assert measured.latency is not None
-    peak = statistics.median(gflops)
-    reached = 2 * measured.cost["macs"] / (measured.latency.median_ms * 1e6)
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return Calibration(
-        what=f"float32 matrix product {SIDE}x{SIDE}x{SIDE} on one thread, numpy with {blas['name']} "
-        f"{blas.get('version', '')}".rstrip(),
-        gflops=peak,
-        samples_gflops=tuple(gflops),
-        share=reached / (peak * measured.threads),
+    what = (
+        f"float32 matrix product {SIDE}x{SIDE}x{SIDE} on one thread, numpy with {blas['name']} "
+        f"{blas.get('version', '')}".rstrip()
     )
+    return Calibration.of(what, gflops, measured.latency, measured.cost["macs"], measured.threads)
 
 
 def _warm_up(worker: _Worker, most: int) -> int:

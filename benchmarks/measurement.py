@@ -14,6 +14,7 @@ import errno
 import json
 import math
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,11 @@ NOT_OF: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of one inference in milliseconds, over all runs after warm-up."""
+    """Time of one inference in milliseconds, over all runs after warm-up.
+
+    ``spread`` is the interquartile range over the median, ``noisy`` whether it is above ``NOISY_SPREAD``; of
+    ``runs_per_sample`` inferences each sample is the mean.
+    """
 
     samples_ms: tuple[float, ...]
     median_ms: float
@@ -151,7 +156,12 @@ class Instructions:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Outputs of a file on the device against those of the same file on this machine, on real images."""
+    """Outputs of a file on the device against those of the same file on this machine.
+
+    ``pixels_equal``, IoUs and boundary Fs are shares from 0 to 1 over ``images`` of ``data``, those of
+    ``host_`` this machine's; ``logit_max_absolute`` is the largest difference of logits. What needs the
+    truth is None where nobody knows it, as of noise.
+    """
 
     data: str
     split: str
@@ -177,12 +187,32 @@ class OperatorTime:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How fast this processor multiplied matrices in the same run, and the share of that the file reached."""
+    """How fast this processor multiplied matrices in the same run, and the share of that the file reached.
+
+    ``gflops`` is the median of the samples, 10^9 additions and multiplications a second on one thread;
+    ``share`` is 2 x MACs over latency against as many threads of that: above 1 where the runtime's kernels
+    are the better ones.
+    """
 
     what: str
     gflops: float
     samples_gflops: tuple[float, ...]
     share: float
+
+    @classmethod
+    def of(
+        cls, what: str, samples_gflops: Sequence[float], latency: Latency, macs: int, threads: int
+    ) -> "Calibration":
+        """The share that a file of so many ``macs`` reached with its median ``latency``.
+
+        Raises:
+            ValueError: no samples, or one that is not a positive number.
+        """
+        if not samples_gflops or not all(0 < speed < math.inf for speed in samples_gflops):
+            raise ValueError(f"calibration needs positive GFLOP/s, got {list(samples_gflops)[:5]}")
+        peak = statistics.median(samples_gflops)
+        reached = 2 * macs / (latency.median_ms * 1e6)
+        return cls(what, peak, tuple(samples_gflops), reached / (peak * threads))
 
 
 @dataclass(frozen=True)
@@ -304,6 +334,8 @@ def _cores(device: Mapping[str, Any]) -> str:
 def append_line(path: Path, measurement: Measurement) -> None:
     """Add one line to ``path`` in a single write, so that two writers never mix theirs.
 
+    A last line without an end, as an editor may leave it, gets one: else two lines would be lost.
+
     Raises:
         FootsegError: the disk is full; the file is then as it was.
     """
@@ -313,11 +345,29 @@ def append_line(path: Path, measurement: Measurement) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             before = os.fstat(file).st_size
+            if before and path.is_file() and not path.read_bytes().endswith(b"\n"):
+                line = b"\n" + line
             if os.write(file, line) < len(line):
                 os.ftruncate(file, before)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(file)
+
+
+def check_writable(path: Path) -> None:
+    """Find out whether ``append_line`` can write to ``path``, which stays as it is; its folder is made.
+
+    Raises:
+        FootsegError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise FootsegError(f"{path} cannot be written ({error.strerror}): give --out another file") from error
 
 
 def _no_number(word: str) -> None:

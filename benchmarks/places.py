@@ -3,12 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from android_harness.ask import listed
 from benchmarks.measurement import Measurement
+from footseg.artifact import Artifact
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a figure was found, and how: figures can be compared when these agree."""
+    """Where a figure was found, and how: figures can be compared when these agree.
+
+    ``cores`` are those that the process was held on, as 0-3,6; "" where it was not.
+    """
 
     kind: str
     where: str
@@ -21,6 +26,11 @@ class Place:
         pinned = f", on cores {self.cores} only" if self.cores else ""
         return f"{self.where}, {threads(self.threads)}{pinned}"
 
+    @property
+    def how(self) -> str:
+        """The same without the device."""
+        return threads(self.threads) + (f", cores {self.cores}" if self.cores else "")
+
 
 def latest(measured: Iterable[Measurement]) -> list[Measurement]:
     """The last measurement of each file in each place and runtime, in order of appearance."""
@@ -30,7 +40,7 @@ def latest(measured: Iterable[Measurement]) -> list[Measurement]:
 
 def device_key(m: Measurement) -> Place:
     """The place of a measurement: big and little cores of one phone are two."""
-    return Place(m.kind, m.where, m.threads, ranges(m.conditions.get("pinned_cores") or ()))
+    return Place(m.kind, m.where, m.threads, listed(m.conditions.get("pinned_cores") or ()))
 
 
 def by_device(measured: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
@@ -48,21 +58,15 @@ def threads(number: int) -> str:
 
 def instruction_ratio(m: Measurement, members: Sequence[Measurement]) -> float | None:
     """Instructions over those of the fp32 .tflite on the same core."""
-    base = next((other.instructions for other in members if is_fp32(other) and other.instructions), None)
+    base = next((m.instructions for m in members if is_fp32(m.artifact) and m.instructions), None)
     return m.instructions.total / base.total if m.instructions and base else None
 
 
-def is_fp32(m: Measurement) -> bool:
-    """Whether it is the file that ratios are taken to."""
-    return m.artifact.recipe == "fp32" and m.artifact.format == "tflite"
+def is_fp32(artifact: Artifact) -> bool:
+    """Whether it is such a file as ratios are taken to."""
+    return artifact.recipe == "fp32" and artifact.format == "tflite"
 
 
-def ranges(numbers: Sequence[int]) -> str:
-    """0-3, 6: numbers that follow one another as one."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+def baseline(artifacts: Sequence[Artifact]) -> int:
+    """The index of the file that the others are run in turns with: the first fp32 .tflite, else the first."""
+    return next((i for i, one in enumerate(artifacts) if is_fp32(one)), 0)

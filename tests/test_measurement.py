@@ -453,3 +453,14 @@ def test_the_schema_holds_ranges(part: str, field: str, value: Any) -> None:
     VALIDATOR.validate(record)
     (record[part] if part else record)[field] = value
     assert not VALIDATOR.is_valid(record)
+
+
+def test_the_share_is_that_of_as_many_threads_of_the_matrix_product() -> None:
+    """50 million MACs in 5 ms are 20 GFLOP/s, half of 2 x 20."""
+    latency = Latency.of([5.0, 5.0, 5.0])
+    found = Calibration.of("product", [19.0, 25.0, 20.0], latency, 50_000_000, threads=2)
+    assert (found.gflops, found.samples_gflops) == (20.0, (19.0, 25.0, 20.0))
+    assert found.share == pytest.approx(0.5)
+    for wrong in ([], [0.0], [float("nan")]):
+        with pytest.raises(ValueError, match="positive GFLOP/s"):
+            Calibration.of("product", wrong, latency, 1, 1)

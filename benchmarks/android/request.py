@@ -5,7 +5,7 @@ from pathlib import Path
 
 from android_harness import ask, phone
 from android_harness.toolchain import Kit
-from benchmarks import comparison
+from benchmarks import comparison, places
 from benchmarks.agreement import Task
 from footseg.artifact import Artifact
 
@@ -90,5 +90,5 @@ class Job:
 
     @property
     def baseline(self) -> int:
-        """The file that the others are compared with: the first fp32 file, else the first."""
-        return next((i for i, one in enumerate(self.artifacts) if one.recipe == "fp32"), 0)
+        """The file that the others are compared with, by its place among ``artifacts``."""
+        return places.baseline(self.artifacts)

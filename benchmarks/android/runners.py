@@ -65,9 +65,7 @@ class Timed:
         """The share of the processor's own speed at matrix products; None where that was not measured."""
         if not self.gflops:
             return None
-        peak = statistics.median(self.gflops)
-        reached = 2 * macs / (self.latency.median_ms * 1e6)
-        return Calibration(PRODUCT, peak, self.gflops, reached / (peak * threads))
+        return Calibration.of(PRODUCT, self.gflops, self.latency, macs, threads)
 
 
 # The ratios of each round, of each fresh start, as ``comparison.interval`` takes them.

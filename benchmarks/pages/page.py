@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from benchmarks import places
+from android_harness.ask import listed
 from benchmarks.measurement import Measurement
 from footseg import __version__, files, provenance
 from footseg.errors import FootsegError
@@ -214,6 +214,6 @@ def word(value: Any) -> str:
             return ", ".join(f"{name} {word(part)}" for name, part in value.items() if part is not None)
         case list() | tuple():
             if value and all(type(part) is int for part in value):
-                return places.ranges(sorted(set(value)))
+                return listed(sorted(set(value)))
             return ", ".join(word(part) for part in value if part is not None)
     return str(value)

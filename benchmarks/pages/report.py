@@ -148,10 +148,7 @@ def _heading(members: Sequence[Measurement], device: str) -> tuple[str, str]:
 
 
 def _detail(m: Measurement) -> str:
-    place = places.device_key(m)
-    if m.kind == "emulated":
-        return ""
-    return places.threads(place.threads) + (f", cores {place.cores}" if place.cores else "")
+    return "" if m.kind == "emulated" else places.device_key(m).how
 
 
 def _plots(members: Sequence[Measurement], found: Accuracy | None, emulated: bool) -> list[Plot | None]:

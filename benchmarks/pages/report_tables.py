@@ -223,14 +223,14 @@ def _ratio(m: Measurement, members: Sequence[Measurement]) -> Cell:
         badge = "" if relative.different else "not told apart"
         ends = f"[{relative.low:.2f}, {relative.high:.2f}]"
         return Cell(f"{relative.ratio:.2f}", below=ends, badge=badge)
-    if places.is_fp32(m):
+    if places.is_fp32(m.artifact):
         return Cell("1")
     base = next(
         (
             other.latency
             for other in members
             # Another runner of the same format has another overhead.
-            if places.is_fp32(other)
+            if places.is_fp32(other.artifact)
             and other.latency
             and (other.runtime == m.runtime or m.artifact.format == "onnx")
         ),
