@@ -413,6 +413,8 @@ def test_words_it_does_not_know(native: Path, litert: str, graph: str, run: Run)
     assert said("runs") == "runs is not --name=value"
     assert said("--runs=many") == "--runs=many: a whole number, 0 or more, is needed"
     assert said("--threads=0") == "--threads=0: a whole number, 1 or more, is needed"
+    for scale in ("a", "", "0", "nan", "inf", "0.5x"):
+        assert said(f"--scale={scale}") == f"--scale={scale}: a positive number is needed"
     assert said(f"--library={litert}") == "--library and --model are needed"
     assert "cannot be loaded" in said("--library=/none/libLiteRt.so", f"--model={graph}")
     libm = next(Path("/usr/lib").rglob("libm.so.6"))

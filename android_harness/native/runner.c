@@ -24,7 +24,8 @@
 #define MARK "@footseg "
 #define MAX_MODELS 16
 #define MAX_TENSORS 16
-#define MAX_CORES 1024
+#define MAX_CORES CPU_SETSIZE
+#define MAX_RANK 8
 /* Arguments of a getpid, which looks at none, that tell the counting plugin (count.c) what begins or ends. */
 #define MAGIC 0x666f6f74736567ULL
 
@@ -41,8 +42,8 @@ typedef struct {
     int32_t element_type;
     uint8_t rank; /* the highest bit is a flag of its own */
     uint8_t padding[3];
-    int32_t dimensions[8];
-    uint32_t strides[8];
+    int32_t dimensions[MAX_RANK];
+    uint32_t strides[MAX_RANK];
 } TensorType;
 
 typedef struct {
@@ -134,6 +135,11 @@ static void *allocate(size_t size) {
     return memory;
 }
 
+static char *copy_of(const char *text) {
+    size_t size = strlen(text) + 1;
+    return memcpy(allocate(size), text, size);
+}
+
 static void say_numbers(const char *name, const double *values, int count) {
     printf(MARK "{\"%s\": [", name);
     for (int i = 0; i < count; i++)
@@ -179,6 +185,14 @@ static int whole(const char *name, const char *text, int least) {
     return (int)value;
 }
 
+static float positive(const char *name, const char *text) {
+    char *end;
+    float value = strtof(text, &end);
+    if (!*text || *end || !(value > 0) || isinf(value))
+        die("--%s=%s: a positive number is needed", name, text);
+    return value;
+}
+
 static Plan read_plan(int argc, char **argv) {
     Plan plan = {.threads = 1, .turn = 6};
     for (int i = 1; i < argc; i++) {
@@ -218,7 +232,7 @@ static Plan read_plan(int argc, char **argv) {
         else if (!strcmp(name, "mark"))
             plan.mark = whole(name, value, 0);
         else if (!strcmp(name, "scale"))
-            plan.scale = strtof(value, NULL);
+            plan.scale = positive(name, value);
         else if (!strcmp(name, "pin"))
             plan.pin = value;
         else
@@ -236,7 +250,7 @@ static Plan read_plan(int argc, char **argv) {
 static void pin(const char *cores) {
     cpu_set_t set;
     CPU_ZERO(&set);
-    for (char *copy = strdup(cores), *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
+    for (char *word = strtok(copy_of(cores), ","); word; word = strtok(NULL, ",")) {
         int core = whole("pin", word, 0);
         if (core >= MAX_CORES)
             die("--pin=%s: cores are numbered below %d", cores, MAX_CORES);
@@ -386,6 +400,8 @@ static void read_tensor(const Model *model, void *handle, Tensor *tensor) {
     if (!api->GetQuantizationTypeId(handle, &quantized) && quantized == PER_TENSOR)
         step(api->GetPerTensorQuantization(handle, &tensor->quantization), "tell the quantization of", model->path);
     tensor->type.rank &= 0x7f;
+    if (tensor->type.rank > MAX_RANK)
+        die("%s has a tensor %s of more than %d dimensions", model->path, tensor->name, MAX_RANK);
     for (int i = 0; i < tensor->type.rank; i++)
         if (tensor->type.dimensions[i] < 1)
             die("%s has a tensor %s without a fixed shape: export it with one", model->path, tensor->name);
@@ -397,6 +413,27 @@ static void make_buffer(const Model *model, void *environment, void *requirement
         api->CreateManagedTensorBufferFromRequirements(environment, &tensor->type, requirements, &tensor->buffer),
         "allocate the tensors of", model->path);
     step(api->GetTensorBufferPackedSize(tensor->buffer, &tensor->size), "allocate the tensors of", model->path);
+}
+
+/* How LiteRT is asked for tensors: there is a function for inputs and one for outputs of each question. */
+typedef struct {
+    int (*name)(void *, size_t, const char **);
+    int (*tensor)(void *, size_t, void **);
+    int (*requirements)(void *, size_t, size_t, void **);
+} Ask;
+
+static void open_tensors(
+    const Model *model, void *environment, void *signature, Ask ask, size_t count, Tensor *tensors, void **buffers) {
+    void *handle, *requirements;
+    for (size_t i = 0; i < count; i++) {
+        Tensor *tensor = &tensors[i];
+        step(ask.name(signature, i, &tensor->name), "name the tensors of", model->path);
+        step(ask.tensor(signature, i, &handle), "tell the tensors of", model->path);
+        read_tensor(model, handle, tensor);
+        step(ask.requirements(model->compiled, 0, i, &requirements), "tell the tensors of", model->path);
+        make_buffer(model, environment, requirements, tensor);
+        buffers[i] = tensor->buffer;
+    }
 }
 
 static void add_option(const LiteRt *api, void *options, const char *name, char *text) {
@@ -415,7 +452,7 @@ static void *compile(const Model *model, void *environment, void *file, int thre
         die("no memory for options");
     add_option(api, options, "xnnpack", text);
     if (profile)
-        add_option(api, options, "runtime_options_string", strdup("enable_profiling = true\n"));
+        add_option(api, options, "runtime_options_string", copy_of("enable_profiling = true\n"));
     step(api->CreateCompiledModel(environment, file, options, &compiled), "compile", model->path);
     return compiled;
 }
@@ -434,7 +471,7 @@ static void check_file(const char *path) {
 
 static Model load(const LiteRt *api, void *environment, const char *path, int threads, bool profile) {
     Model model = {.api = api, .path = path};
-    void *file, *signature, *handle, *requirements;
+    void *file, *signature;
     check_file(path);
     step(api->CreateModelFromFile(environment, path, &file), "read", path);
     step(api->GetModelSignature(file, 0, &signature), "find a signature in", path);
@@ -443,26 +480,12 @@ static Model load(const LiteRt *api, void *environment, const char *path, int th
     if (model.inputs > MAX_TENSORS || model.outputs > MAX_TENSORS)
         die("%s has more than %d inputs or outputs", path, MAX_TENSORS);
     model.compiled = compile(&model, environment, file, threads, profile);
-    for (size_t i = 0; i < model.inputs; i++) {
-        Tensor *tensor = &model.input[i];
-        step(api->GetSignatureInputName(signature, i, &tensor->name), "name the inputs of", path);
-        step(api->GetSignatureInputTensorByIndex(signature, i, &handle), "tell the inputs of", path);
-        read_tensor(&model, handle, tensor);
-        step(api->GetCompiledModelInputBufferRequirements(model.compiled, 0, i, &requirements),
-             "tell the inputs of", path);
-        make_buffer(&model, environment, requirements, tensor);
-        model.input_buffers[i] = tensor->buffer;
-    }
-    for (size_t i = 0; i < model.outputs; i++) {
-        Tensor *tensor = &model.output[i];
-        step(api->GetSignatureOutputName(signature, i, &tensor->name), "name the outputs of", path);
-        step(api->GetSignatureOutputTensorByIndex(signature, i, &handle), "tell the outputs of", path);
-        read_tensor(&model, handle, tensor);
-        step(api->GetCompiledModelOutputBufferRequirements(model.compiled, 0, i, &requirements),
-             "tell the outputs of", path);
-        make_buffer(&model, environment, requirements, tensor);
-        model.output_buffers[i] = tensor->buffer;
-    }
+    Ask inputs = {api->GetSignatureInputName, api->GetSignatureInputTensorByIndex,
+                  api->GetCompiledModelInputBufferRequirements};
+    Ask outputs = {api->GetSignatureOutputName, api->GetSignatureOutputTensorByIndex,
+                   api->GetCompiledModelOutputBufferRequirements};
+    open_tensors(&model, environment, signature, inputs, model.inputs, model.input, model.input_buffers);
+    open_tensors(&model, environment, signature, outputs, model.outputs, model.output, model.output_buffers);
     return model;
 }
 
@@ -671,10 +694,10 @@ static void time_rounds(Model *models, const Plan *plan) {
     for (int round = 0; round < plan->rounds; round++)
         for (int i = 0; i < plan->count; i++) {
             int m = round % 2 ? plan->count - 1 - i : i;
-            turns[m * plan->rounds + round] = time_turn(&models[m], plan->turn, samples);
+            turns[(size_t)m * plan->rounds + round] = time_turn(&models[m], plan->turn, samples);
         }
     for (int m = 0; m < plan->count; m++)
-        say_numbers("samples_ms", turns + m * plan->rounds, plan->rounds);
+        say_numbers("samples_ms", turns + (size_t)m * plan->rounds, plan->rounds);
     free(turns);
     free(samples);
 }
@@ -749,7 +772,7 @@ int main(int argc, char **argv) {
     if (plan.profile)
         profile(&api, environment, &plan);
     printf(MARK "{\"done\": true}\n");
-    if (fflush(stdout))
+    if (fflush(stdout) || ferror(stdout))
         die("cannot write to stdout: %s", strerror(errno));
     _exit(0); /* Nothing is left to do but to take LiteRT apart, which the system does faster. */
 }
