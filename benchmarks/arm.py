@@ -63,6 +63,7 @@ def measure_all(
             raise FootsegError(f"no core {core!r} can be emulated: {did_you_mean(core, emulator.CORES)}")
     artifacts = [_tflite(path) for path in paths]
     try:
+        toolchain.require(*(need.name for need in toolchain.needs() if need.name != "adb"))
         kit, version = toolchain.prepare(), emulator.version()
     except HarnessError as error:
         raise FootsegError(str(error)) from error

@@ -1,14 +1,17 @@
 """``footseg bench``: one list of files, measured wherever it was asked for, each line saved as it comes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurement import Measurement, append_line
+from benchmarks import cost
+from benchmarks.measurement import Measurement, append_line, check_writable
 from footseg import artifact
 from footseg.errors import FootsegError, did_you_mean
 
+# What switches a default off has another name than what it sets.
+FLAGS: Mapping[str, str] = {name: f"--no-{name}" for name in ("xnnpack", "cool", "energy")}
 # Where one can measure, and the options that mean something there.
 OPTIONS: Mapping[str, frozenset[str]] = {
     "host": frozenset({"threads", "runs", "seconds", "profile", "pin"}),
@@ -72,13 +75,17 @@ def bench(
         options: of ``OPTIONS``, given to each target.
 
     Raises:
-        FootsegError: a file is missing or is no model; or nothing could be measured anywhere.
+        FootsegError: a file is missing or is no model, ``out`` cannot be written, or nothing could be
+            measured anywhere.
         ValueError: an unknown target, or an option that means nothing at one of them.
     """
     places = [Target.of(text) for text in targets]
     _check(places, options)
-    for path in paths:
-        artifact.load(path)  # before anything is measured: a typing error costs no minutes
+    for path in paths:  # before anything is measured: a typing error or a damaged file costs no minutes
+        artifact.load(path)
+        cost.of_file(path)
+    if out is not None:
+        check_writable(out)
     measured: list[Measurement] = []
     failures: list[FootsegError] = []
     for place in places:
@@ -97,13 +104,15 @@ def bench(
     return Found(tuple(measured), tuple(map(str, failures)))
 
 
-def _check(places: Sequence[Target], options: Iterable[str]) -> None:
+def _check(places: Sequence[Target], options: Collection[str]) -> None:
     """A flag that nothing would read is a mistake."""
+    if "split" in options and "data" not in options:
+        raise ValueError("--split means nothing without --data DIR, the data set that is split")
     kinds = {place.kind for place in places}
     for name in sorted(options):
         known = [kind for kind, names in OPTIONS.items() if name in names]
         if not kinds & set(known):
-            flag = "--" + name.replace("_", "-")
+            flag = FLAGS.get(name, "--" + name.replace("_", "-"))
             raise ValueError(
                 f"{flag} means nothing on {' and '.join(sorted(kinds))}, only on {' and '.join(known)}"
             )

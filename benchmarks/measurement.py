@@ -342,10 +342,10 @@ def append_line(path: Path, measurement: Measurement) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(measurement.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
     with disk_errors(path):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             before = os.fstat(file).st_size
-            if before and path.is_file() and not path.read_bytes().endswith(b"\n"):
+            if before and os.pread(file, 1, before - 1) != b"\n":
                 line = b"\n" + line
             if os.write(file, line) < len(line):
                 os.ftruncate(file, before)
@@ -363,7 +363,7 @@ def check_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644))
         if is_new:
             path.unlink()
     except OSError as error:

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             output: Output = args.work(args)
         text = json.dumps(output.document, indent=2, default=str) if args.json else output.text
         if text:
-            print(text, flush=True)  # noqa: T201
+            with _whole_stdout():
+                print(text, flush=True)  # noqa: T201
         return 0 if output.ok else 1
     except (FootsegError, ValueError) as error:
         if args.debug:
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("footseg: interrupted")
         return 130
     except BrokenPipeError:  # footseg ... | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 1
 
 
@@ -73,6 +74,23 @@ def parser() -> argparse.ArgumentParser:
         command.add_arguments(sub)
         sub.set_defaults(work=command.work)
     return top
+
+
+@contextlib.contextmanager
+def _whole_stdout() -> Iterator[None]:
+    """Say in one line that standard output took no more, as where its disk is full."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_stdout()
+        raise FootsegError(f"standard output cannot be written ({error.strerror})") from error
+
+
+def _drop_stdout() -> None:
+    """Send what is still to be printed nowhere: Python would fail on it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_ours(error: Exception) -> bool:

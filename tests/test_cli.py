@@ -111,6 +111,17 @@ def test_json_is_one_document_and_nothing_else(tiny_data: Path, tiny_run: Path) 
     assert len(json.loads(footseg("networks", "--json", "--size", "64").stdout)) >= 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_standard_output_on_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "footseg", "doctor"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300,
+        )  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert "standard output cannot be written (No space left on device)" in done.stderr
+
+
 # ---- each mistake of the user's, caused for real
 
 

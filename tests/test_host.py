@@ -206,6 +206,11 @@ def test_what_cannot_be_measured_is_one_line(onnx_file: Path, tmp_path: Path) ->
         assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="threads and runs"):
         host.measure(onnx_file, threads=0)
+    with pytest.raises(ValueError, match="threads must be 1024 or fewer, not 1000000"):
+        host.measure(onnx_file, threads=1_000_000)
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="seconds must be a number above 0"):
+            host.measure_all([onnx_file], seconds=seconds)
     with pytest.raises(ValueError, match="two paths"):
         host.compare([onnx_file])
     with pytest.raises(ValueError, match="starts must be 8 or more"):

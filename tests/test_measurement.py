@@ -321,6 +321,27 @@ def test_no_results_say_how_to_get_some(tmp_path: Path) -> None:
         measurement.read_all(tmp_path / "empty.jsonl")
 
 
+def test_a_last_line_without_an_end_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    measurement.append_line(path, a_measurement())
+    path.write_bytes(path.read_bytes().rstrip())
+    measurement.append_line(path, a_measurement(threads=2))
+    assert [line.threads for line in measurement.read_all(path)] == [1, 2]
+
+
+def test_whether_a_file_can_be_written_is_found_out_before(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.jsonl"
+    measurement.check_writable(path)
+    assert not path.exists()
+    measurement.append_line(path, a_measurement())
+    measurement.check_writable(path)
+    assert measurement.read_all(path) == [a_measurement()]
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path, tmp_path / "file" / "results.jsonl"):
+        with pytest.raises(FootsegError, match=r"cannot be written \(.*\): give --out another file"):
+            measurement.check_writable(wrong)
+
+
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "results.jsonl"
     measurement.append_line(path, a_measurement())

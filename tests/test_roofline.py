@@ -98,7 +98,7 @@ def test_cores_are_described_in_words() -> None:
     ("text", "message"),
     [
         ("cortexa76", "no core is named 'cortexa76': did you mean cortex-a76"),
-        ("warp", "no core is named 'warp': There are cortex-a53, "),
+        ("warp", "no core is named 'warp': there are cortex-a53, "),
         ("ghz=2", "give a name .* or both ghz= and gbps="),
         ("ghz=2,gbps=fast", "gbps of a core must be a number, got 'fast'"),
         ("ghz=0,gbps=1", "ghz of a core must be a positive number, got 0"),

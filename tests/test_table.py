@@ -72,6 +72,7 @@ def test_a_table_of_this_machine() -> None:
     assert notes == [
         "x fp32: latency over that of a_fp32.tflite, run in turns in 16 fresh starts, with its 99% interval; "
         "~ not told apart",
+        table.PEAK,
         "a_int8.tflite: noisy: the middle half of 4 runs spreads over 28% of the median; let the machine "
         "come to rest and measure",
         "  again",
@@ -132,6 +133,7 @@ def test_a_table_of_an_emulated_core_holds_no_time() -> None:
         "IoU there": "0.9200", "IoU here": "0.9300",
     }  # fmt: skip
     assert found["a_fp32.tflite"]["x fp32"] == "1.000"
+    assert text.splitlines()[5:] == ["masks compared on 124 images of feet, split test"]  # said once
     all_equal = dataclasses.replace(int8, agreement=dataclasses.replace(AGREEMENT, pixels_equal=1.0))
     assert cells(table.as_table([all_equal]))["a_int8.tflite"]["pixels equal %"] == "100"
 

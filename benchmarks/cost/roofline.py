@@ -236,9 +236,9 @@ def _named(name: str) -> Core:
     if name in CORES:
         return CORES[name]
     near = get_close_matches(name, CORES, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = f"did you mean {near[0]}? There" if near else "there"
     raise ValueError(
-        f"no core is named {name!r}: {hint}There are {', '.join(CORES)}; describe another with ghz=,gbps="
+        f"no core is named {name!r}: {hint} are {', '.join(CORES)}; describe another with ghz=,gbps="
     )
 
 

@@ -17,7 +17,7 @@ def _cost_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _cost(args: Arguments) -> Output:
-    core = load("benchmarks.cost.roofline:core_of")(args.core) if args.core else None
+    core = load("benchmarks.cost.roofline:core_of")(args.core) if args.core is not None else None
     files = []
     for path in args.artifacts:
         cost = load("benchmarks.cost:of_file")(path)

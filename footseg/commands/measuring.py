@@ -61,23 +61,22 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="BASELINE.jsonl",
         help="hold the results against these; exit 1 if one is worse or could not be checked",
     )
-    group.add_argument(
-        "--allow",
-        type=float,
-        default=1.05,
-        metavar="RATIO",
+    option(
+        "--allow", type=float, metavar="RATIO",
         help="now / then of time, instructions and bytes that is all right (default 1.05)",
-    )
-    group.add_argument(
-        "--allow-iou", type=float, default=0.005, metavar="LOSS", help="IoU that may be lost (default 0.005)"
-    )
+    )  # fmt: skip
+    option("--allow-iou", type=float, metavar="LOSS", help="IoU that may be lost (default 0.005)")
 
 
 def _bench(args: Arguments) -> Output:
     options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+    limits = {name: getattr(args, name) for name in ("allow", "allow_iou") if hasattr(args, name)}
     baseline = None
     if args.gate:
-        baseline = load("benchmarks.gate:baseline")(args.gate, args.allow, args.allow_iou, args.out)
+        baseline = load("benchmarks.gate:baseline")(args.gate, out=args.out, **limits)
+    elif limits:
+        flag = "--" + next(iter(limits)).replace("_", "-")
+        raise ValueError(f"{flag} means nothing without --gate BASELINE.jsonl")
     found = load("benchmarks.bench:bench")(
         args.artifacts, args.on or ["host"], out=args.out, say=say, **options
     )
@@ -85,9 +84,7 @@ def _bench(args: Arguments) -> Output:
     document: object = [measurement.to_json() for measurement in found.measured]
     passed = not found.failures
     if baseline is not None:
-        gate = load("benchmarks.gate:check")(
-            found.measured, baseline, allow=args.allow, allow_iou=args.allow_iou
-        )
+        gate = load("benchmarks.gate:check")(found.measured, baseline, **limits)
         text += f"\n\n{gate.as_text()}"
         document = {"measurements": document, "gate": gate.to_json()}
         passed = passed and gate.ok

@@ -1,0 +1,72 @@
+"""What ``footseg bench`` refuses before time goes into measuring, and what it keeps when a place fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import arm_graphs
+from tests.test_cli import footseg, one_line
+from tests.test_measurement import a_measurement
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A .tflite file of one convolution."""
+    return arm_graphs.convolution(tmp_path / "g.tflite", arm_graphs.random())
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be measured."""
+
+    def never(*paths: object, **options: object) -> None:
+        raise AssertionError("measured")
+
+    for place in ("host", "arm"):
+        monkeypatch.setattr(f"benchmarks.{place}.measure_all", never)
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--no-cool"], "--no-cool means nothing on host, only on android"),
+        (["--no-xnnpack", "--on", "arm"], "--no-xnnpack means nothing on arm, only on android"),
+        (["--threads", "2", "--on", "arm"], "--threads means nothing on arm, only on host and android"),
+        (["--split", "val", "--on", "arm"], "--split means nothing without --data DIR"),
+        (["--allow", "1.1"], "--allow means nothing without --gate BASELINE.jsonl"),
+        (["--allow-iou", "0"], "--allow-iou means nothing without --gate BASELINE.jsonl"),
+        (["--on", "arn"], "--on arn: no such place; did you mean 'arm'?"),
+        (["--on", "host:x"], "--on host:x: host is this machine and takes no name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_flag_that_nothing_would_read_is_refused(model: Path, flags: list[str], line: str) -> None:
+    assert line in one_line(footseg("bench", model, *flags, code=1))
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_the_last_file_is_looked_at_before_the_first_is_measured(model: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
+    assert "cut.tflite is damaged" in one_line(footseg("bench", model, cut, code=1))
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_where_results_go_is_looked_at_before_anything_is_measured(model: Path, tmp_path: Path) -> None:
+    line = one_line(footseg("bench", model, "--out", tmp_path, code=1))
+    assert line == f"footseg: {tmp_path} cannot be written (Is a directory): give --out another file"
+
+
+def test_a_place_that_fails_loses_nothing_of_another(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's line is there, the missing emulator is said, and the exit code tells of it."""
+    monkeypatch.setattr("benchmarks.host.measure_all", lambda paths: [a_measurement()])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = tmp_path / "results.jsonl"
+    done = footseg("bench", model, "--on", "host", "--on", "arm", "--out", out, "--json", code=1)
+    assert [line["kind"] for line in json.loads(done.stdout)] == ["measured"]
+    assert len(out.read_text().splitlines()) == 1
+    assert "qemu-aarch64" in done.stderr
