@@ -26,15 +26,6 @@ PLACES = (
 
 
 @dataclass(frozen=True)
-class Input:
-    """Values for an input tensor: a raw file on the device of exactly the tensor's bytes."""
-
-    name: str
-    shape: tuple[int, ...]
-    path: str
-
-
-@dataclass(frozen=True)
 class Options:
     """What the tool is asked to do. None leaves a choice to its build.
 
@@ -44,35 +35,21 @@ class Options:
 
     threads: int = 1
     xnnpack: bool | None = None  # False: TensorFlow Lite's own kernels
-    fp16: bool = False  # XNNPACK calculates in half precision, where the build can
     gpu: bool = False
-    gpu_backend: str = ""  # "cl" or "gl"; of CompiledModel also "webgpu"
     warmup_runs: int = 1
     warmup_secs: float = 0.5  # at least so long, however many runs that is
     runs: int = 50
     min_secs: float = 1.0
     max_secs: float = 150.0
-    delay_secs: float = 0.0  # between runs
     profile: bool = False  # each operator's time; slows the run down a little
     memory: bool = False  # its peak, looked at every 50 ms by a thread of its own
     cores: tuple[int, ...] = ()  # (): as the system likes
-    inputs: tuple[Input, ...] = ()  # (): random numbers
-    output: str = ""  # a file on the device for the raw output tensors
-    extra: tuple[str, ...] = ()  # flags as they are: "--use_nnapi=true"
 
     def __post_init__(self) -> None:
         smallest = {"threads": 1, "runs": 1, "warmup_runs": 0, "warmup_secs": 0, "min_secs": 0, "max_secs": 0}
         for name, least in smallest.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
-        for flag in self.extra:
-            if not flag.startswith("--"):
-                raise ValueError(f"extra flags begin with --, got {flag!r}")
-        for tensor in self.inputs:
-            if "," in tensor.name or "," in tensor.path or ":" in tensor.path:
-                raise ValueError(
-                    f"benchmark_model reads no name with , and no path with , or :, got {tensor}"
-                )
 
 
 def mask(cores: Sequence[int]) -> str:
@@ -149,7 +126,7 @@ def arguments(tool: Tool, model: str, options: Options) -> list[str]:
             " out or use another build of the tool"
         )
     pinned = ["taskset", mask(options.cores)] if options.cores else []
-    return [*pinned, tool.path, *(f"--{name}={value}" for name, value in wanted.items()), *options.extra]
+    return [*pinned, tool.path, *(f"--{name}={value}" for name, value in wanted.items())]
 
 
 # Without it a build prints its profile as a table, which is read as well.
@@ -167,12 +144,8 @@ def _common(model: str, options: Options) -> dict[str, str]:
         "min_secs": f"{options.min_secs:g}",
         "max_secs": f"{options.max_secs:g}",
     }
-    if options.delay_secs > 0:
-        flags["run_delay"] = f"{options.delay_secs:g}"
     if options.memory:
         flags["report_peak_memory_footprint"] = "true"
-    if options.gpu_backend:
-        flags["gpu_backend"] = options.gpu_backend
     return flags
 
 
@@ -182,30 +155,13 @@ def _interpreter(options: Options) -> dict[str, str]:
         flags["use_gpu"] = "true"
     if options.xnnpack is not None:
         flags["use_xnnpack"] = str(options.xnnpack).lower()
-    if options.fp16:
-        flags["xnnpack_force_fp16"] = "true"
     if options.profile:
         flags |= {"enable_op_profiling": "true", "op_profiling_output_mode": "csv"}
-    if options.inputs:
-        flags["input_layer"] = ",".join(tensor.name for tensor in options.inputs)
-        flags["input_layer_shape"] = ":".join(",".join(map(str, tensor.shape)) for tensor in options.inputs)
-        # A colon in a name is written twice there, "serving_default_x:0" for one.
-        flags["input_layer_value_files"] = ",".join(
-            f"{tensor.name.replace(':', '::')}:{tensor.path}" for tensor in options.inputs
-        )
-    if options.output:
-        flags["output_filepath"] = options.output
     return flags
 
 
 def _compiled(options: Options) -> dict[str, str]:
-    asked = {
-        "xnnpack": options.xnnpack is not None,
-        "fp16": options.fp16,
-        "profile": options.profile,
-        "inputs": bool(options.inputs),
-        "output": bool(options.output),
-    }
+    asked = {"xnnpack": options.xnnpack is not None, "profile": options.profile}
     if any(asked.values()):
         names = ", ".join(name for name, is_asked in asked.items() if is_asked)
         raise HarnessError(
