@@ -179,7 +179,7 @@ def fuel(trace: Trace, inferences: int, before: Conditions, *, skip_s: float = 0
     idle_watts, busy_watts = (_watts(part, amperes) for part in (idle, busy))
     seconds, readings = trace.end - trace.start - skip_s, _changes(busy)
     joules = (busy_watts - idle_watts) * seconds
-    sign = "negative" if busy[0].current < 0 else "positive"
+    sign = "negative" if min(reading.current for reading in busy) < 0 else "positive"
     note = (
         f"an estimate, of the whole phone and not only its processor: {busy_watts:.2f} W less"
         f" {idle_watts:.2f} W at idle, over {seconds:.1f} s, {inferences} inferences and {readings} readings"

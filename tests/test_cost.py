@@ -22,6 +22,8 @@ TFLITE_CASES = [
     ("TRANSPOSE_CONV", [(4,), (7, 3, 3, 5), (1, 2, 2, 5)], (1, 4, 4, 7), 2 * 2 * 5 * 9 * 7, False),
     ("FULLY_CONNECTED", [(1, 10), (4, 10)], (1, 4), 40, True),
     ("BATCH_MATMUL", [(2, 3, 5), (2, 5, 7)], (2, 3, 7), 2 * 3 * 5 * 7, True),
+    ("BATCH_MATMUL", [(2, 5, 3), (2, 5, 7)], (2, 3, 7), 2 * 3 * 5 * 7, True),  # the left one transposed
+    ("BATCH_MATMUL", [(1, 3, 5), (4, 5, 7)], (4, 3, 7), 4 * 3 * 5 * 7, True),  # one for all four
 ]
 
 

@@ -148,15 +148,16 @@ class OwnRunner:
     def in_turns(self, file: Pushed, baseline: Pushed) -> Starts:
         """Both files in one process, A B B A, which is first drawn anew for each start.
 
-        The number of rounds follows from the first start's speed, that of starts from the clock: neither from
-        the ratios, which would make chance findings of them.
+        The number of turns follows from the speed of the start before, that of starts from the clock: neither
+        from the ratios, which would make chance findings of them.
         """
-        turns_ms: list[float] = []
+        pair_ms = 0.0  # a turn of each
 
         def start(first: bool) -> list[float]:
+            nonlocal pair_ms
             pair = (file, baseline) if first else (baseline, file)
             budget_ms = 1e3 * self.request.comparison_s / self.request.starts
-            turns = int(min(max(budget_ms / sum(turns_ms), 2), TURNS)) // 2 * 2 if turns_ms else 2
+            turns = int(min(max(budget_ms / pair_ms, 2), TURNS)) // 2 * 2 if pair_ms else 2
             plan = Plan(
                 models=tuple(one.remote for one in pair),
                 threads=self.request.threads,
@@ -165,8 +166,8 @@ class OwnRunner:
                 turn=TURN,
                 pin=self.cores,
             )
-            said = self._run(plan, TURN * (turns + 1) * sum(turns_ms) / TURN)
-            turns_ms[:] = [TURN * statistics.median(samples) for samples in said.samples_ms]
+            said = self._run(plan, (turns + 1) * pair_ms)  # warming is as long as a turn
+            pair_ms = TURN * sum(statistics.median(samples) for samples in said.samples_ms)
             own, other = said.samples_ms if first else reversed(said.samples_ms)
             return [comparison.round_ratio(own[i : i + 2], other[i : i + 2]) for i in range(0, turns, 2)]
 

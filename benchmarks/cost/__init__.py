@@ -212,15 +212,15 @@ def _operators(graph: Graph, live: Sequence[int]) -> tuple[OperatorCost, ...]:
             OperatorCost(
                 index,
                 operator.op,
-                operator.shape,
-                operator.counted.macs or 0,
-                own,
-                operator.name,
-                operator.arithmetic,
-                read,
-                weights,
-                written,
-                live[index] if live else None,
+                output_shape=operator.shape,
+                macs=operator.counted.macs or 0,
+                parameters=own,
+                name=operator.name,
+                arithmetic=operator.arithmetic,
+                read_bytes=read,
+                weight_bytes=weights,
+                written_bytes=written,
+                live_bytes=live[index] if live else None,
             )
         )
     return tuple(found)

@@ -146,6 +146,7 @@ def _offset(buffer: Buffer, placed: Sequence[tuple[int, Buffer]], alignment: int
             continue
         start = -(-position // alignment) * alignment
         if start + buffer.bytes <= offset and offset - start < tightest:
+            # Of the gap as it is, not from ``start``: so does LiteRT, whose addresses these are to be.
             best, tightest = start, offset - position
         position = max(position, offset + other.bytes)
     return -(-position // alignment) * alignment if best is None else best

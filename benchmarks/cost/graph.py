@@ -1,4 +1,4 @@
-"""A model file as a plain graph: what ``cost_tflite`` and ``cost_onnx`` read and ``cost``, ``arena`` count.
+"""A model file as a plain graph: what ``tflite`` and ``onnx`` read and ``arena`` and the package itself count.
 
 Nothing of a file's format is left in it but the operators' own names. The operators stand in the order of
 their execution, each tensor has a key, a shape and a width, and the rules of MACs, which depend on how a

@@ -138,6 +138,7 @@ def _macs(op: str, inputs: Sequence[Shape], output: Shape) -> Macs:
             return Macs(math.prod(inputs[2]) * math.prod(inputs[1][:3]))
         case "FULLY_CONNECTED":  # weights (units, inputs)
             return Macs(math.prod(output) * inputs[1][-1], in_tf_benchmark=True)
-        case "BATCH_MATMUL":
-            return Macs(math.prod(inputs[0]) * output[-1], in_tf_benchmark=True)
+        case "BATCH_MATMUL":  # the left one may be transposed, or one for all matrices of the right
+            inner = math.prod(inputs[0][-2:]) // output[-2]
+            return Macs(math.prod(output) * inner, in_tf_benchmark=True)
     return Macs(None)
