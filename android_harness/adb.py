@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from android_harness import errors
+from android_harness import errors, guard
 from android_harness.errors import HarnessError
 
 # The one place where every Android lets adb's user write files and run them.
@@ -268,8 +268,10 @@ class Device:
         If it cannot be removed then (the device is gone), its name is said on stderr.
         """
         remote = f"{TEMPORARY}/footseg-{secrets.token_hex(4)}"
+        watch = guard.Guard([self.adb, "-s", self.serial], remote, self.env)
         try:
-            self.shell(["mkdir", remote])
+            if not watch.wait(AT_ONCE):
+                raise self._reason(["mkdir", remote], Result("", watch.said, 1), "failed on it")
             yield remote
         finally:
             removed = False
@@ -278,11 +280,17 @@ class Device:
                     self.remove(remote)
                     removed = True
             finally:  # also when a second Ctrl-C ends the cleaning
+                watch.end()
                 if not removed:
                     _say(
-                        f"{remote} may be left on {self.serial}; once that is there again:"
+                        f"{remote} may be left on {self.serial}; the next session there removes it, or:"
                         f" adb -s {self.serial} shell rm -rf {remote}"
                     )
+
+    def folders(self) -> dict[str, bool]:
+        """Our folders that are on the device, and whether somebody uses them (else they were left behind)."""
+        found = self.shell(["sh", "-c", guard.search(TEMPORARY)], check=False).stdout
+        return {f"{TEMPORARY}/{name}": used for name, used in guard.read(found.splitlines())}
 
     def _adb(
         self,

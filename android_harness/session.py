@@ -5,14 +5,14 @@ so nothing of Android's own toolchain is needed. Models get plain names there: w
 letters a file's name has stay here.
 """
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from android_harness.adb import Device, Result
 from android_harness.errors import HarnessError
+from android_harness.guard import kill_all_of
 from android_harness.runner import MARK, Plan, Said, arguments, parse
 from android_harness.toolchain import Kit
 
@@ -85,23 +85,23 @@ class Session:
 
     def stop(self) -> None:
         """End what runs out of our folder now, from another thread; whoever waits for it gets an error."""
-        # The last letter in brackets: this shell, in whose command line the name stands so, is not meant.
-        name = shlex.quote(f"{self.folder[:-1]}[{self.folder[-1]}]")
-        script = (
-            f"for file in $(grep -ls {name} /proc/[0-9]*/cmdline);"
-            " do one=${file%/cmdline}; kill -9 ${one##*/}; done"
-        )
-        self.device.shell(["sh", "-c", script], check=False)
+        self.device.shell(["sh", "-c", kill_all_of(f"{self.folder}/")], check=False)
 
 
 @contextmanager
-def session(device: Device, kit: Kit | None = None) -> Iterator[Session]:
+def session(
+    device: Device, kit: Kit | None = None, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Session]:
     """A fresh folder on ``device``, removed at the end; with ``kit`` the runner and all it needs are in it.
 
+    What a session left that could not clean up is removed, and ``say`` told of it.
+
     Raises:
-        HarnessError: the device is gone, has no room, or lets adb's user do nothing there.
+        HarnessError: the device is gone, has no room, lets adb's user do nothing there, or another session is
+            measuring on it: each would slow the other down.
     """
     with device.folder() as folder:
+        _be_alone(device, folder, say)
         bare = Session(device, folder)
         if kit is None:
             yield bare
@@ -112,6 +112,21 @@ def session(device: Device, kit: Kit | None = None) -> Iterator[Session]:
         # The device's own list of libraries, if it had one, would not be of these.
         command = (loader, "--inhibit-cache", "--library-path", folder, runner)
         yield Session(device, folder, command, bare.push(kit.library, kit.library.name))
+
+
+def _be_alone(device: Device, own: str, say: Callable[[str], None]) -> None:
+    for folder, used in device.folders().items():
+        if folder == own:
+            continue
+        if used:
+            raise HarnessError(
+                f"another footseg is measuring on {device.serial} (it has {folder} there), and both would be"
+                " slower for it: start again when it has ended",
+                serial=device.serial,
+            )
+        say(f"removing {folder}, which an earlier command could not")
+        Session(device, folder).stop()
+        device.remove(folder)
 
 
 def ended(result: Result) -> str:

@@ -451,7 +451,9 @@ class TestFolder:
             phone.vanish()
             device.shell(["true"])
         said = capsys.readouterr().err
-        assert said.startswith(f"{remote} may be left on {phone.serial}; once that is there again: adb -s ")
+        assert said.startswith(
+            f"{remote} may be left on {phone.serial}; the next session there removes it, or: adb -s "
+        )
         assert said.endswith(f" shell rm -rf {remote}\n")
         assert said.count("\n") == 1
 

@@ -75,7 +75,7 @@ class Phone:
             pin = self.job.request.pin
             cores = phone.parse_pin(pin, facts) if pin else ()
             self._tell(f"{facts.name}, pushing what is needed")
-            with session(self.device, self.job.kit) as opened:
+            with session(self.device, self.job.kit, self._tell) as opened:
                 self._session = opened
                 yield from self._files(opened, facts, cores)
 

@@ -108,20 +108,25 @@ class Phone:
 
     def vanish(self) -> None:
         """Be gone: cable pulled and battery out. Nothing of it runs on."""
+        self.unplug()
+        with self._lock:
+            processes, self._processes = self._processes, []
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process, signal.SIGKILL)
+
+    def unplug(self) -> None:
+        """Lose the connection: what runs on the phone runs on, as far as its adb lets it."""
         self._gone.set()
         with self._lock:
             listener, self._listener = self._listener, None
             connections, self._connections = self._connections, []
-            processes, self._processes = self._processes, []
         if listener:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
         for connection in connections:
             connection.close()
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process, signal.SIGKILL)
 
     def allow(self) -> None:
         """Tap "Allow" on the phone's question whether this computer may debug it."""
