@@ -11,31 +11,24 @@ was measured on the way (FastLinkNet against itself, 12 to 24 starts, deviation 
 """
 
 import dataclasses
-import json
 import math
 import os
 import random
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from android_harness import ask
-from benchmarks import comparison, places
+from benchmarks import comparison, fresh, places
+from benchmarks.fresh import Worker
 from benchmarks.measurement import Calibration, ColdStart, Latency, Measurement, OperatorTime, Relative
 from benchmarks.worker import SIDE
 from footseg import artifact, provenance, runtime
-from footseg.errors import FootsegError
 
 # Warm-up goes in batches of this many runs and ends when a batch's median is no longer faster, to
 # this factor, than the one before it (caches filled, clock frequency up).
@@ -52,9 +45,6 @@ STARTS = 16
 ROUNDS = 8
 TURN = 4
 SECONDS = 10.0
-# Seconds that a worker may take for an answer, and for each run ten times as long as its first inference.
-PATIENCE = 120.0
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def measure(
@@ -64,7 +54,7 @@ def measure(
     runs: int = 50,
     min_seconds: float = 1.0,
     max_warmup: int = 50,
-    profiled: bool = False,
+    profile: bool = False,
     pin: Sequence[int] = (),
 ) -> Measurement:
     """Measure one artifact.
@@ -75,7 +65,7 @@ def measure(
         runs: inferences timed at least, after warm-up.
         min_seconds: time that they take at least: a fast network is run more often.
         max_warmup: inferences thrown away at most before the clock runs.
-        profiled: whether the time of each operator is asked for, in runs of its own.
+        profile: whether the time of each operator is asked for, in runs of its own.
         pin: cores that the process keeps to; none: wherever the system puts it.
 
     Raises:
@@ -85,14 +75,14 @@ def measure(
     _check(threads, pin, runs=runs)
     facts = artifact.load(path)
     hellos = [_hello(path, threads, pin) for _ in range(COLD_STARTS - 1)]
-    with _worker(path, threads, pin) as worker:
+    with fresh.worker(path, threads, pin) as worker:
         hellos.append(worker.hello)
         warmup_runs = _warm_up(worker, max_warmup)
         memory = worker.memory()  # before the matrices, which are none of the file's
         before = worker.multiply(PRODUCTS)
         samples = _sample(worker, runs, min_seconds)
         gflops = before + worker.multiply(PRODUCTS)
-        rows = worker.profile(runs) if profiled else []
+        rows = worker.profile(runs) if profile else []
     measured = Measurement.of_file(
         facts,
         kind="measured",
@@ -122,8 +112,12 @@ def measure_all(
 ) -> list[Measurement]:
     """Measure each artifact, then all of them in turns against the first fp32 .tflite (else the first).
 
-    ``options`` are others of ``measure``, ``seconds`` is that of ``compare``; cores to ``pin`` may also be
-    given as text, "0-3,6". One file is compared with none.
+    Args:
+        paths: of .tflite or .onnx files; one is compared with none.
+        threads, runs, profile: as ``measure``.
+        pin: as ``measure``, or as text, "0-3,6".
+        seconds: as ``compare``.
+        options: others of ``measure``.
 
     Raises:
         FootsegError, ValueError: as ``measure``.
@@ -131,7 +125,7 @@ def measure_all(
     pin = _cores(pin) if isinstance(pin, str) else pin
     if not 0 < seconds < math.inf:
         raise ValueError(f"seconds must be a number above 0, not {seconds:g}")
-    options |= {"runs": runs, "profiled": profile, "pin": pin}
+    options |= {"runs": runs, "profile": profile, "pin": pin}
     measured = [measure(path, threads, **options) for path in tqdm(paths, desc="bench", disable=None)]
     if len(measured) < 2:
         return measured
@@ -182,7 +176,7 @@ def compare(
     for number in tqdm(numbers, desc="compare", total=starts, disable=None):
         # Two processes of one file differ also in which was started first: a coin for each start.
         order = random.sample(range(len(paths)), len(paths))
-        with _workers(paths, order, threads, pin or _core(number, threads)) as workers:
+        with fresh.workers(paths, order, threads, pin or _core(number, threads)) as workers:
             # The first round fills the caches; that of the first start tells how many there is time for.
             loaded = time.monotonic()
             _round(workers, order, threads)
@@ -193,7 +187,7 @@ def compare(
     return tuple(Relative.of(facts, [[r[i] for r in each] for each in made], confidence) for i in files)
 
 
-def _round(workers: Sequence["_Worker"], order: Sequence[int], threads: int) -> tuple[float, ...]:
+def _round(workers: Sequence[Worker], order: Sequence[int], threads: int) -> tuple[float, ...]:
     """The time of each worker's file over the first one's, after a turn of each in ``order`` and one back."""
     clock = "cpu" if threads == 1 else "wall"
     turns: list[list[float]] = [[] for _ in workers]
@@ -234,128 +228,9 @@ def _check(threads: int, pin: Sequence[int], runs: int = 1) -> None:
         raise ValueError(f"pin {list(pin)}: the cores that can be used here are {sorted(allowed)}")
 
 
-class _Worker:
-    """The other end of benchmarks.worker: asks, and tells what killed the process if it died or hung."""
-
-    def __init__(self, process: "subprocess.Popen[str]", path: Path, stderr: IO[str]) -> None:
-        self._process, self._path, self._stderr = process, path, stderr
-        self.hello = self._answer(PATIENCE)
-
-    def run(self, times: int, clock: str = "wall") -> list[float]:
-        """Milliseconds of ``times`` inferences by ``clock``, "wall" or "cpu" (of this process)."""
-        return self._ask(f"{clock} {times}", PATIENCE + times * self.hello["first_inference_ms"] / 100)
-
-    def memory(self) -> float:
-        """MB that loading and running the file have added to the process at most."""
-        return self._ask("memory", PATIENCE)
-
-    def multiply(self, times: int) -> list[float]:
-        """GFLOP/s of each of ``times`` matrix products, on one thread."""
-        return self._ask(f"multiply {times}", PATIENCE)
-
-    def profile(self, times: int) -> list[dict[str, Any]]:
-        """The fields of each OperatorTime over ``times`` inferences."""
-        return self._ask(f"profile {times}", PATIENCE + times * self.hello["first_inference_ms"] / 100)
-
-    def _ask(self, line: str, patience: float) -> Any:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died; reading its answer says how
-        return self._answer(patience)
-
-    def _answer(self, patience: float) -> Any:
-        assert self._process.stdout is not None
-        expired = threading.Event()
-
-        def give_up() -> None:
-            expired.set()
-            self._process.kill()
-
-        watch = threading.Timer(patience, give_up)
-        watch.daemon = True
-        watch.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            watch.cancel()
-        if line:
-            return json.loads(line)
-        code = self._process.wait()
-        if expired.is_set():
-            raise FootsegError(
-                f"the process measuring {self._path} gave no answer in {patience:g} s and was ended: "
-                "the machine may be too busy or too small for this file"
-            )
-        self._stderr.seek(0)
-        last = (self._stderr.read().strip().splitlines() or ["it said nothing"])[-1]
-        if code == 1:  # the worker's own one-line error, or Python's
-            raise FootsegError(last)
-        died = f"was killed by {signal.Signals(-code).name}" if code < 0 else "ended early"
-        raise FootsegError(
-            f"the process measuring {self._path} {died} (exit code {code}): {last}; "
-            "the file may be damaged or too large for this machine's memory"
-        )
-
-
-@contextmanager
-def _workers(
-    paths: Sequence[Path], order: Sequence[int], threads: int = 1, pin: Sequence[int] = ()
-) -> Iterator[list[_Worker]]:
-    """A worker for each file, started in ``order``; all are started before any is waited for."""
-    with ExitStack() as stack:
-        processes = {i: stack.enter_context(_process(paths[i], threads, pin)) for i in order}
-        yield [_Worker(processes[i][0], path, processes[i][1]) for i, path in enumerate(paths)]
-
-
-@contextmanager
-def _worker(path: Path, threads: int = 1, pin: Sequence[int] = ()) -> Iterator[_Worker]:
-    """A worker with ``path`` loaded."""
-    with _workers([path], [0], threads, pin) as (worker,):
-        yield worker
-
-
-@contextmanager
-def _process(
-    path: Path, threads: int, pin: Sequence[int]
-) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
-    """A process of benchmarks.worker and its stderr; killed at the end, whatever that was."""
-    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", str(path), str(threads), ",".join(map(str, pin))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=_environment(),
-        )
-        try:
-            yield process, stderr
-        finally:
-            process.kill()
-            process.wait()
-            for pipe in filter(None, (process.stdin, process.stdout)):
-                with suppress(BrokenPipeError):  # a request that the dead process never read
-                    pipe.close()
-
-
-def _environment() -> dict[str, str]:
-    """This process's own, with numpy's matrix products on one thread and made for this processor.
-
-    A kernel that the environment forces on OpenBLAS, as some do for results that repeat, would calibrate
-    another processor: Haswell's reached 128 GFLOP/s on one that does 246.
-    """
-    root = str(Path(__file__).resolve().parents[1])
-    python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    kept = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-    return kept | dict.fromkeys(BLAS_THREADS, "1") | {"PYTHONPATH": python_path}
-
-
 def _hello(path: Path, threads: int, pin: Sequence[int]) -> dict[str, Any]:
     """What a fresh process says of its start."""
-    with _worker(path, threads, pin) as worker:
+    with fresh.worker(path, threads, pin) as worker:
         return worker.hello
 
 
@@ -386,7 +261,7 @@ def _calibration(measured: Measurement, gflops: Sequence[float]) -> Calibration:
     return Calibration.of(what, gflops, measured.latency, measured.cost["macs"], measured.threads)
 
 
-def _warm_up(worker: _Worker, most: int) -> int:
+def _warm_up(worker: Worker, most: int) -> int:
     """Run until the time no longer falls, or ``most`` runs; the number of runs made."""
     done, before = 0, float("inf")
     while done < most:
@@ -399,7 +274,7 @@ def _warm_up(worker: _Worker, most: int) -> int:
     return done
 
 
-def _sample(worker: _Worker, runs: int, min_seconds: float) -> list[float]:
+def _sample(worker: Worker, runs: int, min_seconds: float) -> list[float]:
     """At least ``runs`` samples that took at least ``min_seconds`` together."""
     start = time.monotonic()
     samples = worker.run(runs)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import host, trials
+from benchmarks import fresh, host, trials
 from benchmarks.profiles import own_names
 from footseg.errors import FootsegError
 
@@ -79,7 +79,7 @@ def test_the_cold_start_is_the_median_of_fresh_processes() -> None:
 
 def test_pinned_to_a_core(onnx_file: Path) -> None:
     core = min(os.sched_getaffinity(0))
-    with host._worker(onnx_file, 1, [core]) as worker:
+    with fresh.worker(onnx_file, 1, [core]) as worker:
         assert os.sched_getaffinity(worker._process.pid) == {core}
     assert host.measure(onnx_file, runs=1, min_seconds=0, pin=[core]).conditions == {"pinned_cores": [core]}
     with pytest.raises(ValueError, match=r"pin \[4096\]: the cores that can be used here are"):
@@ -89,7 +89,7 @@ def test_pinned_to_a_core(onnx_file: Path) -> None:
 
 
 def test_profile_of_onnx_runtime_has_each_node(onnx_file: Path) -> None:
-    found = host.measure(onnx_file, runs=5, min_seconds=0, profiled=True).profile
+    found = host.measure(onnx_file, runs=5, min_seconds=0, profile=True).profile
     # The first transposition of three may be merged into the convolution, or more be added around it.
     assert "Conv" in [step.op for step in found]
     assert {step.runs for step in found} == {5}
@@ -98,7 +98,7 @@ def test_profile_of_onnx_runtime_has_each_node(onnx_file: Path) -> None:
 
 def test_profile_of_litert_has_the_names_of_the_file(tmp_path: Path) -> None:
     path = trials.network(tmp_path / "convolutions.tflite", 3)
-    found = host.measure(path, runs=20, min_seconds=0, profiled=True)
+    found = host.measure(path, runs=20, min_seconds=0, profile=True)
     # Tensors are numbered as they are made: the image, then weights, bias and output of each convolution.
     assert [step.name for step in found.profile] == ["t3", "t6", "t9", "t12", "t15"]
     assert {step.op.split()[0] for step in found.profile} == {"Convolution"}
@@ -241,7 +241,7 @@ def test_a_crash_names_signal_and_last_words(
 
 
 def test_a_death_between_two_requests_is_told(onnx_file: Path) -> None:
-    with host._worker(onnx_file, 1) as worker:
+    with fresh.worker(onnx_file, 1) as worker:
         os.kill(worker._process.pid, signal.SIGKILL)
         worker._process.wait()
         with pytest.raises(FootsegError, match="SIGKILL"):
@@ -256,7 +256,7 @@ def test_a_worker_that_hangs_is_ended(
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setattr(host, "PATIENCE", 0.3)
+    monkeypatch.setattr(fresh, "PATIENCE", 0.3)
     began = time.monotonic()
     with pytest.raises(FootsegError, match=r"tiny\.onnx gave no answer in 0\.3 s and was ended"):
         host.measure(onnx_file)

@@ -1,4 +1,4 @@
-"""A model file as a plain graph: what ``tflite`` and ``onnx`` read and ``arena`` and the package itself count.
+"""A model file as a plain graph: what ``tflite`` and ``onnx`` read, ``arena`` and the package count.
 
 Nothing of a file's format is left in it but the operators' own names. The operators stand in the order of
 their execution, each tensor has a key, a shape and a width, and the rules of MACs, which depend on how a
