@@ -130,8 +130,6 @@ def _measure(
         case "android":
             from benchmarks import android
 
-            if "seconds" in own:  # there also of warming and of the gauge
-                own["comparison_s"] = own.pop("seconds")
             return android.measure_all(paths, place.names, say=say, **own)
     from benchmarks import host
 

@@ -35,7 +35,7 @@ UNPLUGGED = (
 )
 # The least that a comparison takes: at 75 % the interval needs three fresh starts.
 QUICK: dict[str, Any] = {
-    "runs": 3, "seconds": 0.0, "starts": 3, "confidence": 0.75, "comparison_s": 0.0, "energy": False
+    "runs": 3, "min_seconds": 0.0, "starts": 3, "confidence": 0.75, "seconds": 0.0, "energy": False
 }  # fmt: skip
 TOOL = """\
 #!/bin/sh
@@ -290,7 +290,7 @@ def test_ending_early_cleans_up(server: AdbServer, phone: Phone, tiny_artifacts:
             running.set()
 
     files = [tiny_artifacts["fp32"], tiny_artifacts["int8"]]
-    endless = {**QUICK, "comparison_s": 1000.0, "starts": 1000}
+    endless = {**QUICK, "seconds": 1000.0, "starts": 1000}
     lines = android.measure_all(files, env=server.env, say=say, **endless)
     next(lines)
     assert left(phone)
@@ -431,6 +431,7 @@ def test_what_cannot_be_meant(tiny_artifacts: dict[str, Path]) -> None:
         ({"pin": "fast"}, "expected big, middle, little or cores"),
         ({"gpu": True}, "--runner benchmark_model"),
         ({"runner": "benchmark_model", "gpu": True, "xnnpack": False}, "instead of XNNPACK"),
+        ({"seconds": float("nan")}, "seconds must be 0 or more, got nan"),
         ({"starts": 7}, "starts must be 8 or more for 99%"),
     ]:
         with pytest.raises(ValueError, match=words):

@@ -91,7 +91,8 @@ def test_android_harness_needs_the_standard_library_only() -> None:
         "footseg.cli", "footseg.artifact", "footseg.run", "footseg.runtime", "footseg.evaluate",
         "footseg.predict", "footseg.doctor", "footseg.networks", "footseg.data.check", "footseg.data.shapes",
         "benchmarks.host", "benchmarks.pages.report", "benchmarks.cost", "footseg.compress.sizes",
-        "footseg.study", "benchmarks.agreement",
+        "footseg.study", "benchmarks.agreement", "benchmarks.arm", "benchmarks.android", "benchmarks.bench",
+        "benchmarks.gate", "benchmarks.table", "benchmarks.cost.table",
     ],
 )  # fmt: skip
 def test_light_modules_import_nothing_heavy(module: str) -> None:

@@ -1,5 +1,6 @@
 """What is asked of phones, checked before any of them is."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class Request:
         runner: "footseg" or "benchmark_model" (Google's tool).
         benchmark_model: the tool, a file here or a path on the phone; "" looks for it on the phone.
         runs: inferences timed at least, after warm-up; of benchmark_model, in each process.
-        seconds: that they take at least.
+        min_seconds: that they take at least.
         pin: "big", "middle", "little" or numbers of cores, as 4-7; "" lets the system choose.
         data: a data set, for accuracy on the phone; None for none.
         split: of the data set.
@@ -32,7 +33,7 @@ class Request:
         cool_limit_s: seconds after which waiting ends.
         energy: whether to read the fuel gauge, where there is one and the phone is not plugged in.
         energy_s, idle_s: seconds of work beside the gauge, and seconds of rest before.
-        comparison_s: seconds that comparing a file with the first fp32 file may take.
+        seconds: that comparing a file with the first fp32 file may take.
         starts: fresh processes of a comparison at most.
         confidence: of its interval.
 
@@ -44,7 +45,7 @@ class Request:
     runner: str = "footseg"
     benchmark_model: str = ""
     runs: int = 50
-    seconds: float = 1.0
+    min_seconds: float = 1.0
     pin: str = ""
     data: Path | None = None
     split: str = "test"
@@ -57,15 +58,16 @@ class Request:
     energy: bool = True
     energy_s: float = 30.0
     idle_s: float = 10.0
-    comparison_s: float = 20.0
+    seconds: float = 20.0
     starts: int = 16
     confidence: float = comparison.CONFIDENCE
 
     def __post_init__(self) -> None:
         if self.runner not in RUNNERS:
             raise ValueError(f"runner is {self.runner!r}: expected {' or '.join(RUNNERS)}")
-        for name, least in (("threads", 1), ("runs", 1), ("images", 0), ("seconds", 0), ("idle_s", 0)):
-            if getattr(self, name) < least:
+        smallest = {"threads": 1, "runs": 1, "images": 0, "min_seconds": 0, "seconds": 0, "idle_s": 0}
+        for name, least in smallest.items():
+            if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         comparison.check_starts(self.starts, self.confidence)
         if self.pin and self.pin.strip().lower() not in phone.PINS and ask.cores(self.pin) is None:

@@ -122,7 +122,7 @@ class OwnRunner:
         """Cold starts first: their last inferences tell how many fill the time that was asked for."""
         colds = [self._run(self._plan(file, runs=COLD_RUNS)) for _ in range(COLD_STARTS)]
         each_ms = statistics.median(cold.samples_ms[0][-1] for cold in colds)
-        runs = max(self.request.runs, math.ceil(1e3 * self.request.seconds / each_ms))
+        runs = max(self.request.runs, math.ceil(1e3 * self.request.min_seconds / each_ms))
         plan = self._plan(
             file,
             warmup=_warmup(each_ms),
@@ -156,7 +156,7 @@ class OwnRunner:
         def start(first: bool) -> list[float]:
             nonlocal pair_ms
             pair = (file, baseline) if first else (baseline, file)
-            budget_ms = 1e3 * self.request.comparison_s / self.request.starts
+            budget_ms = 1e3 * self.request.seconds / self.request.starts
             turns = int(min(max(budget_ms / pair_ms, 2), TURNS)) // 2 * 2 if pair_ms else 2
             plan = Plan(
                 models=tuple(one.remote for one in pair),
@@ -271,8 +271,8 @@ class BenchmarkModel:
             xnnpack=None if silent else self.request.xnnpack,
             gpu=self.request.gpu,
             runs=self.request.runs,
-            min_secs=self.request.seconds,
-            max_secs=max(PATIENCE / 2, 2 * self.request.seconds),
+            min_secs=self.request.min_seconds,
+            max_secs=max(PATIENCE / 2, 2 * self.request.min_seconds),
             cores=self.cores,
             **options,
         )
@@ -288,7 +288,7 @@ def _warmup(each_ms: float) -> int:
 
 def _within(request: Request, start: Callable[[bool], list[float]]) -> Starts:
     """Fresh starts until the time is up; a coin for each tells whether the file goes first."""
-    numbers = comparison.within(request.comparison_s, request.starts, request.confidence)
+    numbers = comparison.within(request.seconds, request.starts, request.confidence)
     return [start(random.random() < 0.5) for _ in numbers]
 
 
