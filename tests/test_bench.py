@@ -1,12 +1,17 @@
 """What ``footseg bench`` refuses before time goes into measuring, and what it keeps when a place fails."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import arm_graphs
 from tests.test_cli import footseg, one_line
+from tests.test_host import waited_for
 from tests.test_measurement import a_measurement
 
 
@@ -57,6 +62,33 @@ def test_the_last_file_is_looked_at_before_the_first_is_measured(model: Path, tm
 def test_where_results_go_is_looked_at_before_anything_is_measured(model: Path, tmp_path: Path) -> None:
     line = one_line(footseg("bench", model, "--out", tmp_path, code=1))
     assert line == f"footseg: {tmp_path} cannot be written (Is a directory): give --out another file"
+
+
+def test_nothing_of_an_emulator_is_left_when_another_program_ends_it(model: Path, tmp_path: Path) -> None:
+    """A stand-in for QEMU runs for ever."""
+    started, temporary = tmp_path / "started", tmp_path / "temporary"
+    temporary.mkdir()
+    qemu = tmp_path / "qemu-aarch64"
+    qemu.write_text(
+        f'#!/bin/sh\ncase "$*" in *--version*) exec {shutil.which("qemu-aarch64")} "$@";; esac\n'
+        f"echo $$ > {started}.new; mv {started}.new {started}; exec sleep 600\n"
+    )
+    qemu.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "footseg", "bench", model, "--on", "arm"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        waited_for(started.exists)
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (130, "footseg: interrupted\n")
+    assert not Path(f"/proc/{started.read_text().strip()}").exists()
+    assert not list(temporary.iterdir())
 
 
 def test_a_place_that_fails_loses_nothing_of_another(
