@@ -20,8 +20,8 @@ from android_harness.errors import HarnessError
 # Named in the guard's command line, with the folder's name behind it.
 WORD = "guards-"
 READY = "@footseg-ready"
-# Seconds for the device to see the end of its guard's input.
-ENDING = 5.0
+# Seconds for the device to see the end of its guard's input; before Android 7 it sees only the connection's.
+ENDING = 2.0
 
 
 def kill_all_of(name: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,7 @@ class Machine:
         self.host = self.root / ".host"
         for folder in (self.host / "bin", self.host / "dumpsys", self.path("/data/local/tmp")):
             folder.mkdir(parents=True, exist_ok=True)
+        self._make_system()
         for folder in ("/sdcard", "/system/bin", "/vendor"):
             self.path(folder).mkdir(exist_ok=True, parents=True)
         self.properties = {**PROPERTIES, **(properties or {})}
@@ -220,7 +222,7 @@ class Machine:
     def command(self, name: str, script: str) -> None:
         """Put a shell script into the PATH of the phone's shell; it finds its own files in $PHONE."""
         path = self.host / "bin" / name
-        path.write_text(f"#!/bin/sh\n{script}")
+        path.write_text(f'#!/bin/sh\nPATH="$PATH:/usr/bin:/bin"\n{script}')
         path.chmod(0o755)
 
     def pinned(self) -> list[str]:
@@ -230,9 +232,8 @@ class Machine:
 
     def environment(self) -> dict[str, str]:
         """The environment of the phone's shell."""
-        path = f"{self.host}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"
         return {
-            "PATH": path,
+            "PATH": f"{self.host}/bin:{self.host}/system",
             "HOME": "/",
             "PHONE": str(self.host),
             "TMPDIR": str(self.path("/data/local/tmp")),
@@ -257,9 +258,22 @@ class Machine:
         kept.parent.mkdir(exist_ok=True)
         shutil.copy(path, kept)
         kept.chmod(0o755)
-        path.write_text(
-            f'#!/bin/sh\nQEMU_LD_PREFIX={self.root} exec qemu-aarch64 -cpu {self.cpu} {kept} "$@"\n'
-        )
+        qemu = f"QEMU_LD_PREFIX={self.root} exec {shutil.which('qemu-aarch64')} -cpu {self.cpu}"
+        path.write_text(f'#!/bin/sh\n{qemu} {kept} "$@"\n')
+
+    def _make_system(self) -> None:
+        """Android's own shell and commands, mksh and toybox, where they are installed; else the host's."""
+        folder, toybox = self.host / "system", shutil.which("toybox")
+        self.shell = shutil.which("mksh") or "/bin/sh"
+        if folder.exists():
+            return
+        if not toybox:
+            folder.symlink_to("/usr/bin")
+            return
+        folder.mkdir()
+        (folder / "sh").symlink_to(self.shell)
+        for name in subprocess.run([toybox], capture_output=True, text=True, check=True).stdout.split():
+            (folder / name).symlink_to(toybox)
 
     def _make_cores(self, clusters: Sequence[Cluster]) -> None:
         cores = sum(cluster.cores for cluster in clusters)

@@ -43,7 +43,7 @@ class Shell:
         faults, machine = self.phone.faults, self.phone.machine
         line = f"sleep {faults.slow}; {command}" if faults.slow else command
         process = subprocess.Popen(
-            ["/bin/sh", "-c", machine.mapped(line)] if command else ["/bin/sh"],
+            [machine.shell, "-c", machine.mapped(line)] if command else [machine.shell],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if self.packets else subprocess.STDOUT,
