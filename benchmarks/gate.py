@@ -11,10 +11,8 @@ What can be compared honestly with figures of another day, and how:
     bytes           of the file, as downloaded, of activations: counts
     accuracy        on the device, on the same images: IoU, and pixels equal to the host's
 
-Intervals of two figures are joined in logarithms as Zou and Donner do ("Construction of confidence limits
-about effect measures", Statistics in Medicine 27, 2008): from the quotient, the distances to the ends that
-matter are added as squares. A quotient is worse if all of its interval is beyond what is allowed, all right
-if none is, and otherwise nobody can tell, which is said and does not fail.
+A quotient, its interval joined of those of both figures (``intervals``), is worse if all of it is beyond what
+is allowed, all right if none is, and otherwise nobody can tell, which is said and does not fail.
 
 Lines match when file name, recipe, runtime, threads, cores and the device's model agree. A file that the
 baseline has only from elsewhere was not checked, and that fails: a gate that compares nothing must not open.
@@ -29,8 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import comparison, table
+from benchmarks import comparison, places
+from benchmarks.intervals import Log, undisturbed
 from benchmarks.measurement import Agreement, Measurement, Relative, read_all
+from benchmarks.places import Place
 
 OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
 # Standard deviation, in logarithms, that fresh starts add to what the samples of one tell: where a process
@@ -39,6 +39,8 @@ OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
 # where nothing is allowed, 0.1 % where 1.05 is. A tenth more time is found in 56 % and 47 % (91 % and 68 %
 # beside two processes), a fifth in 97 % and 92 %; of the rest nobody can tell.
 START = 0.005
+# Figures of ``Agreement`` that are held, by their names here.
+ACCURACY = {"iou": "IoU on the device", "pixels_equal": "pixels equal"}
 # Share of pixels that may come to differ from the host's: near ties turn with each version of a runtime.
 PIXELS = 1e-4
 
@@ -64,6 +66,11 @@ class Verdict:
     note: str = ""
     failed: bool = False
 
+    @property
+    def of_accuracy(self) -> bool:
+        """Whether it is of a share from 0 to 1, of which the difference counts, not the quotient."""
+        return self.what in ACCURACY.values()
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -76,22 +83,11 @@ class Gate:
     ok: bool
     not_measured: tuple[str, ...] = ()
 
-    def as_text(self) -> str:
-        """The verdicts as aligned lines for a terminal, device by device, the worst first."""
+    @property
+    def counted(self) -> str:
+        """How many verdicts of each outcome there are, in words, the worst first."""
         counts = Counter(verdict.outcome for verdict in self.verdicts)
-        summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
-        lines = [f"gate {'passed' if self.ok else 'FAILED'}: {summary}"]
-        for where in dict.fromkeys(verdict.where for verdict in self.verdicts):
-            # Of bytes, which are many and seldom surprise, only what is not as it was.
-            shown = [v for v in self.verdicts if v.where == where and (where or v.outcome != "ok")]
-            shown.sort(key=lambda verdict: OUTCOMES.index(verdict.outcome))
-            if shown:
-                rows = [_cells(verdict) for verdict in shown]
-                lines += ["", where or "the files themselves", table.aligned(HEADS, rows, left=3)]
-                lines += _notes(shown)
-        if self.not_measured:
-            lines += ["", table.wrapped(f"in the baseline, not measured now: {', '.join(self.not_measured)}")]
-        return "\n".join(lines)
+        return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 
     def to_json(self) -> dict[str, Any]:
         """The fields, for --json."""
@@ -182,15 +178,14 @@ def _file(m: Measurement) -> tuple[str, str]:
     return m.artifact.name, m.artifact.recipe
 
 
-def _place(m: Measurement) -> tuple[Any, ...]:
-    pinned = m.conditions.get("pinned_cores")
-    return m.kind, m.model, m.runtime, m.threads, tuple(pinned or ())
+def _place(m: Measurement) -> Place:
+    """As ``places.device_key``, but one for all devices of a model."""
+    return dataclasses.replace(places.device_key(m), where=f"{m.model}, {m.runtime}")
 
 
 def _words(m: Measurement) -> str:
-    pinned = m.conditions.get("pinned_cores")
-    words = [m.model, m.runtime, "1 thread" if m.threads == 1 else f"{m.threads} threads"]
-    return ", ".join([*words, *([f"cores {' '.join(map(str, pinned))}"] if pinned else [])])
+    place = _place(m)
+    return f"{place.where}, {place.how}"
 
 
 def _nearest(now: Measurement, lines: Sequence[Measurement]) -> Measurement:
@@ -217,69 +212,24 @@ def _left_out(now: Measurement, then: Measurement) -> Iterator[str]:
         yield f"latency of {now.artifact.name} over that of {then.relative.to}"
 
 
-# --- logarithms and their intervals --------------------------------------------------------------
+# --- figures with their intervals -----------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Log:
-    """The logarithm of a figure, and how far its interval reaches down and up from it."""
-
-    value: float
-    down: float = 0.0
-    up: float = 0.0
-
-    @classmethod
-    def of(cls, ratio: float, low: float, high: float) -> "_Log":
-        return cls(math.log(ratio), math.log(ratio / low), math.log(high / ratio))
-
-    def times(self, other: "_Log") -> "_Log":
-        down, up = math.hypot(self.down, other.down), math.hypot(self.up, other.up)
-        return _Log(self.value + other.value, down, up)
-
-    def over(self, other: "_Log") -> "_Log":
-        down, up = math.hypot(self.down, other.up), math.hypot(self.up, other.down)
-        return _Log(self.value - other.value, down, up)
-
-    @property
-    def ends(self) -> tuple[float, float, float]:
-        """The figure and the bounds of its interval."""
-        return (
-            math.exp(self.value),
-            math.exp(self.value - self.down),
-            math.exp(self.value + self.up),
-        )
-
-
-def _undisturbed(times: Sequence[float]) -> _Log | None:
-    """The time without what disturbs, which only ever makes it longer; its interval is the fastest quarter's.
-
-    On the busy machine of ``START`` it scattered by 1.9 % (int8) and 2.6 % (fp32) over starts, the median by
-    26 % and 21 %. None for fewer than two: one time does not tell how disturbed it was.
-    """
-    if len(times) < 2:
-        return None
-    ranked = sorted(times)
-    fastest = math.log(ranked[len(ranked) // 20])
-    # Of a few the slowest: a quarter of them would be the fastest itself.
-    quarter = math.log(ranked[len(ranked) // 4 if len(ranked) >= 8 else -1])
-    return _Log(fastest, quarter - fastest, quarter - fastest)
-
-
-def _relative(relative: Relative) -> _Log | None:
+def _relative(relative: Relative) -> Log | None:
     """None for a line from before ratios had intervals: its rounds shared one start."""
     if relative.low is None or relative.high is None:
         return None
-    return _Log.of(relative.ratio, relative.low, relative.high)
+    return Log.of(relative.ratio, relative.low, relative.high)
 
 
-def _speed_of(m: Measurement) -> _Log | None:
+def _speed_of(m: Measurement) -> Log | None:
     """Latency over the time of a matrix product in the same run; None where either is missing."""
-    latency = _undisturbed(m.latency.samples_ms) if m.latency else None
-    product = _undisturbed([1 / gflops for gflops in m.calibration.samples_gflops]) if m.calibration else None
+    latency = undisturbed(m.latency.samples_ms) if m.latency else None
+    product = undisturbed([1 / gflops for gflops in m.calibration.samples_gflops]) if m.calibration else None
     if latency is None or product is None:
         return None
     start = statistics.NormalDist(0, START).inv_cdf((1 + comparison.CONFIDENCE) / 2)
-    return latency.over(product).times(_Log(0, start, start))
+    return latency.over(product).times(Log(0, start, start))
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -290,7 +240,7 @@ def _verdict(
     m: Measurement,
     then: float | None,
     now: float | None,
-    quotient: _Log | None,
+    quotient: Log | None,
     allowed: float,
     outcome: str = "",
     *,
@@ -336,7 +286,7 @@ def _counts(now: Measurement, then: Measurement, allow: float) -> Iterator[Verdi
     }
     for what, (before, after) in figures.items():
         if before and after:
-            yield _verdict(what, now, before, after, _Log(math.log(after / before)), allow, where="")
+            yield _verdict(what, now, before, after, Log(math.log(after / before)), allow, where="")
 
 
 def _instructions(now: Measurement, then: Measurement, allow: float) -> Iterator[Verdict]:
@@ -346,7 +296,7 @@ def _instructions(now: Measurement, then: Measurement, allow: float) -> Iterator
     quotient, failed, note = None, False, ""
     if now.runtime_version == then.runtime_version:
         spread = old.spread + new.spread
-        quotient = _Log(math.log(new.total / old.total), spread, spread)
+        quotient = Log(math.log(new.total / old.total), spread, spread)
     else:
         versions = f"{then.runtime_version} then and {now.runtime_version} now"
         failed, note = True, f"not checked, counted under {now.runtime} {versions}: count the baseline again"
@@ -409,8 +359,8 @@ def _accuracy(now: Measurement, then: Measurement, allow_iou: float) -> Iterator
     old, new = then.agreement, now.agreement
     if not old or not new:
         return
-    limits = {"iou": ("IoU on the device", allow_iou), "pixels_equal": ("pixels equal", PIXELS)}
-    for name, (what, allowed) in limits.items():
+    for name, allowed in (("iou", allow_iou), ("pixels_equal", PIXELS)):
+        what = ACCURACY[name]
         before, after = getattr(old, name), getattr(new, name)
         if before is None or after is None:
             continue
@@ -426,43 +376,3 @@ def _accuracy(now: Measurement, then: Measurement, allow_iou: float) -> Iterator
 
 def _images(agreement: Agreement) -> tuple[str, str, int]:
     return agreement.data, agreement.split, agreement.images
-
-
-# --- text ----------------------------------------------------------------------------------------
-
-HEADS = ("", "file", "what", "then", "now", "now / then", "allowed")
-
-
-def _cells(verdict: Verdict) -> tuple[str, ...]:
-    quotient = table.with_interval(verdict.ratio, verdict.low, verdict.high)
-    loss = verdict.ratio is None and verdict.outcome in ("ok", "better", "worse")
-    allowed = f"-{verdict.allowed:g}" if loss else f"{verdict.allowed:g}"
-    return (
-        verdict.outcome.upper() if verdict.failed else verdict.outcome,
-        verdict.file,
-        verdict.what,
-        _figure(verdict.then),
-        _figure(verdict.now),
-        quotient,
-        allowed,
-    )
-
-
-def _notes(verdicts: Sequence[Verdict]) -> list[str]:
-    """The notes below a table; what holds for all verdicts of one kind is said once."""
-    told: dict[tuple[str, str], list[str]] = {}
-    for verdict in verdicts:
-        if verdict.note:
-            told.setdefault((verdict.what, verdict.note), []).append(verdict.file)
-    kinds = Counter(verdict.what for verdict in verdicts)
-    lines = []
-    for (what, note), files in told.items():
-        who = what if len(files) == kinds[what] > 1 else f"{', '.join(files)}, {what}"
-        lines.append(table.wrapped(f"{who}: {note}"))
-    return lines
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.6g}"

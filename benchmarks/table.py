@@ -2,15 +2,13 @@
 
 import itertools
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import places
 from benchmarks.measurement import Measurement
+from benchmarks.terminal import WIDTH, aligned, shortened, with_interval, wrapped
 
-# Columns of a terminal that a table may take.
-WIDTH = 120
 # Characters of a file's name that must be left of it.
 NAME = 16
 # Behind a ratio whose interval includes 1.
@@ -50,7 +48,7 @@ def _table(words: str, members: Sequence[Measurement]) -> str:
     figures = aligned(heads, [(name, *row) for name, row in zip(names, rows, strict=True)])
     if excess := max(0, max(map(len, figures.splitlines())) - WIDTH):
         most = max(map(len, names)) - excess
-        short = [_short(name, most) for name in names]
+        short = [shortened(name, most) for name in names]
         if most >= NAME and len(set(short)) == len(set(names)):
             figures = aligned(heads, [(name, *row) for name, row in zip(short, rows, strict=True)])
     head = f"{m.kind} on {words.removeprefix('emulated ')}"
@@ -70,8 +68,8 @@ def profile(m: Measurement) -> str:
     sums = itertools.accumulate(row.ms for row in ranked)
     rows = [
         (
-            _short(row.name, 44),
-            _short(row.op, 36),
+            shortened(row.name, 44),
+            shortened(row.op, 36),
             f"{row.ms:.3f}",
             f"{row.ms / total:.1%}",
             f"{cumulated / total:.1%}",
@@ -84,39 +82,7 @@ def profile(m: Measurement) -> str:
     place = places.device_key(m).words
     head = f"{m.artifact.name}, {m.kind} on {place}: operators, {total:.3f} ms in all"
     heads = ("operator", "kind", "ms", "share", "with those\nabove")
-    return f"{wrapped(head)}\n{aligned(heads, rows, left=2)}"
-
-
-def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns as wide as their widest cell, the first ``left`` flush left; headings may have two lines."""
-    tops = [head.rpartition("\n")[::2] for head in heads]
-    lines = [row for row in ([top for top, _ in tops], [bottom for _, bottom in tops]) if any(row)]
-    lines += [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:<{width}}" if i < left else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def wrapped(text: str) -> str:
-    """A sentence in lines of ``WIDTH`` columns at most, names left whole."""
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-def with_interval(ratio: float | None, low: float | None, high: float | None) -> str:
-    """A ratio as "0.51 [0.50, 0.52]", with a third decimal where two would hide the interval."""
-    if ratio is None:
-        return "-"
-    if low is None or high is None:
-        return f"{ratio:.3f}"
-    if high - low < 5e-4:  # counts, which repeat
-        return f"{ratio:.5g}"
-    digits = 3 if high - low < 0.02 else 2
-    return f"{ratio:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{wrapped(head)}\n{aligned(heads, rows, left=range(2))}"
 
 
 # --- cells ---------------------------------------------------------------------------------------
@@ -130,12 +96,6 @@ def _names(members: Sequence[Measurement]) -> list[str]:
         f"{m.artifact.path.parent.name}/" * (len(folders[m.artifact.name]) > 1) + m.artifact.name
         for m in members
     ]
-
-
-def _short(name: str, most: int) -> str:
-    """A name in ``most`` characters; a long one loses its middle, and more of its head than of its tail."""
-    head = (most - 3) // 3
-    return name if len(name) <= most else f"{name[:head]}...{name[-(most - 3 - head) :]}"
 
 
 def _number(value: float | None, form: str) -> str:

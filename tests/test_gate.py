@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import comparison, gate, measurement
+from benchmarks import comparison, gate, gate_table, measurement
 from benchmarks.gate import Gate, Verdict
 from benchmarks.measurement import Agreement, Calibration, Instructions, Latency, Measurement, Relative
 from footseg.errors import FootsegError
@@ -46,7 +46,7 @@ def counted(total: int, spread: float = 0.0, **changes: Any) -> Measurement:
 
 def only(found: Gate, what: str) -> Verdict:
     verdicts = [verdict for verdict in found.verdicts if verdict.what == what]
-    assert len(verdicts) == 1, found.as_text()
+    assert len(verdicts) == 1, gate_table.as_text(found)
     return verdicts[0]
 
 
@@ -274,7 +274,7 @@ def test_new_files_have_nothing_to_compare_with_and_old_ones_are_named() -> None
     assert only(found, "all").file == "new.tflite"
     assert only(found, "all").outcome == "no baseline"
     assert found.not_measured == ("old.tflite",)
-    assert "in the baseline, not measured now: old.tflite" in found.as_text()
+    assert "in the baseline, not measured now: old.tflite" in gate_table.as_text(found)
 
 
 def test_a_gate_that_compares_nothing_is_closed() -> None:
@@ -350,13 +350,13 @@ def test_what_is_no_baseline_is_one_clear_line(tmp_path: Path, text: str | None,
 def test_text_and_json_say_the_same() -> None:
     fp32 = named(alone([10.0] * 20, [20.0] * 20), "a_fp32.tflite", "fp32", FP32)
     found = gate.check([fp32, int8(0.6), counted(1000)], [fp32, int8(0.5), counted(1000)])
-    lines = found.as_text().splitlines()
+    lines = gate_table.as_text(found).splitlines()
     assert lines[0] == "gate FAILED: 1 worse, 8 ok"
     rows = [re.split(r"  +", line.strip()) for line in lines]
     assert ["WORSE", "a_int8.tflite", "latency ratio", "0.5", "0.6", "1.20 [1.18, 1.22]", "1.05"] in rows
     assert ["ok", "a.tflite", "instructions", "1000", "1000", "1", "1.05"] in rows
     assert "A core, x86_64, 2 cores, LiteRT, 1 thread" in lines
-    assert "latency ratio: over the latency of a_fp32.tflite, run in turns" in found.as_text()
+    assert "latency ratio: over the latency of a_fp32.tflite, run in turns" in gate_table.as_text(found)
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert document["ok"] is False
     assert [v["file"] for v in document["verdicts"] if v["outcome"] == "worse"] == ["a_int8.tflite"]

@@ -1,12 +1,12 @@
 """What files cost, as lines for a terminal of 110 columns and as a document. All of it is computed."""
 
 import dataclasses
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.cost import Cost
 from benchmarks.cost.roofline import Bound
+from benchmarks.terminal import aligned, wrapped
 
 WIDEST_FILE = 40
 WIDEST_NAME = 24
@@ -65,7 +65,7 @@ def totals(files: Sequence[tuple[str, Cost, Bound | None]]) -> str:
         notes.append(f"no MACs counted in: {', '.join(uncounted)}")
     notes += [f"{name}: left out {what}" for name, cost, _ in files for what in cost.left_out]
     limits = [(name, limit) for name, _, limit in files if limit]
-    parts = [_aligned(heads, rows, left=1), *map(_wrapped, notes)]
+    parts = [aligned(heads, rows), *(wrapped(note, COLUMNS) for note in notes)]
     return "\n".join([*parts, "", _bounds(limits)] if limits else parts)
 
 
@@ -87,7 +87,7 @@ def _bounds(limits: Sequence[tuple[str, Bound]]) -> str:
         f"MACs a cycle: {rates}" + (f"; {core.source}" if core.source else ""),
         "data out of caches can beat the memory part, nothing the compute part",
     ]
-    return "\n".join([_aligned(heads, rows, left=1), *map(_wrapped, notes)])
+    return "\n".join([aligned(heads, rows), *(wrapped(note, COLUMNS) for note in notes)])
 
 
 def layers(cost: Cost, limit: Bound | None = None) -> str:
@@ -114,7 +114,7 @@ def layers(cost: Cost, limit: Bound | None = None) -> str:
         heads += ("ms", "bound by")
         ends = [(f"{own.ms:.3f}", f"{own.by} {own.operator.arithmetic}".strip()) for own in limit.operators]
         rows = [(*row, *end) for row, end in zip(rows, [*ends, (f"{limit.ms:.3f}", "")], strict=True)]
-    return _aligned(heads, rows, left=3)
+    return aligned(heads, rows, left=(0, 1, 2, heads.index("bound by") if limit else 0))
 
 
 def _layer(name: str) -> str:
@@ -132,22 +132,5 @@ def _cut_front(text: str, width: int) -> str:
     return text if len(text) <= width else "…" + text[1 - width :]
 
 
-def _wrapped(note: str) -> str:
-    return "\n".join(textwrap.wrap(note, COLUMNS, subsequent_indent="  "))
-
-
 def _scaled(value: int | None, unit: float, digits: int) -> str:
     return UNKNOWN if value is None else f"{value / unit:,.{digits}f}"
-
-
-def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Columns as wide as their widest cell; so many of the first, and words at the end, flush left."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    to_left = {*range(left), *(i for i, head in enumerate(heads) if head == "bound by")}
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i in to_left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (heads, *rows)
-    )

@@ -1,6 +1,5 @@
 """The report's comparison with stored results: the gate's verdicts as tables, in words."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from benchmarks.measurement import Measurement, read_all
 from benchmarks.pages import page
 from benchmarks.pages.report_tables import Cell, Column, Table, table
 
-# Figures from 0 to 1, of which the difference counts.
-SHARES = ("IoU", "pixels")
+# Shown as a share with as many places as the page has elsewhere; IoUs are not.
+PIXELS = gate.ACCURACY["pixels_equal"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,6 @@ def against(latest: Sequence[Measurement], baseline: Path) -> Against:
         FootsegError: the baseline cannot be read.
     """
     found = gate.check(latest, read_all(baseline))
-    counts = Counter(verdict.outcome for verdict in found.verdicts)
-    counted = ", ".join(f"{counts[outcome]} {outcome}" for outcome in gate.OUTCOMES if counts[outcome])
     notes = _unchecked(found.verdicts)
     if found.not_measured:
         notes.append(f"In the baseline, but not measured now: {', '.join(found.not_measured)}.")
@@ -42,9 +39,10 @@ def against(latest: Sequence[Measurement], baseline: Path) -> Against:
     compared = [verdict for verdict in found.verdicts if verdict.now is not None]
     fine = [verdict for verdict in compared if verdict.outcome == "ok"]
     others = [verdict for verdict in compared if verdict.outcome != "ok"]
+    passes = "passes" if found.ok else "fails"
     return Against(
         baseline=baseline.name,
-        summary=f"The gate {'passes' if found.ok else 'fails'}. Of {len(found.verdicts)} figures: {counted}.",
+        summary=f"The gate {passes}. Of {len(found.verdicts)} figures: {found.counted}.",
         tables=_tables(others, "Against the baseline"),
         fine=_tables(fine, "As the baseline"),
         notes=tuple(notes),
@@ -109,15 +107,15 @@ def _quotient(verdict: Verdict) -> Cell:
 
 def _allowed(verdict: Verdict) -> str:
     """The quotient, or of accuracy the loss."""
-    if not verdict.what.startswith(SHARES):
+    if not verdict.of_accuracy:
         return f"{verdict.allowed:g}"
-    return f"-{verdict.allowed:.2%}" if verdict.what.startswith("pixels") else f"-{verdict.allowed:g}"
+    return f"-{verdict.allowed:.2%}" if verdict.what == PIXELS else f"-{verdict.allowed:g}"
 
 
 def _figure(verdict: Verdict, value: float | None) -> str:
     """Counts with commas, pixels as a share with as many places as the page has elsewhere."""
     if value is None:
         return ""
-    if verdict.what.startswith(SHARES):
-        return f"{value:.4%}" if verdict.what.startswith("pixels") else f"{value:.4f}"
+    if verdict.of_accuracy:
+        return f"{value:.4%}" if verdict.what == PIXELS else f"{value:.4f}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else page.word(float(value))

@@ -91,7 +91,7 @@ def _bench(args: Arguments) -> Output:
     passed = not found.failures
     if baseline is not None:
         gate = load("benchmarks.gate:check")(found.measured, baseline, **limits)
-        text += f"\n\n{load('benchmarks.gate_table:as_text')(gate)}"
+        text += "\n\n" + load("benchmarks.gate_table:as_text")(gate)
         document = {"measurements": document, "gate": gate.to_json()}
         passed = passed and gate.ok
     return Output(document, text, ok=passed)

@@ -1,0 +1,45 @@
+"""What is written to a terminal: aligned columns, lines that fit, names and ratios in few characters."""
+
+import textwrap
+from collections.abc import Collection, Sequence
+
+# Columns of a terminal that a table of measurements may take.
+WIDTH = 120
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Columns as wide as their widest cell, those of ``left`` flush left; headings may have two lines."""
+    tops = [head.rpartition("\n")[::2] for head in heads]
+    lines = [row for row in ([top for top, _ in tops], [bottom for _, bottom in tops]) if any(row)]
+    lines += [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if i in left else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def wrapped(text: str, width: int = WIDTH) -> str:
+    """A sentence in lines of ``width`` columns at most, names left whole."""
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def shortened(name: str, most: int) -> str:
+    """A name in ``most`` characters; a long one loses its middle, and more of its head than of its tail."""
+    head = (most - 3) // 3
+    return name if len(name) <= most else f"{name[:head]}...{name[-(most - 3 - head) :]}"
+
+
+def with_interval(ratio: float | None, low: float | None, high: float | None) -> str:
+    """A ratio as "0.51 [0.50, 0.52]", with a third decimal where two would hide the interval."""
+    if ratio is None:
+        return "-"
+    if low is None or high is None:
+        return f"{ratio:.3f}"
+    if high - low < 5e-4:  # counts, which repeat
+        return f"{ratio:.5g}"
+    digits = 3 if high - low < 0.02 else 2
+    return f"{ratio:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
