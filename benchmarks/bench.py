@@ -84,6 +84,8 @@ def bench(
     for path in paths:  # before anything is measured: a typing error or a damaged file costs no minutes
         artifact.load(path)
         cost.of_file(path)
+        if out is not None and out.resolve() == path.resolve():
+            raise ValueError(f"--out {out} is a file to be measured: give results a name of their own")
     if out is not None:
         check_writable(out)
     measured: list[Measurement] = []

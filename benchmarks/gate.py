@@ -142,7 +142,7 @@ def check(
     counted: set[tuple[str, str]] = set()
     left_out: list[str] = []
     for now in measured:
-        known = [line for line in baseline if _file(line) == _file(now)]
+        known = _known(now, measured, baseline)
         if known and _file(now) not in counted:
             verdicts += _counts(now, _nearest(now, known), allow)
         counted.add(_file(now))
@@ -176,6 +176,19 @@ def _limits(allow: float, allow_iou: float) -> None:
 
 def _file(m: Measurement) -> tuple[str, str]:
     return m.artifact.name, m.artifact.recipe
+
+
+def _known(
+    now: Measurement, measured: Sequence[Measurement], baseline: Sequence[Measurement]
+) -> list[Measurement]:
+    """The lines of this file: of its name and recipe, else those of its name that no other file answers to.
+
+    An int8 file that was replaced by an fp32 one, or lost its sidecar, is not new: it is what went wrong.
+    """
+    now_there = {_file(m) for m in measured}
+    named = [line for line in baseline if line.artifact.name == now.artifact.name]
+    exactly = [line for line in named if _file(line) == _file(now)]
+    return exactly or [line for line in named if _file(line) not in now_there]
 
 
 def _place(m: Measurement) -> Place:

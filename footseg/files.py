@@ -21,7 +21,7 @@ class DiskFullError(FootsegError):
 # No space left, quota exceeded, file size limit: the same news for the reader.
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # No right to it, a read-only disk, a file where a folder should be.
-NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 @contextlib.contextmanager
@@ -32,15 +32,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     the block early (error, Ctrl-C), the temporary file or folder is removed and ``path`` is as it was.
 
     Raises:
-        FootsegError: the disk is full.
+        FootsegError: the disk is full, or a device (/dev/null) or, for a file, a folder stands at ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FootsegError(f"{path} is no file that could be replaced: give another name")
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with disk_errors(path):
             temporary = folder / path.name
             yield temporary
-            if path.is_dir() and temporary.is_dir():
+            if path.is_dir():
+                if not temporary.is_dir():
+                    raise FootsegError(f"{path} is a folder: give the name of a file")
                 # A folder cannot be renamed over another: the old one steps aside, and goes with `folder`.
                 path.rename(folder / "replaced")
             temporary.replace(path)

@@ -62,6 +62,9 @@ def test_the_last_file_is_looked_at_before_the_first_is_measured(model: Path, tm
 def test_where_results_go_is_looked_at_before_anything_is_measured(model: Path, tmp_path: Path) -> None:
     line = one_line(footseg("bench", model, "--out", tmp_path, code=1))
     assert line == f"footseg: {tmp_path} cannot be written (Is a directory): give --out another file"
+    before = model.read_bytes()
+    assert "is a file to be measured" in one_line(footseg("bench", model, "--out", model, code=1))
+    assert model.read_bytes() == before
 
 
 def test_nothing_of_an_emulator_is_left_when_another_program_ends_it(model: Path, tmp_path: Path) -> None:

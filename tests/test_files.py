@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
             (folder / name).touch()
     assert names(path) == ["second"]
     assert names(tmp_path) == ["out"]
+
+
+def test_a_file_replaces_neither_a_folder_nor_a_device(tmp_path: Path) -> None:
+    folder, pipe = tmp_path / "folder", tmp_path / "pipe"
+    folder.mkdir()
+    os.mkfifo(pipe)  # as a device, no file
+    for path, word in ((folder, "is a folder: give the name of a file"), (pipe, "is no file that could be")):
+        with pytest.raises(FootsegError, match=word):
+            files.write_text(path, "x")
+    assert folder.is_dir()
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["folder", "pipe"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")

@@ -277,11 +277,22 @@ def test_new_files_have_nothing_to_compare_with_and_old_ones_are_named() -> None
     assert "in the baseline, not measured now: old.tflite" in gate_table.as_text(found)
 
 
+@pytest.mark.parametrize("recipe", ["fp32", ""])
+def test_a_file_replaced_by_one_of_another_recipe_is_not_new(recipe: str) -> None:
+    fp32 = named(a_measurement(relative=None), "a_fp32.tflite", "fp32", FP32)
+    small = named(a_measurement(relative=None, file_bytes=2_000_000), "a_int8.tflite", "int8", INT8)
+    replaced = named(a_measurement(relative=None, file_bytes=7_000_000), "a_int8.tflite", recipe, FP32)
+    found = gate.check([fp32, replaced], [fp32, small])
+    assert [v.what for v in found.verdicts if v.outcome == "worse"] == ["file bytes"]
+    assert not found.ok
+    # Two recipes under one name, as in two folders, are two files.
+    both = [named(a_measurement(relative=None), "a.tflite", kind, kind) for kind in ("fp32", "int8")]
+    assert {v.outcome for v in gate.check(both, both[:1]).verdicts if v.what == "all"} == {"no baseline"}
+
+
 def test_a_gate_that_compares_nothing_is_closed() -> None:
     new = named(a_measurement(), "new.tflite", "int8", INT8)
     assert not gate.check([new], [a_measurement()]).ok
-    other_recipe = named(a_measurement(), "a.tflite", "int8", INT8)
-    assert not gate.check([other_recipe], [a_measurement()]).ok
 
 
 def test_of_several_lines_the_last_of_the_very_file_counts() -> None:

@@ -369,6 +369,16 @@ def test_a_page_keeps_below_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "1 more are in the evaluation's folder" in parsed.text
 
 
+def test_a_page_never_replaces_results(tmp_path: Path) -> None:
+    path = results(tmp_path, measured("a.tflite", "fp32", 5.0))
+    earlier = tmp_path / "earlier.jsonl"
+    earlier.write_bytes(path.read_bytes())
+    for out in (path, earlier):
+        with pytest.raises(ValueError, match="would replace these results"):
+            report.write_report(path, out, baseline=earlier)
+    assert measurement.read_all(path) == measurement.read_all(earlier)
+
+
 @pytest.mark.parametrize("broken", ["evaluation", "history"])
 def test_what_cannot_be_read_is_one_line_and_no_page(tmp_path: Path, broken: str) -> None:
     path = results(tmp_path, measured("a.tflite", "fp32", 5.0))

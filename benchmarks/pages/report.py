@@ -77,7 +77,11 @@ def write_report(
 
     Raises:
         FootsegError: results, a run or an evaluation cannot be read, or the disk is full.
+        ValueError: the page would replace the results or the baseline.
     """
+    for kept in filter(None, (results, baseline)):
+        if out.resolve() == kept.resolve():
+            raise ValueError(f"--out {out} would replace these results by the page: give it another name")
     measured = read_all(results)
     latest = places.latest(measured)
     evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], latest)
