@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_harness.adb import find_adb
 from android_harness.errors import HarnessError, run
 
 SOURCES = Path(__file__).parent / "native"
@@ -76,8 +77,16 @@ def needs() -> tuple[Need, ...]:
         Need(
             "libstdc++.so.6 for aarch64", "libstdc++6-arm64-cross", "is LiteRT's", _shared("libstdc++.so.6")
         ),
-        Need("adb", "adb", "reaches Android phones", program("adb")),
+        Need("adb", "adb", "reaches Android phones", _adb()),
     )
+
+
+def _adb() -> Path | None:
+    """Where ``adb`` finds its program, which need not be in the PATH; None where it does not."""
+    try:
+        return Path(find_adb())
+    except HarnessError:
+        return None
 
 
 def require(*names: str) -> None:

@@ -168,9 +168,21 @@ def test_a_cache_that_cannot_be_written(kit: Kit, tmp_path: Path, monkeypatch: p
 def test_what_is_missing_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(need.path for need in toolchain.needs())
     monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
+        monkeypatch.delenv(name, raising=False)
     assert [need.name for need in toolchain.needs() if need.path] == []
     with pytest.raises(HarnessError, match=r"make arm \(or apt-get install gcc gcc-aarch64-linux-gnu lib"):
         toolchain.prepare()
+
+
+def test_adb_need_not_be_in_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "sdk" / "platform-tools" / "adb"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("ANDROID_HOME", str(tmp_path / "sdk"))
+    assert [(need.name, need.path) for need in toolchain.needs() if need.path] == [("adb", program)]
 
 
 def test_make_arm_installs_all_that_is_needed() -> None:

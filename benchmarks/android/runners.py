@@ -132,7 +132,10 @@ class OwnRunner:
         )
         said = self._run(plan, (plan.warmup + runs + plan.profile) * each_ms)
         peaks = [cold.peak_memory_mb for cold in colds if cold.peak_memory_mb is not None]
-        accelerated = said.fully_accelerated is not False
+        notes = {
+            "LiteRT runs parts of this file outside of XNNPACK": said.fully_accelerated is False,
+            "no profile: LiteRT told of other steps in each inference": _is_uneven(said, plan.profile),
+        }
         return Timed(
             latency=Latency.of(said.samples_ms[0], plan.warmup),
             cold_start=ColdStart(
@@ -142,7 +145,7 @@ class OwnRunner:
             peak_memory_mb=round(statistics.median(peaks), 2) if peaks else None,
             profile=_steps(said, file.artifact.path, plan.profile),
             gflops=tuple(speed for speed in said.gflops if speed > 0),
-            notes=() if accelerated else ("LiteRT runs parts of this file outside of XNNPACK",),
+            notes=tuple(note for note, holds in notes.items() if holds),
         )
 
     def in_turns(self, file: Pushed, baseline: Pushed) -> Starts:
@@ -292,9 +295,14 @@ def _within(request: Request, start: Callable[[bool], list[float]]) -> Starts:
     return [start(random.random() < 0.5) for _ in numbers]
 
 
+def _is_uneven(said: Said, runs: int) -> bool:
+    """Whether the steps of the profile cannot be those of ``runs`` inferences all alike."""
+    return runs > 0 and len(said.profile) % runs > 0
+
+
 def _steps(said: Said, path: Path, runs: int) -> tuple[OperatorTime, ...]:
     """The median of each step over ``runs`` inferences, by the file's own name for it where that is found."""
-    if not runs or not said.profile:
+    if not runs or _is_uneven(said, runs):
         return ()
     steps = len(said.profile) // runs
     tags = [tag for tag, _ in said.profile[:steps]]

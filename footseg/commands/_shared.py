@@ -42,9 +42,9 @@ def say(line: str) -> None:
 
 
 def load(name: str) -> Any:
-    """A function named "module:function", imported now."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    """What a module names so, "module:function" for a function, imported now."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def add_option(group: Any, option: "dataclasses.Field[Any]", kind: Any, *, with_default: bool = True) -> None:

@@ -10,12 +10,6 @@ from types import FrameType
 
 from footseg.commands._shared import Arguments, Command, Output, load, say
 
-# The flags of bench that are handed on to where it measures, if they were given.
-OPTIONS = (
-    "threads", "runs", "seconds", "profile", "pin", "data", "split", "images",
-    "runner", "benchmark_model", "gpu", "xnnpack", "cool", "energy",
-)  # fmt: skip
-
 
 def _bench_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help=".tflite or .onnx files")
@@ -74,7 +68,9 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _bench(args: Arguments) -> Output:
-    options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+    # Flags leave no trace where they are not given.
+    known = sorted(set().union(*load("benchmarks.bench:OPTIONS").values()))
+    options = {name: getattr(args, name) for name in known if hasattr(args, name)}
     limits = {name: getattr(args, name) for name in ("allow", "allow_iou") if hasattr(args, name)}
     baseline = None
     if args.gate:
