@@ -4,6 +4,7 @@ Everything is made once and kept under ``~/.cache/footseg/arm`` (``$XDG_CACHE_HO
 named by what it was made of.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -11,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +35,9 @@ PLUGIN_FLAGS = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden")
 AARCH64 = 183  # e_machine of an ELF file
 COMPILE_SECONDS = 120
 DOWNLOAD_SECONDS = 600
+# Of the folder in which a kit is made, and how old one is that nobody makes any more.
+MAKING = ".making-"
+STALE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ def prepare() -> Kit:
     version = litert_version()
     given = Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
     folder = _cache() / _key(version, given)
+    _sweep(folder.parent)
     if not folder.is_dir():
         _make(folder, version, given)
     shared = sorted(path for path in folder.iterdir() if ".so" in path.name)
@@ -177,7 +183,7 @@ def _make(folder: Path, version: str, given: Path | None) -> None:
     """Make the kit beside where it is to be, then move it there: it is there whole or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=MAKING) as temporary:
             made = Path(temporary) / "kit"
             made.mkdir()
             _take_library(given or _download(version, Path(temporary)), version, made / LIBRARY)
@@ -195,6 +201,14 @@ def _make(folder: Path, version: str, given: Path | None) -> None:
             f"the Arm runner cannot be made in {folder.parent} ({error.strerror}): free space there, or set "
             "XDG_CACHE_HOME to another folder"
         ) from error
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what was left half made by a process that was killed; making takes no hour."""
+    for left in cache.glob(f"{MAKING}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process is done with it, or sweeps too
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _download(version: str, folder: Path) -> Path:

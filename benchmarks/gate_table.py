@@ -12,6 +12,8 @@ HEADS = ("", "file", "what", "then", "now", "now / then", "allowed")
 def as_text(gate: Gate) -> str:
     """The verdicts place by place, the worst first, with what must be known to read them below."""
     lines = [f"gate {'passed' if gate.ok else 'FAILED'}: {gate.counted}"]
+    if not gate.ok and not any(verdict.failed for verdict in gate.verdicts):
+        lines.append("nothing was compared: measure a file that the baseline has, or add these lines to it")
     for where in dict.fromkeys(verdict.where for verdict in gate.verdicts):
         # Of bytes, which are many and seldom surprise, only what is not as it was.
         shown = [v for v in gate.verdicts if v.where == where and (where or v.outcome != "ok")]

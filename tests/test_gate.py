@@ -292,7 +292,9 @@ def test_a_file_replaced_by_one_of_another_recipe_is_not_new(recipe: str) -> Non
 
 def test_a_gate_that_compares_nothing_is_closed() -> None:
     new = named(a_measurement(), "new.tflite", "int8", INT8)
-    assert not gate.check([new], [a_measurement()]).ok
+    found = gate.check([new], [a_measurement()])
+    assert not found.ok
+    assert "nothing was compared: measure a file that the baseline has" in gate_table.as_text(found)
 
 
 def test_of_several_lines_the_last_of_the_very_file_counts() -> None:

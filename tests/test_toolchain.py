@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 import zipfile
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_a_kit_that_another_process_made_first_is_taken(
     monkeypatch.setattr(toolchain, "_take_shared", slow)
     made = toolchain.prepare()
     assert [path.name for path in new.iterdir()] == [made.runner.parent.name]
+
+
+def test_what_a_killed_process_left_half_made_is_removed(
+    new: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(kit.library))
+    left, at_work = (new / f"{toolchain.MAKING}{name}" for name in ("left", "at_work"))
+    for folder in (left, at_work):
+        (folder / "kit").mkdir(parents=True)
+    before = time.time() - toolchain.STALE_SECONDS - 1
+    os.utime(left, (before, before))
+    made = toolchain.prepare()
+    assert {path.name for path in new.iterdir()} == {made.runner.parent.name, at_work.name}
 
 
 def wheel(path: Path, library: bytes | None) -> Path:
