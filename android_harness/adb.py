@@ -345,6 +345,7 @@ class Device:
             message += f"; adb's user may write and run files in {TEMPORARY}"
         elif self._is_gone(done, said):
             kind = DeviceGoneError
+            said = said if _LOST.search(said) else ""  # else it is of what ran until then
             message = (
                 f"device {self.serial} went away during: {errors.shown(words)} - look at its cable and"
                 " screen, and start again once 'adb devices' lists it"
@@ -373,6 +374,7 @@ _LOST = re.compile(
     r"device offline|device unauthorized|device '[^']*' not found|no devices/emulators|device still "
     r"|couldn't read from device|failed to get feature set|^error: closed|protocol fault|[Cc]onnection reset"
 )
+_COPYING = re.compile(r"failed to copy '.*' to '.*': (remote )?")
 _TALLY = re.compile(r"\[ *\d+%\] .*|.*: \d+ files? (pushed|pulled), .*")
 
 
@@ -398,7 +400,7 @@ def _body(text: str, job: str) -> tuple[str, int | None]:
 
 def _essence(text: str) -> str:
     """What adb or a command said of a failure, in one line, without adb's progress and tally of files."""
-    lines = [line.strip().removeprefix("adb: error: ") for line in text.splitlines()]
+    lines = [_COPYING.sub("", line.strip().removeprefix("adb: error: ")) for line in text.splitlines()]
     kept = [
         line for line in lines if line and not line.startswith("@footseg-") and not _TALLY.fullmatch(line)
     ]

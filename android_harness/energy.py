@@ -24,6 +24,8 @@ MILLIAMPERES_BELOW = 10_000
 # One reading at the edge of the run may be of the time before it: of ten, that is at most a tenth.
 READINGS = 10
 IDLE_READINGS = 3
+# Seconds without a reading that only a phone that sleeps explains: its clock goes on then, no program does.
+ASLEEP = 3.0
 
 # Both clocks of /proc/uptime cost no process; a reading of the gauge costs none either.
 # $1 current_now, $2 voltage_now, $3 log, $4 seconds between readings, $5 readings at most, $6 idle seconds.
@@ -171,7 +173,7 @@ def fuel(trace: Trace, inferences: int, before: Conditions, *, skip_s: float = 0
         return Fuel(None, "the run did not come to its end beside its fuel gauge")
     idle = trace.between(trace.idle, trace.start)
     busy = trace.between(trace.start + skip_s, trace.end)
-    why = powered(before) or _useless(idle, busy)
+    why = powered(before) or _slept(trace) or _useless(idle, busy)
     if why:
         return Fuel(None, why)
     unit = "mA" if statistics.median(abs(reading.current) for reading in busy) < MILLIAMPERES_BELOW else "uA"
@@ -200,6 +202,13 @@ def powered(before: Conditions) -> str:
     if before.powered is None and before.charging is None:
         return "no energy: the phone does not tell whether it is plugged in"
     return ""
+
+
+def _slept(trace: Trace) -> str:
+    """Whether the phone stood still for a while, as phones off their charger do with their screen off."""
+    moments = [reading.seconds for reading in trace.between(trace.idle, trace.end)]
+    gap = max((b - a for a, b in itertools.pairwise(moments)), default=0.0)
+    return f"the phone slept for {gap:.0f} s of the run: keep its screen on meanwhile" if gap > ASLEEP else ""
 
 
 def _useless(idle: Sequence[Reading], busy: Sequence[Reading]) -> str:

@@ -12,6 +12,8 @@ from android_harness.conditions import Conditions, Policy, conditions
 # Samples have to grow by this before it is called drift. Clocks of phones come in steps of about 100 MHz, 4 %
 # and more of 2.5 GHz: one step down is seen, less is not throttling.
 LEAST_DRIFT = 0.03
+# Seconds between two words on what is waited for.
+TELLING = 30.0
 # Fewer samples in a third do not tell drift from chance.
 THIRD = 5
 
@@ -48,7 +50,7 @@ def wait_until_cool(
         poll_s: seconds between two looks.
         settle_s: seconds over which the temperature must not have fallen by 0.2 degrees (its step is 0.1).
         celsius: a temperature that is cool enough.
-        say: told what is waited for, at each look.
+        say: told what is waited for, at first and every ``TELLING`` seconds.
         clock: seconds.
         sleep: waits so many seconds.
 
@@ -57,6 +59,7 @@ def wait_until_cool(
     """
     start = clock()
     seen: list[tuple[float, Conditions]] = []
+    next_word = 0.0
     while True:
         seen.append((clock() - start, conditions(device)))
         seconds, now = seen[-1]
@@ -67,7 +70,8 @@ def wait_until_cool(
             return Cooled(seconds, True, "", now)
         if seconds + poll_s > limit_s:
             return Cooled(seconds, False, f"after {seconds:.0f} s {why}", now)
-        if say is not None:
+        if say is not None and seconds >= next_word:
+            next_word = seconds + TELLING
             say(f"cooling down, {seconds:.0f} s: {why}")
         sleep(poll_s)
 
@@ -175,6 +179,8 @@ def summary(
     notes = [*reasons, *dict.fromkeys((*before.notes, *after.notes))]
     if cooled is not None and cooled.cool is not True:
         notes.insert(0, f"not cooled down: {cooled.why}")
+    if not pinned and before.allowed and set(before.allowed) < set(before.online or ()):
+        notes.insert(0, f"the system lets the runner use cores {listed(before.allowed)} only")
     if before.battery_saver or after.battery_saver:
         notes.insert(0, "the battery saver is on, which may cap the clock")
     return {

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from android_harness import session, toolchain
+from android_harness import conditions, heat, session, toolchain
 from android_harness.adb import Result
 from benchmarks import android
 from benchmarks.android.request import Request
@@ -436,6 +436,9 @@ def test_what_cannot_be_meant(tiny_artifacts: dict[str, Path]) -> None:
     ]:
         with pytest.raises(ValueError, match=words):
             Request(**options)
+    for tool in ("/bin/sh", __file__):  # of this machine; no program at all
+        with pytest.raises(FootsegError, match="is no program for Arm: take Google's"):
+            android.measure_all([tiny_artifacts["fp32"]], runner="benchmark_model", benchmark_model=tool)
     with pytest.raises(FootsegError, match=r"onnx is no \.tflite file"):
         android.measure_all([tiny_artifacts["onnx"]])
     with pytest.raises(FootsegError, match="no such file: nowhere"):
@@ -469,6 +472,7 @@ def test_benchmark_model_on_the_phone(
     assert second.agreement is not None
     assert second.agreement.pixels_equal >= 0.9999
     assert any("footseg's own runner" in note for note in second.conditions["notes"])
+    assert "2 threads share one core" in first.conditions["notes"]
     asked = phone.machine.path(f"{tool}.asked").read_text().splitlines()
     assert all("--num_threads=2" in line and "--num_runs=7" in line for line in asked)
     assert all("--use_xnnpack=true" in line for line in asked)
@@ -476,6 +480,26 @@ def test_benchmark_model_on_the_phone(
     # Five of each file, three pairs.
     assert len(asked) == 5 + 5 + 3 * 2
     assert left(phone) == []
+
+
+def test_a_phone_that_stays_hot_is_waited_for_once(
+    server: AdbServer, phone: Phone, tiny_artifacts: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that did not cool down in time will not for the next file either."""
+    limits: list[float] = []
+
+    def hot(device: Any, *, limit_s: float, **_: object) -> heat.Cooled:
+        limits.append(limit_s)
+        return heat.Cooled(limit_s, False, "it is hot", conditions.conditions(device))
+
+    monkeypatch.setattr(heat, "wait_until_cool", hot)
+    tool = f"{TEMPORARY}/benchmark_model"
+    phone.machine.write(tool, TOOL.replace("FLAGS", FLAGS))
+    phone.machine.path(tool).chmod(0o755)
+    files = [tiny_artifacts[name] for name in ("fp32", "fp16", "int8")]
+    lines = measured(server, *files, runner="benchmark_model", cool=True, cool_limit_s=600.0)
+    assert limits == [600, 60, 60]
+    assert all("not cooled down: it is hot" in line.conditions["notes"] for line in lines)
 
 
 def test_benchmark_model_from_here_with_its_gpu(

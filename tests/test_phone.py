@@ -302,7 +302,8 @@ def test_waiting_ends_when_the_status_is_nominal_and_the_battery_stopped_falling
     assert (cooled.cool, cooled.seconds, cooled.why) == (True, 60, "")
     assert cooled.conditions.celsius == 33
     assert said[0] == "cooling down, 0 s: the thermal status is LIGHT"
-    assert said[-1] == "cooling down, 50 s: it fell from 34.0 to 33.0 degrees in 30 s"
+    # One word in 30 s, though it looks every 10.
+    assert said[1:] == ["cooling down, 30 s: it fell from 36.0 to 33.0 degrees in 30 s"]
 
 
 def test_a_cool_phone_is_not_waited_for(machine: Machine) -> None:
@@ -317,6 +318,16 @@ def test_waiting_has_an_end(machine: Machine) -> None:
     cooled = heat.wait_until_cool(Local(machine), clock=clock, sleep=clock.sleep, limit_s=60)
     assert (cooled.cool, cooled.seconds) == (False, 60)
     assert cooled.why == "after 60 s the thermal status is SEVERE"
+
+
+def test_a_shell_that_is_kept_to_some_cores_is_said(machine: Machine) -> None:
+    now = replace(conditions.conditions(Local(machine)), online=tuple(range(8)), allowed=(0, 1, 2, 3))
+    said = "the system lets the runner use cores 0-3 only"
+    assert heat.summary(now, now)["notes"][0] == said
+    # Whoever pins knows, and was refused where it cannot be; all cores are no news.
+    assert said not in heat.summary(now, now, pinned=(0, 1))["notes"]
+    free = replace(now, allowed=now.online)
+    assert not any("lets the runner" in note for note in heat.summary(free, free)["notes"])
 
 
 def test_throttling_shows_in_the_status_and_in_capped_clocks(machine: Machine) -> None:
@@ -434,6 +445,9 @@ def test_energy_is_refused_with_its_reason(unplugged: conditions.Conditions) -> 
         "the fuel gauge is too slow: 4 readings that differ in the 10 s of the run, at least 10 are needed;"
         " make it 3 times as long or longer"
     )
+    woken = [replace(one, seconds=one.seconds + 5 * (one.seconds > 115)) for one in good.readings]
+    asleep = why(replace(good, readings=tuple(woken), end=125.0))
+    assert asleep == "the phone slept for 6 s of the run: keep its screen on meanwhile"
     assert "no more than idling" in why(energy.read(log(steady, idle=1_100_000)))
     with pytest.raises(ValueError, match="got 0"):
         energy.fuel(good, 0, unplugged)

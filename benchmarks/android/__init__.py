@@ -24,6 +24,8 @@ from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 
 ALL = "all"
+# e_machine in the head of an ELF file: 64 bits, 32 bits
+ARM = (b"\xb7\x00", b"\x28\x00")
 
 
 def measure_all(
@@ -88,10 +90,19 @@ def _tflite(path: Path) -> Artifact:
 
 
 def _check_tool(request: Request) -> None:
-    """A path that is neither a file here nor one that could be on a phone."""
+    """Refuse a path that is neither a program for Arm here nor could be one on a phone."""
     tool = request.benchmark_model
     if tool and not tool.startswith("/") and not Path(tool).is_file():
         raise FootsegError(f"no such file: {tool} (a path on the phone begins with /data)")
+    if tool and Path(tool).is_file() and not _is_for_arm(Path(tool)):
+        raise FootsegError(f"{tool} is no program for Arm: take Google's benchmark_model for android_arm64")
+
+
+def _is_for_arm(path: Path) -> bool:
+    """Whether a file is a program of Arm's, or a script that starts one."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    return head.startswith(b"#!") or (head[:4] == b"\x7fELF" and head[18:20] in ARM)
 
 
 def _devices(serials: Sequence[str], env: Mapping[str, str] | None) -> tuple[list[Device], list[str]]:

@@ -25,6 +25,8 @@ from benchmarks.measurement import Agreement, Energy, Measurement, Relative
 from footseg.errors import FootsegError
 
 ABI = "arm64-v8a"
+# Seconds for which a phone that did not cool down in time is waited for again.
+STILL_HOT_SECONDS = 60.0
 # Seconds between two looks whether a phone that was told to stop has done so.
 STOP_SECONDS = 1.0
 
@@ -47,6 +49,7 @@ class Phone:
         self.device, self.job, self._say = device, job, say
         self._stopped = threading.Event()
         self._session: Session | None = None
+        self._cool_limit_s = job.request.cool_limit_s
         # Our plain names on the phone, and the files' own, for messages.
         self._names: dict[str, str] = {}
 
@@ -116,12 +119,15 @@ class Phone:
         fuel, no_fuel = self._energy(bench, file, timed, after)
         agreed = self._masks(bench.images, file, task) if bench.images and task else None
         by_own = "accuracy is that of footseg's own runner, on the processor with XNNPACK"
+        threads = self.job.request.threads
+        share = "one core" if len(bench.cores) == 1 else f"{len(bench.cores)} cores"
+        crowded = f"{threads} threads share {share}"
         notes = [
+            *([crowded] if 0 < len(bench.cores) < threads else []),
             *timed.notes,
             *no_fuel,
             *([by_own] if agreed and isinstance(bench.runner, BenchmarkModel) else []),
         ]
-        threads = self.job.request.threads
         measured = Measurement.of_file(
             file.artifact,
             kind="measured",
@@ -142,9 +148,11 @@ class Phone:
         return dataclasses.replace(measured, calibration=calibration)
 
     def _cool(self) -> heat.Cooled:
-        request = self.job.request
-        limit_s = request.cool_limit_s if request.cool else 0.0
-        return heat.wait_until_cool(self.device, limit_s=limit_s, say=self._tell, sleep=self._sleep)
+        limit_s = self._cool_limit_s if self.job.request.cool else 0.0
+        cooled = heat.wait_until_cool(self.device, limit_s=limit_s, say=self._tell, sleep=self._sleep)
+        if cooled.cool is False:  # nor will it for the next file
+            self._cool_limit_s = min(limit_s, STILL_HOT_SECONDS)
+        return cooled
 
     def _compare(self, bench: "_Bench", file: Pushed) -> Relative | None:
         if len(self.job.artifacts) < 2:

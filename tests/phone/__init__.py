@@ -2,8 +2,8 @@
 
 The phone's file system is a folder of the host; its shell and commands are Android's own, mksh and toybox
 (the host's where these are not installed), with absolute paths mapped into the folder, and getprop, dumpsys,
-taskset, ... answering from files there. The loader ``ld-linux-aarch64.so.1``, when pushed, runs programs under
-qemu-aarch64: what runs on a phone runs here.
+taskset, ... answering from files there. The loader ``ld-linux-aarch64.so.1``, when pushed, runs programs
+under qemu-aarch64: what runs on a phone runs here.
 
 Example::
 
