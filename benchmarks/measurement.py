@@ -217,7 +217,10 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Energy:
-    """Millijoules of one inference by the phone's own fuel gauge: an estimate, as ``note`` says."""
+    """Millijoules of one inference by the phone's own fuel gauge: an estimate, as ``note`` says.
+
+    ``seconds`` are those of the run that it was divided from.
+    """
 
     millijoules: float
     seconds: float

@@ -104,10 +104,12 @@ def rows(model: Any, threads: int, runs: int) -> list[dict[str, Any]]:
         runs: inferences, 1 or more.
 
     Raises:
-        FootsegError: LiteRT refuses one of the steps to a profile.
+        FootsegError: LiteRT refuses one of the steps to a profile, or inferences differ in theirs.
     """
     lite = isinstance(model, runtime.TfliteSegmenter)
     found = list((_litert if lite else _onnx_runtime)(model, threads, runs))
+    if len({len(steps) for steps in found}) > 1:
+        raise FootsegError(f"{model.path} takes other steps in each inference: measure it without a profile")
     return [
         {"name": name, "op": op, "ms": statistics.median(one[i][2] for one in found), "runs": len(found)}
         for i, (name, op, _) in enumerate(found[0])

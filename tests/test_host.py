@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import fresh, host, trials
+from benchmarks import fresh, host, profiles, trials
 from benchmarks.profiles import own_names
+from footseg import runtime
 from footseg.errors import FootsegError
 
 ONNX_SIDE = 32
@@ -94,6 +95,16 @@ def test_profile_of_onnx_runtime_has_each_node(onnx_file: Path) -> None:
     assert "Conv" in [step.op for step in found]
     assert {step.runs for step in found} == {5}
     assert all(step.ms >= 0 for step in found)
+
+
+def test_a_profile_whose_inferences_differ_is_refused(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the times of one operator would be taken for another's."""
+    one, two = [("a", "Conv", 1.0)], [("a", "Conv", 1.0), ("b", "Relu", 2.0)]
+    monkeypatch.setattr(profiles, "_onnx_runtime", lambda model, threads, runs: iter([two, one]))
+    with pytest.raises(FootsegError, match=r"tiny\.onnx takes other steps in each inference"):
+        profiles.rows(runtime.load(onnx_file), 1, 2)
 
 
 def test_profile_of_litert_has_the_names_of_the_file(tmp_path: Path) -> None:
