@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cost
-from benchmarks.measurement import Measurement, append_line, check_writable
+from benchmarks.measurement import Measurement
+from benchmarks.results_file import append_line, check_writable
 from footseg import artifact
 from footseg.errors import FootsegError, did_you_mean
+from footseg.files import DiskFullError
 
 # What switches a default off has another name than what it sets.
 FLAGS: Mapping[str, str] = {name: f"--no-{name}" for name in ("xnnpack", "cool", "energy")}
@@ -93,9 +95,14 @@ def bench(
     for place in places:
         try:
             for measurement in _measure(place, paths, say, options):
+                measured.append(measurement)
                 if out is not None:
                     append_line(out, measurement)
-                measured.append(measurement)
+        except DiskFullError as error:
+            # What was measured is still printed; to go on would be for nothing.
+            failures.append(error)
+            say(f"footseg: {error}")
+            break
         except FootsegError as error:
             # One place that fails does not lose what others gave, or will.
             failures.append(error)

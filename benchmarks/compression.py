@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurement import Measurement, read_all
+from benchmarks.measurement import Measurement
+from benchmarks.results_file import read_all
 from footseg import files, run
 from footseg.steps import Step, run_steps
 from footseg.study import PAGE, RESULTS

@@ -29,8 +29,9 @@ from typing import Any
 
 from benchmarks import comparison, places
 from benchmarks.intervals import Log, undisturbed
-from benchmarks.measurement import Agreement, Measurement, Relative, read_all
+from benchmarks.measurement import Agreement, Measurement, Relative
 from benchmarks.places import Place
+from benchmarks.results_file import read_all
 
 OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
 # Standard deviation, in logarithms, that fresh starts add to what the samples of one tell: where a process

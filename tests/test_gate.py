@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import comparison, gate, gate_table, measurement
+from benchmarks import comparison, gate, gate_table, results_file
 from benchmarks.gate import Gate, Verdict
 from benchmarks.measurement import Agreement, Calibration, Instructions, Latency, Measurement, Relative
 from footseg.errors import FootsegError
@@ -335,7 +335,7 @@ def test_wrong_limits_are_refused(tmp_path: Path, arguments: dict[str, Any], wor
 
 def test_a_baseline_does_not_follow_what_it_guards(tmp_path: Path) -> None:
     path = tmp_path / "baseline.jsonl"
-    measurement.append_line(path, a_measurement())
+    results_file.append_line(path, a_measurement())
     assert gate.baseline(path, out=tmp_path / "new.jsonl") == [a_measurement()]
     with pytest.raises(ValueError, match="give --out another name"):
         gate.baseline(path, out=tmp_path / "deep" / ".." / "baseline.jsonl")

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from jsonschema import Draft202012Validator
 
-from benchmarks import measurement
+from benchmarks import measurement, results_file
 from benchmarks.measurement import (
     NOT_OF,
     Agreement,
@@ -218,7 +218,7 @@ def test_a_line_from_before_zstd_and_rounds_still_reads(tmp_path: Path) -> None:
     del old["zstd_bytes"], old["relative"]["ratios"]
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(old))
-    found = measurement.read_all(path)[0]
+    found = results_file.read_all(path)[0]
     assert found.zstd_bytes is None
     assert found.relative == Relative("a.tflite", "ab" * 32, 1.0, 3)
 
@@ -226,7 +226,7 @@ def test_a_line_from_before_zstd_and_rounds_still_reads(tmp_path: Path) -> None:
 def test_a_line_of_the_first_footseg_still_reads(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(FIRST_LINE))
-    found = measurement.read_all(path)[0]
+    found = results_file.read_all(path)[0]
     assert (found.schema, found.artifact.recipe, found.where) == (1, "fp32", "AMD EPYC, 2 cores, Linux 6.18")
     assert found.latency == Latency((0.8327, 0.6955, 11.2751), 0.8327, 9.18662, 6.35, True, "noisy", 10)
     assert found.delegation == Delegation(67, 67, 1)
@@ -235,38 +235,40 @@ def test_a_line_of_the_first_footseg_still_reads(tmp_path: Path) -> None:
     assert found.artifact.details == {}
     # Written again it is the same line, with what has come since in it as null.
     path.write_text(json.dumps(found.to_json()))
-    assert measurement.read_all(path) == [found]
+    assert results_file.read_all(path) == [found]
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_a_line_reads_back_as_it_was_written(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "deep" / "results.jsonl"
     first, second = EVERY_KIND[kind], a_measurement(threads=2)
-    measurement.append_line(path, first)
-    measurement.append_line(path, second)
-    assert measurement.read_all(path) == [first, second]
+    results_file.append_line(path, first)
+    results_file.append_line(path, second)
+    assert results_file.read_all(path) == [first, second]
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_a_line_does_not_tell_where_the_file_lay(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    measurement.append_line(path, a_measurement(artifact=Artifact(Path("/home/me/a.tflite"), "tflite", "cd")))
+    results_file.append_line(
+        path, a_measurement(artifact=Artifact(Path("/home/me/a.tflite"), "tflite", "cd"))
+    )
     assert "/home/me" not in path.read_text()
-    assert measurement.read_all(path)[0].artifact.name == "a.tflite"
+    assert results_file.read_all(path)[0].artifact.name == "a.tflite"
 
 
 def test_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     long = a_measurement(latency=Latency.of([5.0] * 2000))
     writers = [
-        threading.Thread(target=lambda: [measurement.append_line(path, long) for _ in range(5)])
+        threading.Thread(target=lambda: [results_file.append_line(path, long) for _ in range(5)])
         for _ in range(4)
     ]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    assert measurement.read_all(path) == [long] * 20
+    assert results_file.read_all(path) == [long] * 20
 
 
 @pytest.mark.parametrize(
@@ -299,56 +301,56 @@ def test_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, word: str) -> None:
     path = tmp_path / "results.jsonl"
-    measurement.append_line(path, a_measurement())
+    results_file.append_line(path, a_measurement())
     with path.open("a") as file:
         file.write(line + "\n")
     with pytest.raises(FootsegError, match="line 2 is not a measurement") as error:
-        measurement.read_all(path)
+        results_file.read_all(path)
     assert word in str(error.value)
     assert str(error.value).endswith("delete that line")
     path.write_text(line)
     with pytest.raises(
         FootsegError, match=r"line 1 is not .*; give a file that footseg bench --out has written"
     ):
-        measurement.read_all(path)
+        results_file.read_all(path)
 
 
 def test_no_results_say_how_to_get_some(tmp_path: Path) -> None:
     with pytest.raises(FootsegError, match="footseg bench"):
-        measurement.read_all(tmp_path / "none.jsonl")
+        results_file.read_all(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(FootsegError, match="holds no measurement"):
-        measurement.read_all(tmp_path / "empty.jsonl")
+        results_file.read_all(tmp_path / "empty.jsonl")
 
 
 def test_a_last_line_without_an_end_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    measurement.append_line(path, a_measurement())
+    results_file.append_line(path, a_measurement())
     path.write_bytes(path.read_bytes().rstrip())
-    measurement.append_line(path, a_measurement(threads=2))
-    assert [line.threads for line in measurement.read_all(path)] == [1, 2]
+    results_file.append_line(path, a_measurement(threads=2))
+    assert [line.threads for line in results_file.read_all(path)] == [1, 2]
 
 
 def test_whether_a_file_can_be_written_is_found_out_before(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.jsonl"
-    measurement.check_writable(path)
+    results_file.check_writable(path)
     assert not path.exists()
-    measurement.append_line(path, a_measurement())
-    measurement.check_writable(path)
-    assert measurement.read_all(path) == [a_measurement()]
+    results_file.append_line(path, a_measurement())
+    results_file.check_writable(path)
+    assert results_file.read_all(path) == [a_measurement()]
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path, tmp_path / "file" / "results.jsonl"):
         with pytest.raises(FootsegError, match=r"cannot be written \(.*\): give --out another file"):
-            measurement.check_writable(wrong)
+            results_file.check_writable(wrong)
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "results.jsonl"
-    measurement.append_line(path, a_measurement())
-    before, write = path.read_bytes(), measurement.os.write
-    monkeypatch.setattr(measurement.os, "write", lambda file, data: write(file, data[:100]))
+    results_file.append_line(path, a_measurement())
+    before, write = path.read_bytes(), results_file.os.write
+    monkeypatch.setattr(results_file.os, "write", lambda file, data: write(file, data[:100]))
     with pytest.raises(FootsegError, match="disk is full"):
-        measurement.append_line(path, a_measurement())
+        results_file.append_line(path, a_measurement())
     monkeypatch.undo()
     assert path.read_bytes() == before
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import measurement
+from benchmarks import results_file
 from benchmarks.measurement import (
     Agreement,
     Calibration,
@@ -186,7 +186,7 @@ def spaced(markup: str) -> str:
 def results(folder: Path, *lines: Measurement) -> Path:
     path = folder / "results.jsonl"
     for line in lines:
-        measurement.append_line(path, line)
+        results_file.append_line(path, line)
     return path
 
 
@@ -376,7 +376,7 @@ def test_a_page_never_replaces_results(tmp_path: Path) -> None:
     for out in (path, earlier):
         with pytest.raises(ValueError, match="would replace these results"):
             report.write_report(path, out, baseline=earlier)
-    assert measurement.read_all(path) == measurement.read_all(earlier)
+    assert results_file.read_all(path) == results_file.read_all(earlier)
 
 
 @pytest.mark.parametrize("broken", ["evaluation", "history"])
@@ -575,7 +575,7 @@ def test_share_of_peak_says_of_what(tmp_path: Path) -> None:
 def test_the_baseline_is_told_in_words(tmp_path: Path) -> None:
     stored = tmp_path / "stored.jsonl"
     for line in (emulated("a.tflite", "fp32", 400), emulated("b.tflite", "int8", 180)):
-        measurement.append_line(stored, line)
+        results_file.append_line(stored, line)
     now = [
         emulated("a.tflite", "fp32", 400),
         emulated("b.tflite", "int8", 200),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import measurement
+from benchmarks import results_file
 from benchmarks.measurement import Measurement, Relative
 from benchmarks.pages import charts, page, recipes, study
 from benchmarks.pages.recipes import Figure, Point, winner
@@ -129,7 +129,7 @@ def a_sensitivity(path: Path, operators: int = 24) -> Path:
 
 def gathered(arguments: Mapping[str, Any], baseline: str | None = None) -> dict[str, Point]:
     """The points of a study by label."""
-    lines = measurement.read_all(arguments["results"])
+    lines = results_file.read_all(arguments["results"])
     evaluated, _ = page.comparable([page.Evaluation.load(path) for path in arguments["evaluations"]], lines)
     trained = [runs.load(path) for path in arguments["runs"]]
     return {point.label: point for point in recipes.gather(lines, evaluated, trained, baseline)}
@@ -175,7 +175,7 @@ def test_equal_recipes_of_one_seed_keep_apart(tmp_path: Path) -> None:
     arguments = a_study(tmp_path, (0,), {"fp32": RECIPES["fp32"]})
     parent = files.sha256(tmp_path / "s0-plain" / "model.keras")
     for name in ("int8-average", "int8-minmax"):
-        measurement.append_line(
+        results_file.append_line(
             arguments["results"], a_line(name, 0, "int8", parent, 1, RECIPES["int8"][2], 0.5)
         )
     assert set(gathered(arguments)) == {"fp32", "int8 (s0-int8-average)", "int8 (s0-int8-minmax)"}
@@ -316,7 +316,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (pruned / "layers.json").unlink()
     stray = a_run(tmp_path / "stray", (), 5)
     elsewhere = {"cpu": "Another", "cores": 8, "architecture": "arm64", "system": "Linux 6"}
-    measurement.append_line(arguments["results"], measured("phone.tflite", "fp32", 9.0, device=elsewhere))
+    results_file.append_line(arguments["results"], measured("phone.tflite", "fp32", 9.0, device=elsewhere))
     evaluations.append(evaluation(tmp_path / "other", "x", 0.5, data_fingerprint="f2", data="floors"))
     text = words_of(
         study.write_study(

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import places
-from benchmarks.measurement import Measurement, read_all
+from benchmarks.measurement import Measurement
 from benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
 from benchmarks.pages.page import Evaluation
 from benchmarks.pages.pictures import galleries
 from benchmarks.pages.report_plots import Accuracy, Plot, Profile
 from benchmarks.pages.report_tables import Table, short_place
 from benchmarks.pages.training_curves import training
+from benchmarks.results_file import read_all
 from footseg import run as runs_
 
 # So many values of a condition are written out; of more numbers the range.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from benchmarks import gate
 from benchmarks.gate import Verdict
-from benchmarks.measurement import Measurement, read_all
+from benchmarks.measurement import Measurement
 from benchmarks.pages import page
 from benchmarks.pages.report_tables import Cell, Column, Table, table
+from benchmarks.results_file import read_all
 
 # Shown as a share with as many places as the page has elsewhere; IoUs are not.
 PIXELS = gate.ACCURACY["pixels_equal"]

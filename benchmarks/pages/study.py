@@ -12,10 +12,11 @@ from typing import Any
 from markupsafe import Markup
 
 from benchmarks import places
-from benchmarks.measurement import Measurement, read_all
+from benchmarks.measurement import Measurement
 from benchmarks.pages import charts, page, recipes
 from benchmarks.pages.page import Evaluation
 from benchmarks.pages.recipes import Figure, Point, winner
+from benchmarks.results_file import read_all
 from footseg import files
 from footseg import run as runs_
 from footseg.compress import sizes
