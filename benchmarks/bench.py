@@ -10,7 +10,6 @@ from benchmarks.measurement import Measurement
 from benchmarks.results_file import append_line, check_writable
 from footseg import artifact
 from footseg.errors import FootsegError, did_you_mean
-from footseg.files import DiskFullError
 
 # What switches a default off has another name than what it sets.
 FLAGS: Mapping[str, str] = {name: f"--no-{name}" for name in ("xnnpack", "cool", "energy")}
@@ -92,17 +91,13 @@ def bench(
         check_writable(out)
     measured: list[Measurement] = []
     failures: list[FootsegError] = []
+    unsaved: FootsegError | None = None
     for place in places:
         try:
             for measurement in _measure(place, paths, say, options):
                 measured.append(measurement)
-                if out is not None:
-                    append_line(out, measurement)
-        except DiskFullError as error:
-            # What was measured is still printed; to go on would be for nothing.
-            failures.append(error)
-            say(f"footseg: {error}")
-            break
+                if out is not None and unsaved is None:
+                    unsaved = _unsaved(out, measurement, say)
         except FootsegError as error:
             # One place that fails does not lose what others gave, or will.
             failures.append(error)
@@ -110,7 +105,17 @@ def bench(
                 say(f"footseg: {error}")
     if not measured:
         raise failures[-1]
-    return Found(tuple(measured), tuple(map(str, failures)))
+    return Found(tuple(measured), tuple(map(str, filter(None, (unsaved, *failures)))))
+
+
+def _unsaved(out: Path, measurement: Measurement, say: Callable[[str], None]) -> FootsegError | None:
+    """Append a line; why that failed, if it did: what was measured is printed all the same."""
+    try:
+        append_line(out, measurement)
+    except FootsegError as error:
+        say(f"footseg: {error}")
+        return error
+    return None
 
 
 def _check(places: Sequence[Target], options: Collection[str]) -> None:

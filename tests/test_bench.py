@@ -94,6 +94,14 @@ def test_nothing_of_an_emulator_is_left_when_another_program_ends_it(model: Path
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_loses_nothing_of_what_was_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.host.measure_all", lambda paths: [a_measurement(), a_measurement()])
+    done = footseg("bench", model, "--out", "/dev/full", "--json", code=1)
+    assert [line["kind"] for line in json.loads(done.stdout)] == ["measured", "measured"]
+    assert done.stderr.count("the disk is full") == 1
+
+
 def test_a_place_that_fails_loses_nothing_of_another(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
