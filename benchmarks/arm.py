@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from android_harness import emulator, runner, toolchain
 from android_harness.emulator import Counts
-from android_harness.errors import HarnessError
 from benchmarks import agreement
 from benchmarks.agreement import Task
+from benchmarks.harness import as_footseg
 from benchmarks.measurement import Instructions, Measurement
 from footseg import artifact
 from footseg.artifact import Artifact
@@ -62,11 +62,9 @@ def measure_all(
         if core not in emulator.CORES:
             raise FootsegError(f"no core {core!r} can be emulated: {did_you_mean(core, emulator.CORES)}")
     artifacts = [_tflite(path) for path in paths]
-    try:
+    with as_footseg():
         toolchain.require(*(need.name for need in toolchain.needs() if need.name != "adb"))
         kit, version = toolchain.prepare(), emulator.version()
-    except HarnessError as error:
-        raise FootsegError(str(error)) from error
 
     def measured() -> Iterator[Measurement]:
         with (
@@ -143,10 +141,8 @@ def _run(
         zero_point=zero_point,
     )
     timeout = START_SECONDS + INFERENCE_SECONDS * (inferences + len(task.images))
-    try:
+    with as_footseg(f"{facts.path} on an emulated {core}"):
         said, counts = emulator.count(kit, core, plan, timeout=timeout)
-    except HarnessError as error:
-        raise FootsegError(f"{facts.path} on an emulated {core}: {error}") from error
     logits = np.fromfile(outputs, said.outputs[0].type, task.logits.size).reshape(task.logits.shape)
     there = np.fromfile(masks, np.uint8).reshape(task.masks.shape)
     return {"instructions": instructions(core, counts), "agreement": task.agreement(there, logits)}

@@ -507,8 +507,8 @@ def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Pa
     ]
     out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
     text = spaced(out)
-    assert "1.00 [0.99, 1.02] not told apart" in text
-    assert "0.49 [0.48, 0.50] 20 + 9.4" in text
+    assert "1.004 [0.992, 1.016] not told apart" in text
+    assert "0.493 [0.482, 0.504] 20 + 9.4" in text
     assert text.count("hollow") == 1  # the caption
     assert out.count('class="dot hollow series-2"') == 2  # on a wide screen and on a phone
     assert "95% confidence" in text

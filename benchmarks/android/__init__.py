@@ -16,8 +16,9 @@ from android_harness.adb import Device
 from android_harness.errors import HarnessError
 from benchmarks import agreement, cost
 from benchmarks.agreement import Task
-from benchmarks.android.phone import Phone, as_footseg
+from benchmarks.android.phone import Phone
 from benchmarks.android.request import Job, Request
+from benchmarks.harness import as_footseg
 from benchmarks.measurement import Measurement
 from footseg import artifact
 from footseg.artifact import Artifact

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from benchmarks import comparison
 from benchmarks.agreement import Task
 from benchmarks.android.request import Job
 from benchmarks.android.runners import BenchmarkModel, OwnRunner, Pushed, Runner, Timed, Work
+from benchmarks.harness import as_footseg
 from benchmarks.measurement import Agreement, Energy, Measurement, Relative
-from footseg.errors import FootsegError
 
 ABI = "arm64-v8a"
 # Seconds for which a phone that did not cool down in time is waited for again.
@@ -246,15 +246,3 @@ def _runner(opened: Session, job: Job, cores: tuple[int, ...]) -> Runner:
             "no benchmark_model on the phone: give --benchmark-model FILE, Google's tool for Android arm64"
         )
     return BenchmarkModel(opened, job.request, cores, benchmark_model.look(opened.device, path))
-
-
-@contextmanager
-def as_footseg(serial: str = "", names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Errors of android_harness as this package's: with the phone's serial, and files by their own names."""
-    try:
-        yield
-    except HarnessError as error:
-        message = str(error)
-        for remote, name in (names or {}).items():
-            message = message.replace(remote, name)
-        raise FootsegError(message if serial in message else f"{serial}: {message}") from error

@@ -221,8 +221,8 @@ def _ratio(m: Measurement, members: Sequence[Measurement]) -> Cell:
         if relative.low is None or relative.high is None:
             return Cell(f"{relative.ratio:.2f}")
         badge = "" if relative.different else "not told apart"
-        ends = f"[{relative.low:.2f}, {relative.high:.2f}]"
-        return Cell(f"{relative.ratio:.2f}", below=ends, badge=badge)
+        ends = f"[{relative.low:.3f}, {relative.high:.3f}]"
+        return Cell(f"{relative.ratio:.3f}", below=ends, badge=badge)
     if places.is_fp32(m.artifact):
         return Cell("1")
     base = next(
