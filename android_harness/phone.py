@@ -92,7 +92,7 @@ class Phone:
 
     model: str | None
     manufacturer: str | None
-    serial: str | None
+    serial: str | None  # the maker's, where it is told; else what adb calls it
     soc: str | None
     abis: tuple[str, ...]  # the first is its own
     android: str | None  # "14"
@@ -164,7 +164,9 @@ def facts(device: Shell) -> Phone:
         if silent:
             what = {"max_khz": "highest frequency", "name": "kind"}[name]
             notes.append(f"the {what} of cores {listed(silent)} is not known")
-    serial = getattr(device, "serial", None)
+    # adb's own name of a device on the network is an address, which changes: it would be another phone.
+    own = (properties.get(name) for name in ("ro.serialno", "ro.boot.serialno"))
+    serial = next(filter(None, own), None) or getattr(device, "serial", None)
     return Phone(**found, serial=serial, notes=tuple(notes))
 
 

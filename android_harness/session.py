@@ -19,6 +19,8 @@ from android_harness.toolchain import Kit
 # What a shell adds to the number of the signal that ended a program.
 SIGNALLED = 128
 KILLED = SIGNALLED + 9
+# SIGSYS, by which a filter of system calls ends programs: Android has one for all programs on few devices.
+FORBIDDEN = SIGNALLED + 31
 # As every shell says it: it may not be executed; it is not there, or its loader finds something amiss.
 REFUSED, NOT_FOUND = 126, 127
 
@@ -121,7 +123,7 @@ def _be_alone(device: Device, own: str, say: Callable[[str], None]) -> None:
         if used:
             raise HarnessError(
                 f"another footseg is measuring on {device.serial} (it has {folder} there), and both would be"
-                " slower for it: start again when it has ended",
+                " slower for it: start again when it has ended (or: this phone is connected twice, name one)",
                 serial=device.serial,
             )
         say(f"removing {folder}, which an earlier command could not")
@@ -141,6 +143,8 @@ def ended(result: Result) -> str:
         )
     if code == KILLED:
         return f"was killed by the device ({said[-1]}), most often for want of memory: close other apps"
+    if code == FORBIDDEN:
+        return f"used a system call that this device forbids ({said[-1]}): take --runner benchmark_model"
     if code > SIGNALLED:
         return f"crashed with signal {code - SIGNALLED} ({said[-1]}): the file may be damaged"
     return f"failed with exit code {code}: {said[-1]}"

@@ -79,6 +79,14 @@ def test_facts_of_a_phone_come_in_one_command(machine: Machine) -> None:
     assert (device_of_the_line["cores"], device_of_the_line["system"]) == (8, "Android 14 (SDK 34)")
 
 
+def test_a_phone_on_the_network_is_the_phone_of_the_cable(machine: Machine) -> None:
+    """By its address it would be another phone each day: baselines and averages go by the serial."""
+    assert phone.facts(Local(machine, serial="192.168.0.7:5555")).serial == "1A051FDF6007RM"
+    del machine.properties["ro.serialno"]
+    machine.set_properties()
+    assert phone.facts(Local(machine, serial="192.168.0.7:5555")).serial == "192.168.0.7:5555"
+
+
 @pytest.mark.parametrize(
     "noise", ["Welcome!\r\n", "[ro.product.model]", "no line end", "\r\n\r\n", "a:b\r\n"]
 )
