@@ -229,7 +229,7 @@ def _words(m: Measurement) -> list[str]:
     means = ""
     if m.latency and m.latency.runs_per_sample > 1:
         means = f"the median is of means over {m.latency.runs_per_sample} runs"
-    energy = f"mJ are an estimate: {m.energy.note}" if m.energy else ""
+    energy = f"mJ are an estimate: {m.energy.note.removeprefix('an estimate, ')}" if m.energy else ""
     return [note for note in (noise, throttled, means, energy, *(m.conditions.get("notes") or ())) if note]
 
 

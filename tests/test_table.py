@@ -229,3 +229,5 @@ def test_energy_is_called_an_estimate() -> None:
     text = table.as_table([android(energy=Energy(0.0123, 30.0, "the whole phone's"))])
     assert cells(text)["a.tflite"]["mJ est."] == "0.0123"
     assert "mJ are an estimate: the whole phone's" in text
+    text = table.as_table([android(energy=Energy(0.0123, 30.0, "an estimate, of the whole phone"))])
+    assert "mJ are an estimate: of the whole phone" in text

@@ -229,7 +229,7 @@ def _notes(members: Sequence[Measurement]) -> Iterable[str]:
             f"the same run: {reached}."
         )
     yield from (
-        f"Energy is an estimate: {note.rstrip('.')}."
+        f"Energy is an estimate: {note.removeprefix('an estimate, ').rstrip('.')}."
         for note in _once(m.energy.note for m in members if m.energy)
     )
 
