@@ -19,6 +19,8 @@ KINDS = {0: "cpu", 1: "gpu", 2: "battery", 3: "skin", 4: "usb", 5: "power amplif
 CPU_ZONE = re.compile(r"cpu|soc[-_]|tsens|cluster|^apc|^big|^mid|^little|^ap[-_]?therm", re.IGNORECASE)
 # android.os.BatteryManager.BATTERY_STATUS_CHARGING
 CHARGING = 2
+# What "dumpsys battery" calls what can be plugged in.
+PLUGS = ("AC", "USB", "Wireless", "Dock")
 
 CPU = "/sys/devices/system/cpu"
 POLICY = ("related_cpus", "scaling_governor", "scaling_cur_freq", "scaling_max_freq", "cpuinfo_max_freq")
@@ -195,9 +197,6 @@ def _battery(told: Mapping[str, str]) -> dict[str, Any]:
         "charging": None if status is None else status == CHARGING,
         "powered": tuple(name for name, value in plugs.items() if value == "true") if plugs else None,
     }
-
-
-PLUGS = ("AC", "USB", "Wireless", "Dock")
 
 
 def in_volts(value: float) -> float:

@@ -20,6 +20,16 @@ from android_harness.errors import run as run_process
 from android_harness.runner import Plan, Said
 
 QEMU = "qemu-aarch64"
+# What the files are called that tell of a machine's cores.
+SYSTEM = "sys/devices/system/cpu"
+TOPOLOGY = (
+    "physical_package_id",
+    "core_id",
+    "cluster_id",
+    "cluster_cpus_list",
+    "core_siblings_list",
+    "core_cpus_list",
+)
 
 
 @dataclass(frozen=True)
@@ -170,17 +180,6 @@ def sysroot(core: str, folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
-
-
-SYSTEM = "sys/devices/system/cpu"
-TOPOLOGY = (
-    "physical_package_id",
-    "core_id",
-    "cluster_id",
-    "cluster_cpus_list",
-    "core_siblings_list",
-    "core_cpus_list",
-)
 
 
 def _run(

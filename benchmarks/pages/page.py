@@ -189,7 +189,7 @@ def ms(milliseconds: float) -> str:
 
 
 def mb(size: float) -> str:
-    """Bytes as MB of 10^6 bytes, with at least three figures from 1 kB on."""
+    """Bytes as MB of 10^6 bytes, to 10 kB; those below 100 kB to 0.1 kB."""
     return f"{size / 1e6:.2f}" if size >= 1e5 else f"{size / 1e6:.4f}"
 
 
