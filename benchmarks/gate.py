@@ -339,7 +339,7 @@ def _latency(now: Measurement, then: Measurement, allow: float) -> Iterator[Verd
 
 def _in_turns(m: Measurement) -> Relative | None:
     """The latency over another file's, if it was taken."""
-    return m.relative if m.relative and m.relative.to_sha256 != m.artifact.sha256 else None
+    return None if m.is_base else m.relative
 
 
 def _latency_ratio(now: Measurement, old: Relative, new: Relative, allow: float) -> Verdict:

@@ -279,6 +279,12 @@ class Measurement:
             raise ValueError(f"what is {self.kind} has no {wrong[0]}: clocks and counts stand in lines apart")
 
     @property
+    def is_base(self) -> bool:
+        """Whether its ratio is 1 by definition: not so of a file that was run in turns with its own copy."""
+        found = self.relative
+        return found is not None and found.to_sha256 == self.artifact.sha256 and found.low == found.high
+
+    @property
     def on_phone(self) -> bool:
         """Whether a clock ran on an Android device."""
         return self.kind == "measured" and bool({"serial", "android"} & set(self.device))

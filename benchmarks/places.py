@@ -23,7 +23,8 @@ class Place:
     @property
     def words(self) -> str:
         """The device with the number of threads and the cores that it was held on."""
-        pinned = f", on cores {self.cores} only" if self.cores else ""
+        core = "core" if self.cores.isdigit() else "cores"
+        pinned = f", on {core} {self.cores} only" if self.cores else ""
         return f"{self.where}, {threads(self.threads)}{pinned}"
 
     @property

@@ -120,7 +120,7 @@ def _ratio(m: Measurement, _: Sequence[Measurement]) -> str:
     found = m.relative
     if found is None:
         return ""
-    if found.to_sha256 == m.artifact.sha256:
+    if m.is_base:
         return "1"
     alike = f" {ALIKE}" if found.different is False else ""
     return with_interval(found.ratio, found.low, found.high) + alike
@@ -235,7 +235,7 @@ def _words(m: Measurement) -> list[str]:
 
 def _how_compared(m: Measurement) -> str:
     found = m.relative
-    if found is None or found.to_sha256 == m.artifact.sha256:
+    if found is None or m.is_base:
         return ""
     if found.confidence is None:
         return f"latency over that of {found.to}, run in turns"

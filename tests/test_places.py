@@ -47,3 +47,8 @@ def test_of_a_file_measured_twice_in_a_place_the_last_counts() -> None:
     first, again = a_measurement(created="first"), a_measurement(created="again")
     elsewhere = a_measurement(created="elsewhere", threads=2)
     assert [m.created for m in places.latest([first, elsewhere, again])] == ["again", "elsewhere"]
+
+
+def test_one_core_is_one_core() -> None:
+    assert places.Place("measured", "A phone", 1, "7").words == "A phone, 1 thread, on core 7 only"
+    assert places.Place("measured", "A phone", 2, "4-6").words == "A phone, 2 threads, on cores 4-6 only"

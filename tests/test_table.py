@@ -96,6 +96,15 @@ def test_a_ratio_and_whether_it_is_one(relative: Relative | None, shown: str) ->
     assert cells(table.as_table([line, other]))["b.tflite"]["x fp32"] == shown
 
 
+def test_a_file_against_its_own_copy_shows_what_was_found() -> None:
+    base = named(a_measurement(), "a.tflite", "fp32", FP32, relative=against_fp32(1.0, 1.0, 1.0))
+    copy = named(a_measurement(), "b.tflite", "fp32", FP32, relative=against_fp32(1.004, 0.98, 1.02))
+    text = table.as_table([base, copy])
+    found = cells(text)
+    assert (found["a.tflite"]["x fp32"], found["b.tflite"]["x fp32"]) == ("1", "1.00 [0.98, 1.02] ~")
+    assert "x fp32: latency over that of a_fp32.tflite, run in turns in 16 fresh starts" in text
+
+
 def test_what_is_not_fp32_is_not_called_so() -> None:
     first = named(a_measurement(), "a_fp32.tflite", "fp16", FP32, relative=against_fp32(1.0, 1.0, 1.0))
     text = table.as_table(

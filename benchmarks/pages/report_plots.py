@@ -12,7 +12,7 @@ from benchmarks.measurement import Instructions, Measurement, OperatorTime
 from benchmarks.pages import bars, charts, page
 from benchmarks.pages.bars import Bar, Interval
 from benchmarks.pages.page import Evaluation
-from benchmarks.pages.report_tables import images_of, is_itself, millions, short_place
+from benchmarks.pages.report_tables import images_of, millions, short_place
 
 SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
 OTHER_SERIES = 3
@@ -170,7 +170,7 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
     rows, bases = [], []
     for m, label in zip(members, _row_labels(members), strict=True):
         found = m.relative
-        if found is None or is_itself(m):
+        if found is None or m.is_base:
             continue
         ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
         apart = "" if found.different is not False else ", not told apart"

@@ -215,7 +215,7 @@ def throttled(m: Measurement) -> bool:
 
 def _ratio(m: Measurement, members: Sequence[Measurement]) -> Cell:
     """Against fp32: run in turns where bench did so, else (marked ~) of medians taken one after another."""
-    if is_itself(m):
+    if m.is_base:
         return Cell("1")
     if relative := m.relative:
         if relative.low is None or relative.high is None:
@@ -237,12 +237,6 @@ def _ratio(m: Measurement, members: Sequence[Measurement]) -> Cell:
         None,
     )
     return Cell(f"~{m.latency.median_ms / base.median_ms:.2f}") if m.latency and base else Cell()
-
-
-def is_itself(m: Measurement) -> bool:
-    """Whether its ratio is one by definition: not so of a file that was run in turns with its own copy."""
-    found = m.relative
-    return found is not None and found.to_sha256 == m.artifact.sha256 and found.low == found.high
 
 
 def _cold_start(m: Measurement) -> Cell:
