@@ -28,6 +28,7 @@ QUESTIONS = {
     "thermal": "dumpsys thermalservice",
     "battery": "dumpsys battery",
     "saver": "cmd settings get global low_power",
+    "screen": "dumpsys power | grep mWakefulness=",
     "airplane": "cmd settings get global airplane_mode_on",
     "files": contents(
         f"{CPU}/online",
@@ -72,6 +73,7 @@ class Conditions:
     powered: tuple[str, ...] | None  # "USB", "AC", "Wireless", "Dock": what is plugged in
     battery_saver: bool | None
     airplane_mode: bool | None
+    screen_on: bool | None
     online: tuple[int, ...] | None
     allowed: tuple[int, ...] | None  # cores that the shell's cpuset lets a program use
     notes: tuple[str, ...]
@@ -123,6 +125,7 @@ def conditions(device: Shell) -> Conditions:
         **_battery(battery),
         "battery_saver": _switch(said["saver"]),
         "airplane_mode": _switch(said["airplane"]),
+        "screen_on": _screen(said["screen"]),
         "online": cores(found.get(f"{CPU}/online")),
         "allowed": cores(values(said["allowed"]).get("cpus_allowed_list")),
     }
@@ -202,6 +205,12 @@ def _battery(told: Mapping[str, str]) -> dict[str, Any]:
 def in_volts(value: float) -> float:
     """A battery's voltage, given in microvolts, millivolts or volts: cells in phones have 3 to 20 V."""
     return value / (1e6 if value > 1e5 else 1e3 if value > 100 else 1)
+
+
+def _screen(lines: Sequence[str]) -> bool | None:
+    """Whether it shows something: by the words of PowerManagerInternal.wakefulnessToString."""
+    found = re.search(r"mWakefulness=(\w+)", "\n".join(lines))
+    return found[1] in ("Awake", "Dreaming") if found else None
 
 
 def _switch(lines: Sequence[str]) -> bool | None:

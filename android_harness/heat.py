@@ -181,6 +181,8 @@ def summary(
         notes.insert(0, f"not cooled down: {cooled.why}")
     if not pinned and before.allowed and set(before.allowed) < set(before.online or ()):
         notes.insert(0, f"the system lets the runner use cores {listed(before.allowed)} only")
+    if before.screen_on is False or after.screen_on is False:
+        notes.insert(0, "the screen is off: phones may be slower then, and fall asleep without a charger")
     if before.battery_saver or after.battery_saver:
         notes.insert(0, "the battery saver is on, which may cap the clock")
     return {
@@ -196,5 +198,6 @@ def summary(
         "charging": after.charging,
         "powered": None if after.powered is None else list(after.powered),
         "airplane_mode": after.airplane_mode,
+        "screen_on": after.screen_on,
         "notes": notes,
     }

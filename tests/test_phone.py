@@ -137,7 +137,7 @@ def test_a_phone_that_tells_nothing_is_described_all_the_same(tmp_path: Path) ->
         phone.parse_pin("big", found)
     now = conditions.conditions(Local(machine))
     assert (now.thermal, now.governor, now.celsius, now.charging, now.powered) == (None,) * 5
-    assert len(now.notes) == 11  # all but the cores that a process may use, which the host's /proc/self tells
+    assert len(now.notes) == 12  # all but the cores that a process may use, which the host's /proc/self tells
     assert heat.throttled(now, now) == ()
     cooled = heat.wait_until_cool(Local(machine))
     assert (cooled.cool, cooled.why) == (None, "the device tells neither status nor temperature")
@@ -208,11 +208,20 @@ def test_conditions_come_in_one_command(machine: Machine) -> None:
     assert now.hottest == conditions.Temperature("BIG", 38.0, "cpu")
     assert (now.battery_level, now.battery_celsius, now.battery_volts) == (83, 27.4, 4.123)
     assert (now.charging, now.powered) == (True, ("USB",))
-    assert (now.battery_saver, now.airplane_mode) == (False, True)
+    assert (now.battery_saver, now.airplane_mode, now.screen_on) == (False, True, True)
     assert now.governor == "sched_pixel"
     assert now.policies[2] == conditions.Policy((6, 7), "sched_pixel", 500000, 2802000, 2802000)
     assert now.online == tuple(range(8))
     assert now.notes == ()
+
+
+@pytest.mark.parametrize(("state", "on"), [("Awake", True), ("Dreaming", True), ("Dozing", False)])
+def test_a_screen_that_is_off_is_said(machine: Machine, state: str, on: bool) -> None:
+    machine.dumpsys("power", f"  mWakefulnessChanging=false\n  mWakefulness={state}\n")
+    now = conditions.conditions(Local(machine))
+    summary = heat.summary(now, now)
+    assert (now.screen_on, summary["screen_on"]) == (on, on)
+    assert any("the screen is off" in note for note in summary["notes"]) is not on
 
 
 def test_current_temperatures_are_taken_not_cached_ones(machine: Machine) -> None:

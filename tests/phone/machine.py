@@ -181,6 +181,7 @@ class Machine:
         self.set_properties()
         self.dumpsys("battery", BATTERY)
         self.dumpsys("thermalservice", THERMAL)
+        self.dumpsys("power", "Power Manager State:\n  mDirty=0x0\n  mWakefulness=Awake\n")
         for name, value in FUEL_GAUGE.items():
             self.write(f"/sys/class/power_supply/battery/{name}", f"{value}\n")
         for number, (kind, value) in enumerate(
