@@ -98,6 +98,11 @@ def bench(
                 measured.append(measurement)
                 if out is not None and unsaved is None:
                     unsaved = _unsaved(out, measurement, say)
+        except KeyboardInterrupt:
+            if measured and out is not None and unsaved is None:
+                so_far = "1 result so far is" if len(measured) == 1 else f"{len(measured)} results so far are"
+                say(f"footseg: {so_far} in {out}")
+            raise
         except FootsegError as error:
             # One place that fails does not lose what others gave, or will.
             failures.append(error)

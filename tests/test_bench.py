@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.measurement import Measurement
 from tests import arm_graphs
 from tests.test_cli import footseg, one_line
 from tests.test_host import waited_for
@@ -100,6 +102,21 @@ def test_a_full_disk_loses_nothing_of_what_was_measured(model: Path, monkeypatch
     done = footseg("bench", model, "--out", "/dev/full", "--json", code=1)
     assert [line["kind"] for line in json.loads(done.stdout)] == ["measured", "measured"]
     assert done.stderr.count("the disk is full") == 1
+
+
+def test_stopped_in_the_middle_it_says_what_is_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(paths: list[Path]) -> Iterator[Measurement]:
+        yield a_measurement()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.host.measure_all", stopped)
+    out = tmp_path / "results.jsonl"
+    said = footseg("bench", model, model, "--out", out, code=130).stderr
+    assert said.splitlines() == [f"footseg: 1 result so far is in {out}", "footseg: interrupted"]
+    assert len(out.read_text().splitlines()) == 1
+    assert footseg("bench", model, model, code=130).stderr == "footseg: interrupted\n"
 
 
 def test_a_place_that_fails_loses_nothing_of_another(
