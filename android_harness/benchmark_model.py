@@ -42,7 +42,6 @@ class Options:
     min_secs: float = 1.0
     max_secs: float = 150.0
     profile: bool = False  # each operator's time; slows the run down a little
-    memory: bool = False  # its peak, looked at every 50 ms by a thread of its own
     cores: tuple[int, ...] = ()  # (): as the system likes
 
     def __post_init__(self) -> None:
@@ -144,8 +143,6 @@ def _common(model: str, options: Options) -> dict[str, str]:
         "min_secs": f"{options.min_secs:g}",
         "max_secs": f"{options.max_secs:g}",
     }
-    if options.memory:
-        flags["report_peak_memory_footprint"] = "true"
     return flags
 
 

@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -309,9 +310,10 @@ class Measurement:
         return f"{words}, serial {device['serial']}" if device.get("serial") else words
 
     def to_json(self) -> dict[str, Any]:
-        """The line as a dictionary. Of the artifact's path only the name: it need not be there any more."""
+        """The line as a dictionary. Of paths only the names: lines are sent around, folders are private."""
         record = dataclasses.asdict(self)
         artifact = {key: value for key, value in record["artifact"].items() if key != "path"}
+        artifact["run"] = Path(self.artifact.run).name
         return record | {"artifact": {"name": self.artifact.name, **artifact}}
 
     @classmethod

@@ -137,12 +137,12 @@ def test_failures_are_told_in_one_line(text: str, code: int, words: str) -> None
 def test_every_option_has_its_flag() -> None:
     options = Options(
         threads=2, xnnpack=False, gpu=True, warmup_runs=3, warmup_secs=0.25, runs=20, min_secs=0, max_secs=60,
-        profile=True, memory=True, cores=(4, 5, 6, 7),
+        profile=True, cores=(4, 5, 6, 7),
     )  # fmt: skip
     assert benchmark_model.arguments(Tool(TOOL), "/data/local/tmp/a 'b'.tflite", options) == [
         "taskset", "f0", TOOL, "--graph=/data/local/tmp/a 'b'.tflite", "--num_threads=2", "--warmup_runs=3",
         "--warmup_min_secs=0.25", "--num_runs=20", "--min_secs=0", "--max_secs=60",
-        "--report_peak_memory_footprint=true", "--use_gpu=true", "--use_xnnpack=false",
+        "--use_gpu=true", "--use_xnnpack=false",
         "--enable_op_profiling=true", "--op_profiling_output_mode=csv",
     ]  # fmt: skip
 
@@ -166,8 +166,8 @@ def test_a_build_that_lacks_a_flag_is_not_asked_for_it() -> None:
     known = frozenset({"graph", "num_runs", "enable_op_profiling", *ALL.split()} - {"use_gpu"})
     words = benchmark_model.arguments(Tool(TOOL, flags=known), "m", Options(profile=True))
     assert words[-1] == "--enable_op_profiling=true"  # it prints a table, which is read too
-    with pytest.raises(HarnessError, match="knows no --report_peak_memory_footprint and no --use_gpu"):
-        benchmark_model.arguments(Tool(TOOL, flags=known), "m", Options(memory=True, gpu=True))
+    with pytest.raises(HarnessError, match="knows no --use_gpu"):
+        benchmark_model.arguments(Tool(TOOL, flags=known), "m", Options(gpu=True))
 
 
 def test_masks_and_options_are_checked() -> None:

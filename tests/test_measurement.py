@@ -58,7 +58,7 @@ FIRST_LINE: dict[str, Any] = {
     "artifact": {
         "name": "a_fp32.tflite", "format": "tflite", "sha256": "32" * 32, "network": "fast_linknet",
         "network_options": {}, "input_shape": [1, 128, 128, 3], "classes": ["background", "foot"],
-        "recipe": "fp32", "parameters": 1810818, "parent": "45" * 32, "run": "runs/fast_linknet",
+        "recipe": "fp32", "parameters": 1810818, "parent": "45" * 32, "run": "fast_linknet",
         "verification": {"images": 32, "pixels_equal": 1.0, "worst": [["00014", 0.0]]}, "calibration": {},
         "versions": {"footseg": "0.1.0"}, "created": "2026-11-21T00:48:21+00:00",
     },
@@ -250,11 +250,11 @@ def test_a_line_reads_back_as_it_was_written(tmp_path: Path, kind: str) -> None:
 
 def test_a_line_does_not_tell_where_the_file_lay(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    results_file.append_line(
-        path, a_measurement(artifact=Artifact(Path("/home/me/a.tflite"), "tflite", "cd"))
-    )
+    mine = Artifact(Path("/home/me/a.tflite"), "tflite", "cd", run="/home/me/runs/first")
+    results_file.append_line(path, a_measurement(artifact=mine))
     assert "/home/me" not in path.read_text()
-    assert results_file.read_all(path)[0].artifact.name == "a.tflite"
+    found = results_file.read_all(path)[0].artifact
+    assert (found.name, found.run) == ("a.tflite", "first")
 
 
 def test_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
