@@ -134,7 +134,7 @@ OPTIONAL = frozenset({"op_profiling_output_mode"})
 
 def _common(model: str, options: Options) -> dict[str, str]:
     """Flags of both programs."""
-    flags = {
+    return {
         "graph": model,
         "num_threads": str(options.threads),
         "warmup_runs": str(options.warmup_runs),
@@ -143,7 +143,6 @@ def _common(model: str, options: Options) -> dict[str, str]:
         "min_secs": f"{options.min_secs:g}",
         "max_secs": f"{options.max_secs:g}",
     }
-    return flags
 
 
 def _interpreter(options: Options) -> dict[str, str]:
