@@ -58,9 +58,7 @@ def measure_all(
     """
     if inferences < 1:
         raise ValueError(f"inferences must be 1 or more, not {inferences}")
-    for core in cores:
-        if core not in emulator.CORES:
-            raise FootsegError(f"no core {core!r} can be emulated: {did_you_mean(core, emulator.CORES)}")
+    cores = tuple(dict.fromkeys(map(_core, cores)))
     artifacts = [_tflite(path) for path in paths]
     with as_footseg():
         toolchain.require(*(need.name for need in toolchain.needs() if need.name != "adb"))
@@ -97,6 +95,14 @@ def measure_all(
                     bar.update()
 
     return measured()
+
+
+def _core(name: str) -> str:
+    """A core that can be emulated; a53 is cortex-a53."""
+    for full in (name, f"cortex-{name}"):
+        if full in emulator.CORES:
+            return full
+    raise FootsegError(f"no core {name!r} can be emulated: {did_you_mean(name, emulator.CORES)}")
 
 
 def instructions(core: str, counts: Sequence[Counts]) -> Instructions:

@@ -106,6 +106,10 @@ def test_wrong_arguments_cost_no_time(tmp_path: Path, tiny_artifacts: dict[str, 
         next(arm.measure_all([path], images=0))
 
 
+def test_a_core_may_be_named_in_short() -> None:
+    assert [arm._core(name) for name in ("a53", "cortex-a53", "max")] == ["cortex-a53", "cortex-a53", "max"]
+
+
 def test_missing_tools_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = arm_graphs.convolution(tmp_path / "g.tflite", arm_graphs.random())
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost
+from benchmarks import cost, results_file
 from benchmarks.cost import roofline
 from benchmarks.cost import table as cost_table
+from benchmarks.measurement import Latency
+from footseg import artifact
 from tests.small_graphs import T, tflite
 from tests.test_cli import footseg, one_line
+from tests.test_measurement import a_measurement
 
 
 @pytest.fixture
@@ -65,6 +68,35 @@ def test_the_document_has_all_figures(model: Path) -> None:
     assert [o["bound_by"] for o in found["operators"]] == ["compute", "memory"]
     (plain,) = json.loads(footseg("cost", model, "--json").stdout)
     assert "bound" not in plain
+
+
+def test_how_far_measured_times_are_from_the_bound(model: Path, tmp_path: Path) -> None:
+    """1,024 + 16,384 bytes at 10^9 a second are 0.017408 ms: a quarter of 0.069632."""
+    results = tmp_path / "results.jsonl"
+    facts = artifact.load(model)
+    for threads, ms in ((1, 0.069632), (2, 0.01)):
+        line = a_measurement(artifact=facts, threads=threads, latency=Latency.of([ms]), relative=None)
+        results_file.append_line(results, line)
+    text = footseg("cost", model, "--core", "ghz=1,gbps=1", "--results", results).stdout
+    heads, row, note = text.split("\n\n")[2].splitlines()
+    assert dict(zip(cells(heads), cells(row), strict=True)) == {
+        "file": "small.tflite", "measured ms": "0.070", "bound ms": "0.017", "of the bound": "25%",
+        "measured on": "A core, 2 cores, Linux 6, 1 thread",
+    }  # fmt: skip
+    assert "computed for ghz=1,gbps=1" in note
+    (found,) = json.loads(
+        footseg("cost", model, "--core", "ghz=1,gbps=1", "--results", results, "--json").stdout
+    )
+    assert [one["share"] for one in found["measured"]] == [pytest.approx(0.25)]
+
+
+def test_times_of_other_files_tell_nothing(model: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    results_file.append_line(results, a_measurement())
+    done = footseg("cost", model, "--core", "ghz=1,gbps=1", "--results", results, code=1)
+    assert "the results have no time of small.tflite on one thread" in one_line(done)
+    done = footseg("cost", model, "--results", results, code=1)
+    assert "--results needs --core" in one_line(done)
 
 
 def test_lines_fit_a_terminal(tmp_path: Path) -> None:

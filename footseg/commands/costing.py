@@ -1,6 +1,7 @@
 """``footseg cost``: what an inference costs, computed from the files."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from footseg.commands._shared import Arguments, Command, Output, load
@@ -14,10 +15,17 @@ def _cost_arguments(sub: argparse.ArgumentParser) -> None:
         help="least time on one core: a name as cortex-a76, or ghz=2.4,gbps=20,simd=128,pipes=2,dot=1, or "
         "both (cortex-a76,ghz=2.0)",
     )  # fmt: skip
+    sub.add_argument(
+        "--results", type=Path, metavar="FILE.jsonl",
+        help="how far the times measured there (footseg bench) are from that least time",
+    )  # fmt: skip
 
 
 def _cost(args: Arguments) -> Output:
+    if args.results and args.core is None:
+        raise ValueError("--results needs --core: describe the core that the times were measured on")
     core = load("benchmarks.cost.roofline:core_of")(args.core) if args.core is not None else None
+    measured = load("benchmarks.results_file:read_all")(args.results) if args.results else ()
     files = []
     for path in args.artifacts:
         cost = load("benchmarks.cost:of_file")(path)
@@ -27,8 +35,15 @@ def _cost(args: Arguments) -> Output:
     if args.layers:
         layers = load("benchmarks.cost.table:layers")
         parts += [f"{name}\n{layers(cost, limit)}" for name, cost, limit in files]
-    document = load("benchmarks.cost.table:document")
-    return Output([document(*file) for file in files], "\n\n".join(parts))
+    document = [load("benchmarks.cost.table:document")(*file) for file in files]
+    if args.results:
+        limits = [(path, limit) for path, (_, _, limit) in zip(args.artifacts, files, strict=True)]
+        found = load("benchmarks.cost.distance:distances")(limits, measured)
+        columns = load("benchmarks.cost.table:COLUMNS")
+        parts.insert(1, load("benchmarks.cost.distance:as_text")(found, args.core, columns))
+        for path, entry in zip(args.artifacts, document, strict=True):
+            entry["measured"] = [dataclasses.asdict(one) for one in found if one.file == path.name]
+    return Output(document, "\n\n".join(parts))
 
 
 COMMANDS = (Command(("cost",), "compute what an inference costs, from the files", _cost_arguments, _cost),)
