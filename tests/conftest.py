@@ -1,6 +1,8 @@
 """What tests share: real photographs where they are there, and small generated data everywhere."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +79,14 @@ def compressed_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     steps = ["--prune", "0.7", "--set", "epochs=10", "--cluster", "16", "--set", "epochs=3"]
     assert main(["compress", str(tiny_run), "--out", str(out), *steps]) == 0
     return out
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A job in a shell's background ignores SIGINT, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def train_one_epoch(config: "TrainConfig", out: Path) -> None:

@@ -437,6 +437,7 @@ class TestFolder:
         assert left(phone) == []
         assert capsys.readouterr().err == ""
 
+    @pytest.mark.usefixtures("interruptible")
     def test_after_ctrl_c_in_a_command(self, device: Device, phone: Phone) -> None:
         timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt), device.folder() as remote:

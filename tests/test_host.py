@@ -274,6 +274,7 @@ def test_a_worker_that_hangs_is_ended(
     assert time.monotonic() - began < 10  # of 600 that it would sleep
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_running(onnx_file: Path, sent: signal.Signals) -> None:
     """Ctrl-C, and what leaves this program no time to clean up: the workers then see their input end."""

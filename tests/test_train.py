@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,14 +101,6 @@ def weights(path: Path) -> list[np.ndarray]:
     import keras
 
     return keras.saving.load_model(path / "model.keras", compile=False).get_weights()
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """A job in a shell's background ignores SIGINT, and so would what it starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
