@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.phone import AdbServer, Phone
+
 if TYPE_CHECKING:
+    from android_harness.adb import Device
     from footseg.config import TrainConfig
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -79,6 +82,29 @@ def compressed_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     steps = ["--prune", "0.7", "--set", "epochs=10", "--cluster", "16", "--set", "epochs=3"]
     assert main(["compress", str(tiny_run), "--out", str(out), *steps]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
+    """A private server of the real adb."""
+    with AdbServer(tmp_path_factory.mktemp("adb")) as running:
+        yield running
+
+
+@pytest.fixture
+def phone(server: AdbServer, tmp_path: Path) -> Iterator[Phone]:
+    """A phone of ours that ``server`` knows."""
+    one = Phone(tmp_path / "phone")
+    with server.connected(one):
+        yield one
+
+
+@pytest.fixture
+def device(server: AdbServer, phone: Phone) -> "Device":
+    """``phone`` as the harness has it."""
+    from android_harness import adb
+
+    return adb.choose(phone.serial, env=server.env)
 
 
 @pytest.fixture

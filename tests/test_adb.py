@@ -9,7 +9,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,35 +43,6 @@ NAMES = [
     "\\n",
 ]
 DOT = "/data/local/tmp"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
-    with AdbServer(tmp_path_factory.mktemp("adb")) as running:
-        yield running
-
-
-@pytest.fixture
-def phone(server: AdbServer, tmp_path: Path) -> Iterator[Phone]:
-    with Phone(tmp_path / "phone") as listening:
-        server.connect(listening)
-        yield listening
-    server.disconnect()
-
-
-@pytest.fixture
-def device(server: AdbServer, phone: Phone) -> Device:
-    return adb.choose(phone.serial, env=server.env)
-
-
-@contextlib.contextmanager
-def connected(server: AdbServer, *phones: Phone) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for phone in phones:
-            stack.enter_context(phone)
-        server.connect(*phones)
-        yield
-    server.disconnect()
 
 
 def wait_for_state(server: AdbServer, serial: str, state: str) -> None:
@@ -184,7 +154,7 @@ class TestChoose:
 
     def test_unauthorized_until_somebody_taps(self, server: AdbServer, tmp_path: Path) -> None:
         phone = Phone(tmp_path / "phone", faults=Faults(unauthorized=True))
-        with connected(server, phone):
+        with server.connected(phone):
             wait_for_state(server, phone.serial, "unauthorized")
             with pytest.raises(HarnessError, match="unauthorized - unlock it and tap Allow") as caught:
                 adb.choose(env=server.env)
@@ -195,7 +165,7 @@ class TestChoose:
 
     def test_offline(self, server: AdbServer, tmp_path: Path) -> None:
         phone = Phone(tmp_path / "phone", faults=Faults(offline=True))
-        with connected(server, phone):
+        with server.connected(phone):
             wait_for_state(server, phone.serial, "offline")
             with pytest.raises(HarnessError, match=r"\(Pixel 6\): offline - plug it in again"):
                 adb.choose(env=server.env)
@@ -203,7 +173,7 @@ class TestChoose:
     def test_two_devices(self, server: AdbServer, tmp_path: Path) -> None:
         one = Phone(tmp_path / "one")
         two = Phone(tmp_path / "two", properties={"ro.product.model": "SM-A525F"})
-        with connected(server, one, two):
+        with server.connected(one, two):
             with pytest.raises(HarnessError, match=r"^2 Android devices are connected, name one") as caught:
                 adb.choose(env=server.env)
             assert f"{one.serial} (Pixel 6)" in str(caught.value)
@@ -276,7 +246,7 @@ class TestShell:
 
     def test_a_phone_from_before_exit_codes(self, server: AdbServer, tmp_path: Path) -> None:
         phone = Phone(tmp_path / "phone", features=["cmd"], faults=Faults(crlf=True, login="hi\n"))
-        with connected(server, phone):
+        with server.connected(phone):
             device = adb.choose(env=server.env)
             said = device.shell(["sh", "-c", "echo out; echo err >&2; exit 3"], check=False)
             assert said == Result("out\nerr\n", "", 3)
@@ -492,7 +462,7 @@ def test_several_devices_at_once(server: AdbServer, tmp_path: Path) -> None:
         except DeviceGoneError:
             return "gone"
 
-    with connected(server, *phones), ThreadPoolExecutor(3) as pool:
+    with server.connected(*phones), ThreadPoolExecutor(3) as pool:
         assert list(pool.map(work, phones)) == ["M0\n", "gone", "M2\n"]
 
 

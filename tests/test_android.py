@@ -1,6 +1,5 @@
 """Files on phones: the real adb, the very binaries that a phone would run, and what goes wrong with them."""
 
-import contextlib
 import itertools
 import json
 import math
@@ -59,26 +58,10 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
-    with AdbServer(tmp_path_factory.mktemp("adb")) as running:
-        yield running
-
-
-@contextlib.contextmanager
-def connected(server: AdbServer, *phones: Phone) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for phone in phones:
-            stack.enter_context(phone)
-        stack.callback(server.disconnect)
-        server.connect(*phones)
-        yield
-
-
 @pytest.fixture
 def phone(server: AdbServer, tmp_path: Path) -> Iterator[Phone]:
     one = Phone(tmp_path / "phone", clusters=TWO_CORES)
-    with connected(server, one):
+    with server.connected(one):
         yield one
 
 
@@ -150,7 +133,7 @@ def found(
     folder = tmp_path_factory.mktemp("session")
     said: list[str] = []
     one = Phone(folder / "phone", clusters=TWO_CORES)
-    with connected(server, one):
+    with server.connected(one):
         one.machine.dumpsys("battery", UNPLUGGED)
         with Gauge(one):
             lines = measured(
@@ -259,7 +242,7 @@ def test_two_phones_one_noisy_one_lost(
     noise = Faults(login="*** welcome ***\n", between="W/linker: unused DT entry\n", logout="bye\n")
     noisy = Phone(tmp_path / "noisy", serial="NOISY", clusters=TWO_CORES, faults=noise)
     lost = Phone(tmp_path / "lost", clusters=TWO_CORES, properties={"ro.product.model": "Pixel 9"})
-    with connected(server, noisy, lost):
+    with server.connected(noisy, lost):
 
         def say(line: str) -> None:
             if lost.serial in line and "latency" in line:
@@ -323,7 +306,7 @@ def test_what_is_wrong_with_a_phone_is_one_line(
     words: str,
 ) -> None:
     one = Phone(tmp_path / "phone", clusters=TWO_CORES, faults=Faults(**fault))
-    with connected(server, one):
+    with server.connected(one):
         state = next((name for name in ("unauthorized", "offline") if name in fault), "device")
         wait_until(lambda: f"{one.serial}\t{state}" in server.adb("devices"))
         with pytest.raises(FootsegError, match=words) as error:
@@ -350,7 +333,7 @@ def test_no_phone_and_two_without_a_serial(
         with pytest.raises(FootsegError, match="adb sees no Android device: plug one in"):
             list(android.measure_all([file], serials, env=server.env))
     one, two = Phone(tmp_path / "one"), Phone(tmp_path / "two")
-    with connected(server, one, two):
+    with server.connected(one, two):
         with pytest.raises(FootsegError, match="2 Android devices are connected") as error:
             measured(server, file)
         assert one.serial in str(error.value)

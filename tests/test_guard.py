@@ -31,25 +31,6 @@ with device.folder() as folder:
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
-    with AdbServer(tmp_path_factory.mktemp("adb")) as running:
-        yield running
-
-
-@pytest.fixture
-def phone(server: AdbServer, tmp_path: Path) -> Iterator[Phone]:
-    with Phone(tmp_path / "phone") as listening:
-        server.connect(listening)
-        yield listening
-    server.disconnect()
-
-
-@pytest.fixture
-def device(server: AdbServer, phone: Phone) -> Device:
-    return adb.choose(phone.serial, env=server.env)
-
-
 @pytest.fixture
 def other(server: AdbServer, phone: Phone) -> Iterator["subprocess.Popen[str]"]:
     """Another process with a session on the phone, once it is at work."""

@@ -1,9 +1,10 @@
 """A private server of the real adb, which knows no keys and no phones of whoever runs the tests."""
 
+import contextlib
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -54,6 +55,16 @@ class AdbServer:
     def disconnect(self) -> None:
         """Forget all phones."""
         self.adb("disconnect")
+
+    @contextlib.contextmanager
+    def connected(self, *phones: Phone) -> Iterator[None]:
+        """The phones listen, and the server knows them."""
+        with contextlib.ExitStack() as stack:
+            for phone in phones:
+                stack.enter_context(phone)
+            stack.callback(self.disconnect)
+            self.connect(*phones)
+            yield
 
     def __enter__(self) -> Self:
         self.adb("start-server")
