@@ -109,7 +109,9 @@ def load_settings(folder: Path) -> Settings:
     saved = files.read_json(folder / SETTINGS)
     known = {f.name for f in dataclasses.fields(Settings)}
     lists = ("against", "limits")
-    values = {key: tuple(value) if key in lists else value for key, value in saved.items() if key in known}
+    values: dict[str, Any] = {
+        key: tuple(value) if key in lists else value for key, value in saved.items() if key in known
+    }
     return Settings(**values)
 
 
