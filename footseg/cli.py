@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from footseg import __version__, files
-from footseg.commands import compressing, costing, data, first, measuring, reproducing, shipping, training
+from footseg.commands import (
+    compressing,
+    costing,
+    data,
+    first,
+    measuring,
+    reproducing,
+    searching,
+    shipping,
+    training,
+)
 from footseg.commands._shared import Command, Output, say
 from footseg.errors import FootsegError
 from footseg.quiet import native_quiet
@@ -115,6 +125,7 @@ COMMANDS: tuple[Command, ...] = (
     *first.COMMANDS,
     *data.COMMANDS,
     *training.COMMANDS,
+    *searching.COMMANDS,
     *compressing.COMMANDS,
     *shipping.COMMANDS,
     *costing.COMMANDS,

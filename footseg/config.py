@@ -125,11 +125,7 @@ def resolve(
         FootsegError: the file cannot be read, or a key or value in it is wrong.
         ValueError: the same for presets and flags.
     """
-    values: dict[str, Any] = {}
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ValueError(f"no preset {preset!r}: {did_you_mean(preset, PRESETS)}")
-        values |= PRESETS[preset]
+    values = preset_values(preset)
     if file is not None:
         values |= load(file)
     values |= flags
@@ -149,6 +145,19 @@ def resolve(
         if not getattr(resolved, name):
             raise ValueError(f"no {name} given: footseg train NETWORK --data DIR --out RUN")
     return resolved
+
+
+def preset_values(name: str | None) -> dict[str, Any]:
+    """The values of a preset; none where ``name`` is None.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    if name is None:
+        return {}
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}: {did_you_mean(name, PRESETS)}")
+    return dict(PRESETS[name])
 
 
 def load(path: Path) -> dict[str, Any]:

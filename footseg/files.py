@@ -113,3 +113,16 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and sizes of all files in a folder, in hex; their bytes are not read.
+
+    Raises:
+        FootsegError: no such folder.
+    """
+    if not folder.is_dir():
+        raise FootsegError(f"no such folder: {folder}")
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in found]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

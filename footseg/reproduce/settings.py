@@ -1,7 +1,6 @@
 """What one reproduction is made of: the settings of its folder, which never change once it has begun."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ def resolve(out: Path, given: Mapping[str, Any]) -> Settings:
                 f"leave --{name.replace('_', '-')} out to go on, or choose another --out"
             )
     for name in FOLDERS:
-        if fingerprint(Path(getattr(before, name))) != saved["fingerprints"][name]:
+        if files.fingerprint(Path(getattr(before, name))) != saved["fingerprints"][name]:
             raise FootsegError(
                 f"the files in {getattr(before, name)} are not those that {out} was begun with: "
                 "restore them, or choose another --out"
@@ -97,21 +96,8 @@ def begun(out: Path) -> bool:
 
 def save(out: Path, settings: Settings) -> None:
     """Write ``settings.json``, with fingerprints of the folders that it names."""
-    prints = {name: fingerprint(Path(getattr(settings, name))) for name in FOLDERS}
+    prints = {name: files.fingerprint(Path(getattr(settings, name))) for name in FOLDERS}
     files.write_json(out / RECORD, {"settings": dataclasses.asdict(settings), "fingerprints": prints})
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 over the names and sizes of all files in a folder, in hex; their bytes are not read.
-
-    Raises:
-        FootsegError: no such folder.
-    """
-    if not folder.is_dir():
-        raise FootsegError(f"no such folder: {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in found]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def changed(settings: Settings) -> dict[str, Any]:
@@ -135,7 +121,7 @@ def _new(given: dict[str, Any]) -> Settings:
             raise ValueError(
                 f"no --{name} given: footseg reproduce thesis --feet DIR --floors DIR --real DIR --out DIR"
             )
-        fingerprint(Path(given[name]))
+        files.fingerprint(Path(given[name]))
     settings = Settings(**{"preset": preset, **PRESETS[preset], **given})
     if settings.size < MULTIPLE or settings.size % MULTIPLE:
         nearest = max(1, round(settings.size / MULTIPLE)) * MULTIPLE

@@ -1,0 +1,140 @@
+"""``footseg search``: the best network and training within a budget."""
+
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from footseg import config, files
+from footseg.commands._shared import Arguments, Command, Output, add_option, load, say
+from footseg.errors import require
+
+# Settings of a search that are flags of their own.
+OWN = ("algorithm", "objective", "against", "limits", "stop")
+DEFAULT_SPACE = "thesis"
+# Trials where neither --trials nor --minutes says when to stop: as many as the thesis had.
+TRIALS = 100
+
+
+def _arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("network", nargs="?", default=argparse.SUPPRESS, help="see footseg networks")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the search")
+    given: dict[str, Any] = {"default": argparse.SUPPRESS}
+    sub.add_argument(
+        "--space", metavar="FILE.toml", help="what varies: a file, or one of ours by name (default: thesis)",
+        **given,
+    )  # fmt: skip
+    sub.add_argument("--algorithm", metavar="A", help="tpe, random or anneal (default: tpe)", **given)
+    sub.add_argument(
+        "--trials", type=int, metavar="N", help="trials in all (default 100, or no end with --minutes)"
+    )
+    sub.add_argument("--minutes", type=float, metavar="M", help="end this command after so long")
+    sub.add_argument("--objective", metavar="SCORE", help="iou or boundary_f (default: iou)", **given)
+    sub.add_argument(
+        "--against", nargs="+", metavar="COST",
+        help="costs that are to be small, too: parameters macs size latency arm (of the int8 file)", **given,
+    )  # fmt: skip
+    sub.add_argument(
+        "--limit", dest="limits", nargs="+", metavar="COST<=X",
+        help="train no network above this: 'size<=260kB' 'arm<=17M' 'latency<=5ms' 'macs<=60M'", **given,
+    )  # fmt: skip
+    sub.add_argument(
+        "--stop",
+        metavar="RULE",
+        help="end bad trials early: median, halving or none (default: none)",
+        **given,
+    )
+    sub.add_argument("--workers", type=int, default=1, metavar="N", help="trials at a time (default 1)")
+    sub.add_argument(
+        "--spark", nargs="?", const="", metavar="MASTER",
+        help="run the trials on this Apache Spark cluster (no name: spark-submit's, or this machine)",
+    )  # fmt: skip
+    sub.add_argument("--resume", action="store_true", help="go on with the search in DIR")
+    sub.add_argument("--config", type=Path, metavar="FILE.toml", help="training options that do not vary")
+    sub.add_argument("--preset", help=f"a set of them: {', '.join(sorted(config.PRESETS))}")
+    options = sub.add_argument_group("training options", "Those that do not vary; as for footseg train.")
+    hints = get_type_hints(config.TrainConfig)
+    for option in dataclasses.fields(config.TrainConfig):
+        if option.name != "network":
+            add_option(options, option, hints[option.name])
+
+
+def _search(args: Arguments) -> Output:
+    require("keras", "train")
+    require("hyperopt", "search")
+    if args.workers < 1:
+        raise ValueError(f"--workers is {args.workers}: it must be 1 or more")
+    loop, records = load("footseg.search.loop"), load("footseg.search.records")
+    trials = args.trials if args.trials is not None or args.minutes is not None else TRIALS
+    budget = loop.Budget(trials, args.minutes)
+    asked, given = _asked(args)
+    settings = loop.begin(args.out, asked, given, resume=args.resume)
+    with records.lock(args.out, say=say) as lock:
+        done = loop.search(
+            args.out, settings, budget, work=_work(args, lock), view=_view(args, settings, trials), say=say
+        )
+    return _output(args.out, settings, done)
+
+
+def _asked(args: Arguments) -> tuple[Any, set[str]]:
+    """The settings that the command line means, and the names of those that it gave."""
+    records, space = load("footseg.search.records"), load("footseg.search.space")
+    names = {option.name for option in dataclasses.fields(config.TrainConfig)}
+    flags = {name: value for name, value in vars(args).items() if name in names}
+    own = {name: getattr(args, name) for name in OWN if hasattr(args, name)}
+    base = config.preset_values(args.preset) | (config.load(args.config) if args.config else {})
+    varying = space.load(getattr(args, "space", DEFAULT_SPACE))
+    resolved = config.from_values(base | flags)
+    if not resolved.teacher:
+        varying, left_out = space.without_teacher(varying)
+        if left_out and not args.resume:
+            say(f"left out without a --teacher: {', '.join(left_out)}")
+    varied = space.options(space.parse(varying, flags))
+    values = {name: value for name, value in dataclasses.asdict(resolved).items() if name not in varied}
+    if resolved.data:
+        values["data"] = str(Path(resolved.data).resolve())
+    if not args.resume:
+        _check_given(values, varied)
+    plain = json.loads(json.dumps({"values": values, "space": varying}))  # as it will be read back: no tuples
+    settings = records.Settings(
+        **plain,
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()},
+        seed=resolved.seed,
+        data_fingerprint=files.fingerprint(Path(resolved.data)) if resolved.data else "",
+    )
+    return settings, {*flags, *base, *own, *(("space",) if hasattr(args, "space") else ())} - varied
+
+
+def _check_given(values: Mapping[str, Any], varied: Collection[str]) -> None:
+    for name in ("network", "data"):
+        if not values.get(name) and name not in varied:
+            raise ValueError(f"no {name} given: footseg search NETWORK --data DIR --out DIR")
+    load("footseg.data.folder:open_data")(Path(values["data"]))
+    if "network" in values:
+        load("footseg.networks:options")(values["network"])
+
+
+def _work(args: Arguments, lock: int) -> Any:
+    if args.spark is None:
+        return functools.partial(load("footseg.search.workers:run_local"), count=args.workers, lock=lock)
+    return functools.partial(load("footseg.search.spark:run_spark"), count=args.workers, master=args.spark)
+
+
+def _view(args: Arguments, settings: Any, trials: int | None) -> Any:
+    live = load("footseg.search.live")
+    if sys.stderr.isatty():
+        return live.LiveTable(settings, args.out, trials=trials)
+    return live.Lines(settings, say)
+
+
+def _output(out: Path, settings: Any, trials: Sequence[Any]) -> Output:
+    live = load("footseg.search.live")
+    document = files.read_json(out / "results.json")
+    return Output(document, live.conclusion(settings, out, trials, document["front"]))
+
+
+COMMANDS = (Command(("search",), "find the best network and training within a budget", _arguments, _search),)

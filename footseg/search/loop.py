@@ -1,0 +1,280 @@
+"""``footseg search``: asks for points, hands them to workers, and keeps the books."""
+
+import dataclasses
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from footseg import files
+from footseg.errors import FootsegError
+from footseg.search import costs, goals, pareto, records, space, suggest, tables
+from footseg.search.records import Point, Settings, Trial
+
+# So many points refused one after another, and the search is over: the limits leave next to nothing.
+REFUSALS = 200
+
+
+class SearchInterruptedError(FootsegError):
+    """Ctrl-C: all trials are whole and can go on."""
+
+    interrupted = True
+
+
+class Workers(Protocol):
+    """What runs trials: ``workers.run_local`` or ``spark.run_spark``, with their own arguments filled in."""
+
+    def __call__(
+        self,
+        next_trial: Callable[[], int | None],
+        ended: Callable[[int], None],
+        crashed: Callable[[int, str], None],
+        *,
+        folder: Path,
+        until: float | None,
+        tick: Callable[[], None],
+    ) -> None:
+        """Run what ``next_trial`` gives until that is None, or ``time.monotonic()`` is at ``until``."""
+        ...
+
+
+class View(Protocol):
+    """What is told of a search as it goes on."""
+
+    def began(self, trials: Sequence[Trial]) -> None:
+        """Before the first trial; ``trials`` are those of earlier commands."""
+        ...
+
+    def ended(self, trial: Trial, trials: Sequence[Trial]) -> None:
+        """One trial has its end."""
+        ...
+
+    def tick(self, trials: Sequence[Trial]) -> None:
+        """A few times a second."""
+        ...
+
+    def done(self) -> None:
+        """No trial runs any more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: ``trials`` in the folder (refused ones not counted), ``minutes`` of this command."""
+
+    trials: int | None = 100
+    minutes: float | None = None
+
+
+def begin(folder: Path, asked: Settings, given: Iterable[str], *, resume: bool) -> Settings:
+    """The settings of the search in ``folder``: written now, or those it was begun with.
+
+    ``given`` names the settings and training options that the command line gave: on ``resume`` they may only
+    repeat what was asked for in the beginning.
+
+    Raises:
+        FootsegError: something stands in the way, nothing to resume, another search, or changed data.
+        ValueError: an option that the search was not begun with.
+    """
+    if not records.exists(folder):
+        if resume and not (folder.is_dir() and any(folder.iterdir())):
+            raise FootsegError(f"{folder} holds no search to resume: leave --resume out to begin one")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FootsegError(f"{folder} holds files that no search made: choose another --out")
+        records.save_settings(folder, asked)
+        return asked
+    if not resume:
+        raise FootsegError(
+            f"{folder} is a search: go on with --resume (and --trials for more), or choose another --out"
+        )
+    before = records.load_settings(folder)
+    for name in given:
+        was, now = _setting(before, name), _setting(asked, name)
+        if was != now:
+            raise ValueError(
+                f"{folder} is another search: it was begun with {name} = {_short(was)}, not {_short(now)}; "
+                "leave the option out to resume it, or choose another --out"
+            )
+    data = Path(before.values["data"])
+    if files.fingerprint(data) != before.data_fingerprint:
+        raise FootsegError(
+            f"the files in {data} are not those that {folder} was begun with: restore them, or begin a new "
+            "search"
+        )
+    return before
+
+
+def search(
+    folder: Path,
+    settings: Settings,
+    budget: Budget,
+    *,
+    work: Workers,
+    view: View,
+    say: Callable[[str], None],
+) -> list[Trial]:
+    """Draw points and have them trained until the budget is spent; returns all trials of the folder.
+
+    Whoever calls holds ``records.lock``. Trials that an earlier command left open go on first.
+
+    Raises:
+        FootsegError: nothing meets the limits, or what goes wrong for every trial (a full disk).
+        SearchInterruptedError: Ctrl-C.
+    """
+    costs.check(wanted(settings))
+    books = Books(folder, settings, budget, say)
+    until = None if budget.minutes is None else time.monotonic() + 60 * budget.minutes
+    view.began(books.trials)
+
+    def ended(number: int) -> None:
+        view.ended(books.close(number), books.trials)
+
+    def crashed(number: int, reason: str) -> None:
+        books.fail(number, reason)
+        ended(number)
+
+    try:
+        work(
+            books.next_trial, ended, crashed,
+            folder=folder, until=until, tick=lambda: view.tick(books.trials),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise SearchInterruptedError(
+            f"stopped with {_count(books.ended)} done and {len(books.open)} to go on; go on with: "
+            f"footseg search --resume --out {shlex.quote(str(folder))}"
+        ) from None
+    finally:
+        view.done()
+        tables.write(folder)
+    if books.barren:
+        raise FootsegError(goals.nearest_miss(books.limits, books.trials))
+    return books.trials
+
+
+class Books:
+    """All trials of a search, and which comes next."""
+
+    def __init__(self, folder: Path, settings: Settings, budget: Budget, say: Callable[[str], None]) -> None:
+        """Read what is in ``folder``."""
+        self.folder, self.settings, self.budget, self.say = folder, settings, budget, say
+        self.space = space.parse(settings.space, settings.values)
+        self.limits = tuple(goals.parse_limit(text) for text in settings.limits)
+        self._trials = {trial.number: trial for trial in records.load_trials(folder)}
+        self._waiting = [trial.number for trial in self.open]
+        self._exhausted = False
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All, by number."""
+        return [self._trials[number] for number in sorted(self._trials)]
+
+    @property
+    def open(self) -> list[Trial]:
+        """Those without an end."""
+        return [trial for trial in self.trials if trial.status in records.OPEN]
+
+    @property
+    def ended(self) -> list[Trial]:
+        """Those that are trained or failed; refused ones cost next to nothing and do not count."""
+        return [t for t in self.trials if t.status in records.ENDED and t.status != "refused"]
+
+    @property
+    def refused_in_a_row(self) -> int:
+        """The last so many points were refused."""
+        count = 0
+        for trial in reversed(self.trials):
+            if trial.status in records.OPEN:
+                continue
+            if trial.status != "refused":
+                break
+            count += 1
+        return count
+
+    @property
+    def barren(self) -> bool:
+        """Whether points were drawn and not one of them met the limits."""
+        return bool(self._trials) and all(trial.status == "refused" for trial in self.trials)
+
+    def next_trial(self) -> int | None:
+        """The number of the next trial to work on, its point written down; None: nothing more for now."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        if self._exhausted or self._spent():
+            return None
+        number = max(self._trials, default=-1) + 1
+        try:
+            point = suggest.suggest(
+                self.space,
+                self.settings.algorithm,
+                told(self.settings, self.trials),
+                [trial.point for trial in self.trials],
+                (self.settings.seed, number),
+            )
+        except suggest.ExhaustedError as error:
+            self._exhausted = True
+            self.say(f"{error}; nothing is left to try")
+            return None
+        trial = Trial(number, dict(point), space.values(self.space, point))
+        records.save_trial(self.folder, trial)
+        self._trials[number] = trial
+        return number
+
+    def close(self, number: int) -> Trial:
+        """Take up what became of a trial, and write the tables anew."""
+        trial = self._trials[number] = records.load_trial(self.folder, number)
+        tables.write(self.folder)
+        return trial
+
+    def fail(self, number: int, reason: str) -> None:
+        """Write down that a trial ended without having said why."""
+        trial = records.load_trial(self.folder, number)
+        records.save_trial(self.folder, dataclasses.replace(trial, status="failed", reason=reason))
+
+    def _spent(self) -> bool:
+        if self.refused_in_a_row >= REFUSALS:
+            return True
+        counted = len(self.ended) + len(self.open)
+        return self.budget.trials is not None and counted >= self.budget.trials
+
+
+def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float]]:
+    """What the algorithm is told: points and losses, to be small.
+
+    With one goal the loss is 1 - score. With several it is the rank among all trials (``pareto.ranks``), so
+    that the algorithm draws near the front. Points that failed or were refused are told as the worst:
+    hyperopt would forget them, and draw there again.
+    """
+    scored = [trial for trial in trials if trial.scored]
+    rows = [losses(settings, trial) for trial in scored]
+    ranked = pareto.ranks(rows) if settings.against else [row[0] for row in rows]
+    worst = max(ranked, default=0.0) + 1 if settings.against else 1.0
+    bad = [trial for trial in trials if trial.status in ("failed", "refused")]
+    pairs = [*zip(scored, ranked, strict=True), *((trial, worst) for trial in bad)]
+    return [(trial.point, loss) for trial, loss in sorted(pairs, key=lambda pair: pair[0].number)]
+
+
+def losses(settings: Settings, trial: Trial) -> tuple[float, ...]:
+    """What of a trial is to be small: 1 - score, then the costs that it is held against."""
+    return (1 - trial.scores[settings.objective], *(trial.costs[name] for name in settings.against))
+
+
+def wanted(settings: Settings) -> tuple[str, ...]:
+    """The costs that a search needs to know, for its limits or its front."""
+    limited = [goals.parse_limit(text).name for text in settings.limits]
+    return tuple(dict.fromkeys([*settings.against, *limited]))
+
+
+def _setting(settings: Settings, name: str) -> Any:
+    values = dataclasses.asdict(settings)
+    return values[name] if name in values else settings.values.get(name)
+
+
+def _short(value: Any, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _count(trials: Sequence[Trial]) -> str:
+    return "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
