@@ -43,7 +43,12 @@ class TrainingInterruptedError(FootsegError):
 
 
 class DivergedError(FootsegError):
-    """The loss or a weight is no finite number any more."""
+    """The loss or a weight is no finite number any more: ``what`` says where, ``advice`` what to do."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        """The text is both, with a colon between."""
+        super().__init__(f"{what}: {advice}")
+        self.what, self.advice = what, advice
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def train(
     distribute: bool = False,
     build: Builder | None = None,
     command: str = "",
+    stop: Callable[[Sequence[Row]], str] = lambda history: "",
     say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     """Train ``config.network`` and leave a run in ``out``.
@@ -72,6 +78,8 @@ def train(
     history as if it had never stopped; a finished one is returned as it is. ``distribute`` uses all
     devices of one or several processes (``footseg.distribution``). ``build`` makes the network in place of
     ``config.network``: compression trains what it made of a trained one. ``say`` gets a line an epoch.
+    ``stop`` is asked before each epoch but the first, when the one before is on the disk; where it gives a
+    reason, training ends there, and the run is returned "interrupted", to be resumed by whoever wants to.
 
     Raises:
         FootsegError: bad data, a run that stands in the way, Ctrl-C.
@@ -93,36 +101,48 @@ def train(
                 )
         job = prepare(config, team, say, fresh=not going_on, build=build)
         record = run.from_json(out, team.leader(lambda: _open(out, job, going_on, command).to_json()))
-        return _run(job, record, say)
+        return _run(job, record, stop, say)
 
 
-def _run(job: Job, record: Run, say: Callable[[str], None]) -> Run:
-    """Train until the last epoch, or until patience or something else ends it."""
+def _run(job: Job, record: Run, stop: Callable[[Sequence[Row]], str], say: Callable[[str], None]) -> Run:
+    """Train until the last epoch, or until patience, ``stop`` or something else ends it."""
     config, team = job.config, job.team
     history = _load_checkpoint(job, record.checkpoint)
     started = time.monotonic() - record.seconds
     try:
         with _events(job, record, len(history)) as log, _progress(job, len(history)) as bar:
-            while len(history) < config.epochs and not _out_of_patience(
-                history[job.settled :], config.patience
-            ):
+            while not _done(job, history) and not (reason := _reason(job, history, stop)):
                 row, validation = _epoch(job, len(history), history, bar)
                 history.append(row)
                 record = _progressed(record, history, job.settled, time.monotonic() - started)
                 team.leader(functools.partial(_write_epoch, job, record, history, validation, log))
                 say(logbook.epoch_line(row, config.epochs))
-    except (KeyboardInterrupt, DivergedError) as stop:
+    except (KeyboardInterrupt, DivergedError) as error:
         record = dataclasses.replace(record, status="interrupted")
         if team.leads:
             record.save()
-        if isinstance(stop, DivergedError):
-            raise DivergedError(f"{stop}; {_kept(record)}") from None
+        if isinstance(error, DivergedError):
+            raise DivergedError(error.what, f"{error.advice}; {_kept(record)}") from None
         raise TrainingInterruptedError(_farewell(record)) from None
-    record = dataclasses.replace(record, status="finished", seconds=round(time.monotonic() - started, 1))
+    status = "finished" if _done(job, history) else "interrupted"
+    record = dataclasses.replace(record, status=status, seconds=round(time.monotonic() - started, 1))
     if team.leads:
         record.save()
+    if status == "interrupted":
+        say(f"stopped after {len(history)} epochs: {reason}")
+    elif team.leads:
         record.checkpoint.unlink(missing_ok=True)
     return record
+
+
+def _done(job: Job, history: Sequence[Row]) -> bool:
+    """Whether there was the last epoch, or too many in a row without a better score."""
+    return len(history) >= job.config.epochs or _out_of_patience(history[job.settled :], job.config.patience)
+
+
+def _reason(job: Job, history: Sequence[Row], stop: Callable[[Sequence[Row]], str]) -> str:
+    """What ``stop`` says of a run that has begun; asked once for all processes."""
+    return job.team.leader(lambda: stop(history)) if history else ""
 
 
 # ---- before the first step
@@ -256,8 +276,8 @@ def _diverged(job: Job, what: str, epoch: int, number: int) -> DivergedError:
     clip = "a smaller --clip" if config.clip else "--clip 1"
     return DivergedError(
         f"{what} in epoch {epoch + 1}, step {number + 1} (step {step + 1} of the run), at learning rate "
-        f"{float(job.step.schedule(step)):.3g}: start anew with --learning-rate "
-        f"{config.learning_rate / 3:.2g} or {clip}"
+        f"{float(job.step.schedule(step)):.3g}",
+        f"start anew with --learning-rate {config.learning_rate / 3:.2g} or {clip}",
     )
 
 
