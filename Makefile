@@ -4,6 +4,7 @@ VENV ?= .venv
 OUT ?= demo
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SPARK := $(VENV)/.spark
 
 .PHONY: demo test check format arm clean
 .DEFAULT_GOAL := help
@@ -20,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/footseg demo --out "$(OUT)" $(if $(DATA),--data "$(DATA)")
 
 # Two processes, a file of tests to one of them: most tests build graphs, which takes one core.
-test: check
+test: check $(SPARK)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
@@ -43,4 +44,9 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("footseg needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+# The tests of footseg search --spark need it (and Java 17 or newer); the rest does without its 450 MB.
+$(SPARK): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[spark]'
 	@touch $@

