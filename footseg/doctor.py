@@ -26,6 +26,7 @@ NEEDED_FOR = {
     "onnx": "exporting and running .onnx files",
     "pretrained": "ImageNet weights of the network efficientnet_lite",
     "search": "footseg search",
+    "spark": "footseg search --spark",
     "dev": "footseg's own tests and checks",
 }
 BACKENDS = ("tensorflow", "jax", "torch")
