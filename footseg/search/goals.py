@@ -6,6 +6,7 @@ instructions are exact, too, for the runtime that is installed here; latency is 
 its load.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def parse_limit(text: str) -> Limit:
     match = LIMIT.fullmatch(text)
     if match is None:
         raise ValueError(
-            f"{text!r} is no limit: write COST<=NUMBER, as size<=260kB or arm<=17M; costs are {', '.join(COSTS)}"
+            f"{text!r} is no limit: write COST<=NUMBER, as size<=260kB or arm<=17M; costs: {', '.join(COSTS)}"
         )
     name, relation, number, unit = match.groups()
     _check_cost(name)
@@ -160,8 +161,8 @@ def parse_limit(text: str) -> Limit:
         raise ValueError(f"{text!r}: {name} is not given in {unit} but in {known}, or as a plain number")
     # Decimal: as a product of floats 2.3 million is 2299999.9999999995, which 2300000 parameters are over.
     most = float(Decimal(number) * Decimal(str(units[unit.casefold()])))
-    if most <= 0:
-        raise ValueError(f"{text!r}: no network has a {name} of {number}; give a number above 0")
+    if not 0 < most < math.inf:
+        raise ValueError(f"{text!r}: no network has a {name} of {number}: give a number above 0")
     return Limit(name, most, strict=relation == "<")
 
 
