@@ -87,14 +87,23 @@ def build(
             input size that its strides do not allow (the nearest that they do is given).
         FootsegError: a file of weights that is not there or does not fit.
     """
+    check(name, chosen)
+    if classes < 2:
+        raise ValueError(f"{name} needs two classes or more (background counts), not {classes}")
+    return _builder(name)(input_shape, classes, **chosen)
+
+
+def check(name: str, chosen: Mapping[str, Any]) -> None:
+    """Check options as far as that can be done without building the network.
+
+    Raises:
+        ValueError: no such network or option (the nearest is suggested), or a value of the wrong kind.
+    """
     known = options(name)
     for option, value in chosen.items():
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}: {did_you_mean(option, known)}")
         _check_kind(name, option, value, known[option])
-    if classes < 2:
-        raise ValueError(f"{name} needs two classes or more (background counts), not {classes}")
-    return _builder(name)(input_shape, classes, **chosen)
 
 
 def _check_kind(name: str, option: str, value: object, default: object) -> None:
