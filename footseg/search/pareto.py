@@ -17,7 +17,7 @@ def front(rows: Sequence[Sequence[float]]) -> list[bool]:
     Raises:
         ValueError: rows of several lengths, or a value that is not finite.
     """
-    return [not any_better for any_better in _beats(_table(rows)).any(axis=0).tolist()]
+    return [not beaten for beaten in _beats(_table(rows)).sum(axis=0)]
 
 
 def ranks(rows: Sequence[Sequence[float]]) -> list[float]:
