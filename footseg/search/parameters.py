@@ -1,6 +1,7 @@
 """What may vary in a search: ranges of numbers, and choices whose branches have parameters of their own."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -63,6 +64,10 @@ class Branch:
     title: str
     parameters: "Mapping[str, Parameter]" = field(default_factory=dict)
 
+    def filled(self, found: Mapping[str, Any]) -> Any:
+        """The value with the names in braces filled in; numbers with all digits, as they are read back."""
+        return _filled(self.value, found)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -74,6 +79,21 @@ class Choice:
     def fixed(self) -> bool:
         """Whether there is nothing to choose."""
         return len(self.branches) == 1 and not self.branches[0].parameters
+
+
+def placeholders(value: Any) -> tuple[str, ...]:
+    """The names in braces of a text or of a list of texts."""
+    if isinstance(value, list | tuple):
+        return tuple(name for item in value for name in placeholders(item))
+    return tuple(re.findall(r"\{([^{}]*)\}", value)) if isinstance(value, str) else ()
+
+
+def _filled(value: Any, found: Mapping[str, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_filled(item, found) for item in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"\{([^{}]*)\}", lambda braces: str(found[braces[1]]), value)
 
 
 Parameter: TypeAlias = Range | Choice
