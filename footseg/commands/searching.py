@@ -72,6 +72,7 @@ def _search(args: Arguments) -> Output:
     trials = args.trials if args.trials is not None or args.minutes is not None else TRIALS
     budget = loop.Budget(trials, args.minutes)
     asked, given = _asked(args)
+    loop.check(asked, budget)
     settings = loop.begin(args.out, asked, given, resume=args.resume)
     with records.lock(args.out, say=say) as lock:
         done = loop.search(
@@ -95,6 +96,10 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
             say(f"left out without a --teacher: {', '.join(left_out)}")
     varied = space.options(space.parse(varying, flags))
     values = {name: value for name, value in dataclasses.asdict(resolved).items() if name not in varied}
+    values["network_options"] = {
+        name: value for name, value in resolved.network_options.items()
+        if f"network_options.{name}" not in varied
+    }  # fmt: skip
     if resolved.data:
         values["data"] = str(Path(resolved.data).resolve())
     if not args.resume:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from footseg import files
-from footseg.errors import FootsegError
-from footseg.search import costs, goals, pareto, records, space, suggest, tables
+from footseg.errors import FootsegError, did_you_mean
+from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
 from footseg.search.records import Point, Settings, Trial
 
 # So many points refused one after another, and the search is over: the limits leave next to nothing.
@@ -66,6 +66,27 @@ class Budget:
 
     trials: int | None = 100
     minutes: float | None = None
+
+
+def check(settings: Settings, budget: Budget) -> None:
+    """Refuse what is wrong with a search before anything of it is made.
+
+    Raises:
+        ValueError: an unknown algorithm, score, cost or rule (the nearest is suggested), a limit that cannot
+            be read, an empty budget.
+    """
+    for kind, given, known in (
+        ("algorithm", settings.algorithm, suggest.ALGORITHMS),
+        ("objective", settings.objective, goals.SCORES),
+        ("rule to stop trials by", settings.stop, stopping.RULES),
+    ):
+        if given not in known:
+            raise ValueError(f"no {kind} {given!r}: {did_you_mean(given, known)}")
+    goals.costs_in_order(wanted(settings))
+    if budget.trials is not None and budget.trials < 1:
+        raise ValueError(f"trials is {budget.trials}: it must be 1 or more")
+    if budget.minutes is not None and not budget.minutes > 0:
+        raise ValueError(f"minutes is {budget.minutes}: it must be more than 0")
 
 
 def begin(folder: Path, asked: Settings, given: Iterable[str], *, resume: bool) -> Settings:
