@@ -1,83 +1,318 @@
-"""The search for a mixture of precisions, on costs that can be added up by hand."""
+"""footseg search: what the loop keeps of its trials, and the command from its flags to its files."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import itertools
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from export.search import Mixture, fewest, search
+from footseg import files
+from footseg.cli import main
+from footseg.errors import FootsegError
+from footseg.search import live, loop, records
+from footseg.search.loop import Budget
+from footseg.search.records import Settings, Trial
 
-LADDER = ("fp16", "int8w", "int8", "int4")
-# Loss of each operator at each level. At int8 they lose 5 + 3 + 1 = 9 together.
-LOSS = {
-    "a": {"fp16": 0, "int8w": 1, "int8": 5, "int4": 9},
-    "b": {"fp16": 0, "int8w": 1, "int8": 3, "int4": 6},
-    "c": {"fp16": 0, "int8w": 0, "int8": 1, "int4": 2},
-}
-LADDERS = dict.fromkeys(LOSS, LADDER)
-
-
-def within(limit: float, losses: Mapping[str, Mapping[str, float]] = LOSS) -> Callable[[Mixture], bool]:
-    return lambda mixture: sum(losses[name][level] for name, level in mixture.items()) <= limit
+SPACE = {"learning_rate": {"log_uniform": [1e-4, 1e-1]}, "batch": {"choice": [8, 16]}}
+# What a trial of a real search needs here, in seconds of training.
+TINY = ["--size", "64", "--epochs", "2", "--batch", "8", "--network-options", "width=0.25", "--ema", "0.5"]
 
 
-def test_what_fits_as_it_is_is_only_lowered() -> None:
-    # 9 allowed: no room, since the cheapest lowering (c, +1) makes 10.
-    assert search(LADDERS, "int8", "abc", "cba", within(9)) == {"a": "int8", "b": "int8", "c": "int8"}
-    # 13: c and b make 5 + 6 + 2 = 13, which is all; a would be 17.
-    assert search(LADDERS, "int8", "abc", "cba", within(13)) == {"a": "int8", "b": "int4", "c": "int4"}
-    assert search(LADDERS, "int8", "abc", "cba", within(17)) == dict.fromkeys("abc", "int4")
+class KilledError(Exception):
+    """Stands for kill -9: nothing is cleaned up."""
 
 
-def test_the_fewest_are_raised_and_the_rest_of_the_loss_is_spent() -> None:
-    # a alone at int8w: 1 + 3 + 1 = 5. Then b in int4 makes 8, too much, and c, after the gap, 6.
-    assert search(LADDERS, "int8", "abc", "bc", within(6)) == {"a": "int8w", "b": "int8", "c": "int4"}
-    # Nothing to lower: the same, less the last step.
-    assert search(LADDERS, "int8", "abc", "", within(6)) == {"a": "int8w", "b": "int8", "c": "int8"}
+def work_of(result: Callable[[Trial], dict[str, Any]], *, kill_after: int | None = None) -> Any:
+    """Workers that train nothing: ``result`` says what becomes of a trial."""
+
+    def work(
+        next_trial: Callable[[], int | None],
+        ended: Callable[[int], None],
+        crashed: Callable[[int, str], None],
+        *,
+        folder: Path,
+        until: float | None,
+        tick: Callable[[], None],
+    ) -> None:
+        for count in itertools.count():
+            number = next_trial()
+            if number is None:
+                return
+            if count == kill_after:
+                raise KilledError
+            trial = records.load_trial(folder, number)
+            records.save_trial(folder, dataclasses.replace(trial, **result(trial)))
+            tick()
+            ended(number)
+
+    return work
 
 
-def test_what_need_not_be_raised_is_given_back() -> None:
-    # The order is wrong: only c matters. It is reached with a and b raised, and they come back.
-    losses = {name: dict.fromkeys(LADDER, 0) for name in "abc"}
-    losses["c"]["int8"] = losses["c"]["int4"] = 1
-    assert search(LADDERS, "int8", "abc", "", within(0, losses)) == {"a": "int8", "b": "int8", "c": "int8w"}
+def good(trial: Trial) -> dict[str, Any]:
+    """Finished, the better the nearer its learning rate is to 0.01."""
+    distance = abs(math.log10(trial.point["learning_rate"]) + 2)
+    return {"status": "finished", "scores": {"iou": 1 - distance / 4}, "seconds": 1.0}
 
 
-def test_two_rungs_are_climbed_where_one_is_not_enough() -> None:
-    # All at int8w lose 1 + 1 + 0 = 2, so 1 needs a at fp16 (0 + 1 + 0). Of what was raised only c
-    # comes back for nothing: never, since c at int8 loses 1; so 1 is a fp16, b int8w, c int8w.
-    assert search(LADDERS, "int8", "abc", "", within(1)) == {"a": "fp16", "b": "int8w", "c": "int8w"}
+def settings_of(data: Path, **changes: Any) -> Settings:
+    values = {"network": "fast_linknet", "data": str(data)}
+    return Settings(SPACE, values, data_fingerprint=files.fingerprint(data), **changes)
 
 
-def test_ladders_may_be_short() -> None:
-    # b has no weights: float or int8, nothing between and nothing below.
-    ladders = {"a": LADDER, "b": ("float", "int8")}
-    losses = {"a": LOSS["a"], "b": {"float": 0, "int8": 4}}
-    # All raised once lose 1 + 0; a at fp16 is not needed; b at int8 would make 5.
-    assert search(ladders, "int8", "ab", "ab", within(1, losses)) == {"a": "int8w", "b": "float"}
+def run(folder: Path, settings: Settings, trials: int, work: Any) -> list[Trial]:
+    lines: list[str] = []
+    if not records.exists(folder):
+        records.save_settings(folder, settings)
+    return loop.search(
+        folder, settings, Budget(trials), work=work, view=live.Lines(settings, lines.append), say=lines.append
+    )
 
 
-def test_nothing_fits_a_limit_below_the_best() -> None:
-    assert search(LADDERS, "int8", "abc", "abc", within(-1)) is None
+def points(trials: list[Trial]) -> list[tuple[float, ...]]:
+    return [tuple(trial.point.values()) for trial in trials]
 
 
-def test_a_ladder_without_the_start_is_refused() -> None:
-    with pytest.raises(ValueError, match="b cannot be in int8: its ladder is float"):
-        search({"a": LADDER, "b": ("float",)}, "int8", "ab", "", within(9))
+# ---- the books
 
 
-@pytest.mark.parametrize("needed", range(17))
-def test_fewest_is_found_by_bisection(needed: int) -> None:
-    asked: list[int] = []
+@pytest.mark.parametrize("algorithm", ["random", "tpe", "anneal"])
+def test_a_killed_search_loses_no_trial_and_repeats_none(
+    tiny_data: Path, tmp_path: Path, algorithm: str
+) -> None:
+    settings = settings_of(tiny_data, algorithm=algorithm, seed=3)
+    whole = run(tmp_path / "whole", settings, 30, work_of(good))
+    for kill_after in (0, 7, 1, 0, 9):
+        with pytest.raises(KilledError):
+            run(tmp_path / "killed", settings, 30, work_of(good, kill_after=kill_after))
+    before = {t.number: t for t in records.load_trials(tmp_path / "killed") if t.status == "finished"}
+    resumed = run(tmp_path / "killed", settings, 30, work_of(good))
 
-    def enough(count: int) -> bool:
-        asked.append(count)
-        return count >= needed
+    assert len(before) == 17  # 0 + 7 + 1 + 0 + 9
+    assert [t for t in resumed if t.number in before] == list(before.values())
+    assert [t.number for t in resumed] == list(range(30))
+    assert len(set(points(resumed))) == 30
+    # One worker and points that come of (seed, number, history): a kill changes nothing.
+    assert points(resumed) == points(whole)
 
-    assert fewest(16, enough) == needed
-    assert len(asked) == len(set(asked)) <= 6  # both ends, and 16 = 2 ** 4 between
+
+def test_a_trial_that_was_open_goes_on_before_new_ones(tiny_data: Path, tmp_path: Path) -> None:
+    settings = settings_of(tiny_data)
+    with pytest.raises(KilledError):
+        run(tmp_path, settings, 9, work_of(good, kill_after=2))
+    assert [t.status for t in records.load_trials(tmp_path)] == ["finished", "finished", "drawn"]
+    order: list[int] = []
+    run(tmp_path, settings, 4, work_of(lambda trial: (order.append(trial.number), good(trial))[1]))
+    assert order == [2, 3]
 
 
-def test_fewest_of_none_and_of_not_enough() -> None:
-    assert fewest(0, lambda count: True) == 0
-    assert fewest(0, lambda count: False) is None
-    assert fewest(5, lambda count: False) is None
+def test_more_trials_may_be_asked_for_later(tiny_data: Path, tmp_path: Path) -> None:
+    settings = settings_of(tiny_data, algorithm="random")
+    assert len(run(tmp_path, settings, 3, work_of(good))) == 3
+    assert len(run(tmp_path, settings, 5, work_of(good))) == 5
+    assert len(run(tmp_path, settings, 2, work_of(good))) == 5
+
+
+def test_refused_points_are_no_part_of_the_budget_failed_ones_are(tiny_data: Path, tmp_path: Path) -> None:
+    def result(trial: Trial) -> dict[str, Any]:
+        if trial.number % 3 == 0:
+            return {"status": "refused", "reason": "too big", "costs": {"macs": 9e9}}
+        return {"status": "failed", "reason": "NaN"} if trial.number % 3 == 1 else good(trial)
+
+    trials = run(tmp_path, settings_of(tiny_data, limits=("macs<=1G",)), 8, work_of(result))
+    assert [sum(t.status == s for t in trials) for s in ("finished", "failed")] == [4, 4]
+    assert sum(t.status == "refused" for t in trials) == 4
+
+
+def test_limits_that_nothing_meets_end_the_search_with_the_nearest_miss(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "REFUSALS", 12)
+
+    def result(trial: Trial) -> dict[str, Any]:
+        return {"status": "refused", "reason": "too big", "costs": {"macs": 2e9 + 1e8 * trial.number}}
+
+    with pytest.raises(FootsegError, match=r"macs<=1G.* 12 points.* 2 G"):
+        run(tmp_path, settings_of(tiny_data, limits=("macs<=1G",)), 8, work_of(result))
+    assert len(records.load_trials(tmp_path)) == 12
+
+
+def test_a_finite_space_ends_when_all_of_it_was_tried(tiny_data: Path, tmp_path: Path) -> None:
+    few = dataclasses.replace(settings_of(tiny_data), space={"batch": {"choice": [4, 8, 16]}})
+    done = {"status": "finished", "scores": {"iou": 0.5}}
+    trials = run(tmp_path, few, 10, work_of(lambda trial: done))
+    assert sorted(t.values["batch"] for t in trials) == [4, 8, 16]
+
+
+def test_ctrl_c_says_how_to_go_on(tiny_data: Path, tmp_path: Path) -> None:
+    def interrupt(trial: Trial) -> dict[str, Any]:
+        if trial.number == 2:
+            raise KeyboardInterrupt
+        return good(trial)
+
+    with pytest.raises(loop.SearchInterruptedError, match=r"2 trials done and 1 to go on.*--resume --out"):
+        run(tmp_path, settings_of(tiny_data), 8, work_of(interrupt))
+    assert json.loads((tmp_path / "results.json").read_text())["trials"]
+
+
+# ---- what the algorithm is told
+
+
+def trial(number: int, status: str, iou: float = 0.0, size: float = 0.0) -> Trial:
+    scores = {"iou": iou} if status in records.SCORED else {}
+    return Trial(number, {"x": number}, {}, status, scores=scores, costs={"size": size})
+
+
+def test_failed_and_refused_points_are_told_as_the_worst_running_ones_not_at_all() -> None:
+    trials = [
+        trial(0, "finished", 0.75), trial(1, "failed"), trial(2, "running"), trial(3, "refused"),
+        trial(4, "stopped", 0.5),
+    ]  # fmt: skip
+    found = loop.told(Settings({}, {}), trials)
+    assert found == [({"x": 0}, 0.25), ({"x": 1}, 1.0), ({"x": 3}, 1.0), ({"x": 4}, 0.5)]
+
+
+def test_with_several_goals_the_loss_is_the_place_among_all() -> None:
+    # 0 and 1 are on the front; 2 is beaten by 1 alone, 3 by all.
+    trials = [
+        trial(0, "finished", 0.9, 100), trial(1, "finished", 0.8, 50), trial(2, "finished", 0.8, 60),
+        trial(3, "finished", 0.7, 200), trial(4, "failed"),
+    ]  # fmt: skip
+    found = [loss for _, loss in loop.told(Settings({}, {}, against=("size",)), trials)]
+    assert found[0] < 1 and found[1] < 1
+    assert 1 <= found[2] < 2 <= found[3] < found[4]
+
+
+# ---- beginning and going on
+
+
+def test_a_folder_of_another_search_is_refused(tiny_data: Path, tmp_path: Path) -> None:
+    first = settings_of(tiny_data)
+    out = tmp_path / "out"
+    assert loop.begin(out, first, {"data"}, resume=False) == first
+    with pytest.raises(FootsegError, match="is a search: go on with --resume"):
+        loop.begin(out, first, {"data"}, resume=False)
+    assert loop.begin(out, settings_of(tiny_data), {"data"}, resume=True) == first
+    other = settings_of(tiny_data, algorithm="random")
+    with pytest.raises(ValueError, match=r"another search: .* algorithm = 'tpe', not 'random'"):
+        loop.begin(out, other, {"algorithm"}, resume=True)
+    # Not given on the command line: what it was begun with counts.
+    assert loop.begin(out, other, set(), resume=True) == first
+
+
+def test_folders_of_other_things_stay_as_they_are(tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(FootsegError, match="holds files that no search made"):
+        loop.begin(tmp_path, settings_of(tiny_data), set(), resume=False)
+    with pytest.raises(FootsegError, match="holds no search to resume"):
+        loop.begin(tmp_path / "none", settings_of(tiny_data), set(), resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_changed_data_is_noticed(tiny_data: Path, tmp_path: Path) -> None:
+    before = dataclasses.replace(settings_of(tiny_data), data_fingerprint="of other files")
+    loop.begin(tmp_path / "out", before, set(), resume=False)
+    with pytest.raises(FootsegError, match="are not those that"):
+        loop.begin(tmp_path / "out", before, set(), resume=True)
+
+
+def test_one_search_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    said: list[str] = []
+    with (
+        records.lock(tmp_path),
+        pytest.raises(FootsegError, match=f"another search works in .*{os.getpid()}"),
+        records.lock(tmp_path, wait=0.3, say=said.append),
+    ):
+        pass
+    assert len(said) == 1
+    with records.lock(tmp_path, wait=0):  # it was given back
+        pass
+
+
+# ---- the command line
+
+
+def command(data: Path, out: Path, *words: str) -> list[str]:
+    return ["search", "fast_linknet", "--data", str(data), "--out", str(out), *TINY, *words]
+
+
+@pytest.mark.parametrize(
+    ("space", "words", "message"),
+    [
+        ("learning_rat = { uniform = [0.1, 0.2] }", [], "did you mean 'learning_rate'"),
+        ("network_options.widht = { uniform = [0.1, 0.2] }", [], "did you mean .*width"),
+        ("learning_rate = { log_uniform = [0.2, 0.1] }", [], r"learning_rate.*0\.2.*0\.1"),
+        ("batch = { choice = [] }", [], "batch.*choice"),
+        ("batch = { choice = [4, 8] }", ["--batch", "8"], "batch"),
+        ("learning_rate = ", [], "not valid TOML"),
+        ("warmup = { uniform = [0, 0.5] }", ["--limit", "sise<=3MB"], "did you mean 'size'"),
+        ("warmup = { uniform = [0, 0.5] }", ["--against", "arms"], "did you mean 'arm'"),
+        ("warmup = { uniform = [0, 0.5] }", ["--objective", "iuo"], "did you mean 'iou'"),
+        ("warmup = { uniform = [0, 0.5] }", ["--algorithm", "tep"], "did you mean 'tpe'"),
+        ("warmup = { uniform = [0, 0.5] }", ["--stop", "halfing"], "did you mean 'halving'"),
+        ("warmup = { uniform = [0, 0.5] }", ["--trials", "0"], "trials is 0"),
+        ("warmup = { uniform = [0, 0.5] }", ["--minutes", "0"], "minutes is 0"),
+        ("warmup = { uniform = [0, 0.5] }", ["--workers", "0"], "workers is 0"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_anything_is_made(
+    tiny_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    space: str,
+    words: list[str],
+    message: str,
+) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(space)
+    out = tmp_path / "out"
+    arguments = command(tiny_data, out, "--space", str(file), *words)
+    if "--batch" not in words:
+        cut = arguments.index("--batch")
+        del arguments[cut : cut + 2]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err.strip()
+    assert re.search(message, error), error
+    assert len(error.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_search_killed_and_resumed_by_the_real_command(tiny_data: Path, tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text(
+        "learning_rate = { log_uniform = [1e-3, 1e-2] }\n"
+        "loss = { choice = [ { value = ['ce'] }, "
+        "{ value = ['ce', 'iou:{weight}'], weight = { uniform = [0, 2] } } ] }\n"
+    )
+    out = tmp_path / "out"
+    words = command(tiny_data, out, "--space", str(space), "--trials", "4", "--algorithm", "random")
+    process = subprocess.Popen([sys.executable, "-m", "footseg", *words], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not list(out.glob("trials/0001/history.csv")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = records.load_trials(out)
+    assert main(["search", "--resume", "--out", str(out), "--trials", "4", "--json"]) == 0
+
+    trials = records.load_trials(out)
+    assert [t.status for t in trials] == ["finished"] * 4
+    assert [t.point for t in trials[: len(before)]] == [t.point for t in before]
+    assert trials[0] == before[0]
+    assert len({json.dumps(t.point) for t in trials}) == 4
+    assert all(t.epochs_done == 2 and t.scores["iou"] > 0 for t in trials)
+    exported = tmp_path / "exported"
+    run_of_best = out / "trials" / max(trials, key=lambda t: t.scores["iou"]).name
+    assert main(["evaluate", str(run_of_best), "--data", str(tiny_data), "--json"]) == 0
+    assert main(["report", str(out), "--out", str(exported / "page.html")]) == 0
+    assert (exported / "page.html").stat().st_size > 10_000
