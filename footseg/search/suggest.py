@@ -72,9 +72,7 @@ def _draws(space: Space, algorithm: str, history: _History, seed: tuple[int, ...
     base = require("hyperopt.base", "search")
     method, seen = _method(algorithm, history)
     domain = base.Domain(None, to_hyperopt(space))
-    documents = [
-        _document(base, number, vals_of(space, point), loss) for number, (point, loss) in enumerate(seen)
-    ]
+    documents = [_document(base, space, number, *pair) for number, pair in enumerate(seen)]
     trials = base.trials_from_docs(documents, validate=False)
 
     def draw(by: _Suggest, attempt: int) -> Point:
@@ -108,8 +106,9 @@ def one_number(seed: tuple[int, ...]) -> int:
     return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
 
 
-def _document(base: Any, number: int, vals: Mapping[str, Sequence[float]], loss: float) -> dict[str, Any]:
+def _document(base: Any, space: Space, number: int, point: Point, loss: float) -> dict[str, Any]:
     """A trial as hyperopt keeps it; a label that is not active has no index and no value."""
+    vals = vals_of(space, point)
     return {
         "tid": number,
         "state": base.JOB_STATE_DONE,
