@@ -244,7 +244,7 @@ def vals_of(space: Space, point: Point) -> dict[str, list[float | int]]:
 
 
 def _plain(parameter: Parameter, drawn: Any) -> float | int:
-    """What was drawn, as a plain number within the range: rounding may put hyperopt's on the edge or beyond."""
+    """What was drawn, as a plain number of the range: rounding may put hyperopt's on its edge or beyond."""
     if isinstance(parameter, Choice):
         return int(drawn)
     if parameter.count is not None and not parameter.log:

@@ -155,7 +155,7 @@ def _is_number(value: Any, whole: bool) -> bool:
 def _choice(name: str, given: Mapping[str, Any], place: Place) -> Choice:
     if not items(given):
         raise ValueError(
-            f"{place.at(name)}: choice = {given['choice']!r} is no list of values to choose from: give one or more"
+            f"{place.at(name)}: choice = {given['choice']!r} is no list of values: give some to choose from"
         )
     if "step" in given:
         raise ValueError(f"{place.at(name)}: a choice has no step: leave it out")

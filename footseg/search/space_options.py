@@ -98,18 +98,18 @@ def check_name(name: str, place: Place) -> None:
     Raises:
         ValueError: no such option, of training or of one of the networks; fixed as well; or the data set.
     """
-    if name in place.fixed:
-        raise ValueError(
-            f"{place.at(name)} is in the space, and fixed as {place.fixed[name]!r}: leave one of the two out"
-        )
     if name == "data":
         raise ValueError(
             "data is in the space: a search is over one data set, because scores of two cannot be compared"
         )
+    if name in place.fixed:
+        raise ValueError(
+            f"{place.at(name)} is in the space, and fixed as {place.fixed[name]!r}: leave one of the two out"
+        )
     if name.startswith(NETWORK):
         _check_network_option(name.removeprefix(NETWORK), place)
     elif name not in KINDS and name not in place.fills:
-        raise ValueError(f"no option {place.at(name)!r}: {_nearest(name, place)}")
+        raise ValueError(f"{place.above}no option {name!r}: {_nearest(name, place)}")
 
 
 def _check_network_option(option: str, place: Place) -> None:
