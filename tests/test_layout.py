@@ -34,6 +34,11 @@ LIGHT = {
     "data.folder",
     "data.images",
     "evaluate",
+    "search",
+    "search.goals",
+    "search.records",
+    "search.space",
+    "search.tables",
 }
 HEAVY = (
     "tensorflow",
@@ -92,7 +97,7 @@ def test_android_harness_needs_the_standard_library_only() -> None:
         "footseg.predict", "footseg.doctor", "footseg.networks", "footseg.data.check", "footseg.data.shapes",
         "benchmarks.host", "benchmarks.pages.report", "benchmarks.cost", "footseg.compress.sizes",
         "footseg.study", "benchmarks.agreement", "benchmarks.arm", "benchmarks.android", "benchmarks.bench",
-        "benchmarks.gate", "benchmarks.table", "benchmarks.cost.table",
+        "benchmarks.gate", "benchmarks.table", "benchmarks.cost.table", "benchmarks.pages.search",
     ],
 )  # fmt: skip
 def test_light_modules_import_nothing_heavy(module: str) -> None:

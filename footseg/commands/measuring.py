@@ -118,7 +118,9 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
 
 
 def _report_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("results", type=Path, metavar="RESULTS.jsonl", help="measurements by footseg bench")
+    sub.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results.jsonl of footseg bench, or a search's folder"
+    )
     sub.add_argument(
         "--run", type=Path, nargs="+", default=[], metavar="RUN", help="training curves of these"
     )
@@ -129,17 +131,26 @@ def _report_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
     )
-    sub.add_argument("--title", default="footseg report", help="heading of the page")
+    sub.add_argument("--title", help="heading of the page")
 
 
 def _report(args: Arguments) -> Output:
+    title = {"title": args.title} if args.title else {}
+    if args.results.is_dir():
+        for name in ("run", "evaluation", "baseline"):
+            if getattr(args, name):
+                raise ValueError(
+                    f"--{name} means nothing with a folder: a search's page has all of its own runs"
+                )
+        out = load("benchmarks.pages.search:write_search_page")(args.results, args.out, **title)
+        return Output({"report": str(out)}, str(out))
     out = load("benchmarks.pages.report:write_report")(
         args.results,
         args.out,
         runs=args.run,
         evaluations=args.evaluation,
         baseline=args.baseline,
-        title=args.title,
+        **title,
     )
     return Output({"report": str(out)}, str(out))
 
@@ -149,5 +160,5 @@ COMMANDS = (
         ("bench",), "measure artifacts on this machine, an emulated Arm processor or a phone",
         _bench_arguments, _bench,
     ),
-    Command(("report",), "make a page of measurements", _report_arguments, _report),
+    Command(("report",), "make a page of measurements, or of a search", _report_arguments, _report),
 )  # fmt: skip

@@ -1,0 +1,307 @@
+"""The page of a search: ``footseg report SEARCH``. What was found, by what it was found, and all trials.
+
+Scores are of the validation split, by which trials are chosen: the page says so. What a figure is worth
+(computed, measured, emulated) is said where it stands. The charts are search_plots.py's; what was found is
+worked out by footseg.search.tables.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from benchmarks.pages import page, search_charts, search_plots
+from benchmarks.pages.search_plots import Drawing
+from footseg import run as runs
+from footseg.search import goals, records, space, tables
+from footseg.search.records import Trial
+from footseg.search.tables import Results
+
+# Where nothing is held against the score, so many of the best are shown with their commands.
+BEST = 5
+# Of a list of trials in a sentence.
+NAMED = 12
+# Of the best trial's options in the headline.
+HEADLINE = 6
+
+
+def write_search_page(folder: Path, out: Path, title: str = "footseg search") -> Path:
+    """Write the page of the search in ``folder`` to ``out``; returns ``out``.
+
+    Raises:
+        FootsegError: it is not a search, or the disk is full.
+    """
+    results = tables.load(folder)
+    drawn = Drawing.of(results)
+    parts: dict[str, Any] = {
+        "front": _front(results),
+        "parameters": list(filter(None, (search_plots.over(drawn, label) for label in results.labels))),
+        "courses": search_plots.courses(drawn),
+        "progress": search_plots.progress(drawn),
+        "losses": _losses(results),
+        "table": _table(drawn),
+    }
+    return page.write(
+        "search.html.j2",
+        out,
+        own_style=Markup((page.HERE / "search.css").read_text(encoding="utf-8")),
+        title=title,
+        headline=headline(results),
+        lead=_lead(results),
+        tiles=_tiles(results),
+        sections=_sections(results, parts),
+        objective=drawn.objective,
+        fronts=list(filter(None, (search_plots.front(drawn, name) for name in results.settings.against))),
+        legend=drawn.legend(),
+        parallel=search_plots.parallel(drawn),
+        importance=search_plots.importance(results),
+        unknown=[each.label.title for each in results.importance if each.share is None],
+        below=drawn.below,
+        nearest=_nearest(results),
+        facts=_facts(results),
+        commands=[f"footseg search --resume --out {shlex.quote(str(folder))}"],
+        artifacts=[],
+        **parts,
+    )
+
+
+def _sections(results: Results, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Anchors and names of the sections that there are."""
+    found = [
+        ("front", "The front" if results.settings.against else "The best", parts["front"]["rows"]),
+        ("parameters", "Parameters", parts["parameters"]),
+        ("time", "As it went", parts["courses"] or parts["progress"]),
+        ("lost", "Not trained to the end", parts["losses"]),
+        ("trials", "All trials", parts["table"]["rows"]),
+    ]
+    return [(anchor, name) for anchor, name, there in found if there]
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def headline(results: Results) -> str:
+    """The best trial, or what became of all where none has a score."""
+    counts = _counts(results.trials)
+    if results.best is None:
+        said = ", ".join(f"{count} {status}" for status, count in counts) or "no trial was drawn yet"
+        return f"No trial has a score yet: {said}"
+    best = results.by_number(results.best)
+    score = goals.shown(results.settings.objective, results.score(best))
+    title = goals.GOALS[results.settings.objective].title
+    which = (
+        f"is the best of {len(results.scored)}" if len(results.scored) > 1 else "is the only one with a score"
+    )
+    return f"Trial {best.number} {which}: {title} {score} with {_options(results, best, HEADLINE)}"
+
+
+def _lead(results: Results) -> str:
+    settings = results.settings
+    split = (
+        "Scores are of the validation split, on which the trials were chosen: expect less on other "
+        "photographs, and score the chosen one once on the test split."
+    )
+    against = " and ".join(goals.GOALS[name].title for name in settings.against)
+    what = f"{settings.values.get('network', 'networks')}, {settings.algorithm}, seed {settings.seed}"
+    aim = f"for the highest {goals.GOALS[settings.objective].title}"
+    return (
+        f"A search ({what}) {aim}"
+        + (f" with the least {against}" if against else "")
+        + (f" within {', '.join(settings.limits)}" if settings.limits else "")
+        + f". {split}"
+    )
+
+
+def _options(results: Results, trial: Trial, most: int | None = None) -> str:
+    words = [f"{name} {search_plots.value(value)}" for name, value in results.shown(trial).items()]
+    more = f" and {len(words) - most} more options" if most and len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def _counts(trials: Iterable[Trial]) -> list[tuple[str, int]]:
+    """Statuses that occur, and of how many trials."""
+    found = [trial.status for trial in trials]
+    return [(status, found.count(status)) for status in (*records.ENDED, *records.OPEN) if status in found]
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min 05 s, 3 h 20 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _tiles(results: Results) -> list[tuple[str, str, str]]:
+    """Name, value and what is to be known of it."""
+    trials = results.trials
+    counts = dict(_counts(trials))
+    tiles = []
+    if results.best is not None:
+        best = results.by_number(results.best)
+        objective = results.settings.objective
+        kind = f"trial {best.number}, measured on the validation split"
+        tiles.append((goals.GOALS[objective].title, goals.shown(objective, results.score(best)), kind))
+    tiles.append(("finished", str(counts.pop("finished", 0)), f"of {len(trials)} trials"))
+    others = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if others:
+        tiles.append(("other trials", str(sum(counts.values())), others))
+    spent = tables.seconds(trials)
+    tiles.append(("time of all trials", duration(spent), "one after the other, measured"))
+    if saved := tables.seconds_saved(results.settings, trials):
+        kind = f"about {duration(saved)}, estimated from the epochs that stopped trials did"
+        tiles.append(("saved by stopping early", f"{saved / (spent + saved):.0%}", kind))
+    return tiles
+
+
+# --- the front -----------------------------------------------------------------------------------
+
+
+def _front(results: Results) -> dict[str, Any]:
+    """The trials to choose from, with their costs, parameters and commands."""
+    settings = results.settings
+    numbers = results.front if settings.against else [trial.number for trial in results.scored[:BEST]]
+    chosen = [results.by_number(number) for number in numbers]
+    names = [name for name in goals.COSTS if any(name in trial.costs for trial in chosen)]
+    return {
+        "heads": [(goals.GOALS[name].title, goals.GOALS[name].known) for name in names],
+        "rows": [
+            {
+                "number": trial.number,
+                "best": trial.number == results.best,
+                "options": _options(results, trial),
+                "score": goals.shown(settings.objective, results.score(trial)),
+                "stopped": f"stopped after epoch {trial.epochs_done}" if trial.status == "stopped" else "",
+                "costs": [
+                    goals.shown(name, trial.costs[name]) if name in trial.costs else "" for name in names
+                ],
+                "commands": _commands(results, trial),
+            }
+            for trial in chosen
+        ],
+    }
+
+
+def _commands(results: Results, trial: Trial) -> list[str]:
+    """What to do with a trial's run."""
+    run = shlex.quote(str(records.run_folder(results.folder, trial.number)))
+    data = shlex.quote(str(results.settings.values.get("data", "DIR")))
+    go_on = [f"footseg train --resume --out {run}"] if trial.status == "stopped" else []
+    return [
+        *go_on,
+        f"footseg evaluate {run} --data {data} --split test",
+        f"footseg export {run} --out export/{trial.name} --precision int8",
+    ]
+
+
+# --- what has no score ---------------------------------------------------------------------------
+
+
+def _losses(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What was not trained to its end, by status: the first of alike reasons, then whose it is."""
+    found = []
+    for status in ("failed", "refused", "stopped"):
+        alike: dict[str, list[Trial]] = {}
+        for trial in results.trials:
+            if trial.status == status:
+                # Reasons are alike where they differ in figures only.
+                alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", trial.reason), []).append(trial)
+        ranked = sorted(alike.values(), key=lambda trials: -len(trials))
+        if ranked:
+            found.append((status, [(_reason(trials), _listed(trials)) for trials in ranked]))
+    return found
+
+
+def _reason(trials: Sequence[Trial]) -> str:
+    first = trials[0].reason or "no reason was recorded"
+    return f"{first} (the first of {len(trials)} alike)" if len({t.reason for t in trials}) > 1 else first
+
+
+def _listed(trials: Sequence[Trial]) -> str:
+    words = ", ".join(str(trial.number) for trial in trials[:NAMED])
+    more = f" and {len(trials) - NAMED} more" if len(trials) > NAMED else ""
+    return f"trial{'s' if len(trials) > 1 else ''} {words}{more}"
+
+
+def _nearest(results: Results) -> str:
+    limits = tuple(goals.parse_limit(text) for text in results.settings.limits)
+    return goals.nearest_miss(limits, results.trials) if limits else ""
+
+
+# --- all trials ----------------------------------------------------------------------------------
+
+
+def _table(drawn: Drawing) -> dict[str, Any]:
+    """A row a trial, by score; those without one after them, by number."""
+    results = drawn.results
+    rest = [trial for trial in results.trials if trial.number not in drawn.kinds]
+    names = [name for name in goals.GOALS if any(name in t.scores | t.costs for t in results.trials)]
+    titles = [label.title for label in results.labels]
+    heads = [(goals.GOALS[name].title, goals.GOALS[name].known) for name in names]
+    heads += [*((title, "") for title in titles), ("epochs", ""), ("time", "measured")]
+    rows = [
+        {
+            "trial": trial,
+            "kind": drawn.kinds.get(trial.number, trial.status),
+            "cells": _cells(results, trial, names, titles),
+        }
+        for trial in (*reversed(drawn.ordered), *rest)
+    ]
+    return {"heads": heads, "rows": rows}
+
+
+def _cells(
+    results: Results, trial: Trial, names: Sequence[str], titles: Sequence[str]
+) -> list[tuple[Any, str]]:
+    """Values to sort by and what is shown of them; "" for what is not known."""
+    figures, shown = trial.scores | trial.costs, results.shown(trial)
+    cells: list[tuple[Any, str]] = [
+        (figures[name], goals.shown(name, figures[name])) if name in figures else ("", "") for name in names
+    ]
+    cells += [
+        (shown[title], search_plots.value(shown[title])) if title in shown else ("", "") for title in titles
+    ]
+    cells.append((trial.epochs_done, str(trial.epochs_done or "")))
+    cells.append((trial.seconds, duration(trial.seconds) if trial.seconds else ""))
+    return cells
+
+
+# --- provenance ----------------------------------------------------------------------------------
+
+
+def _facts(results: Results) -> list[tuple[str, list[str]]]:
+    """What was asked for and what it ran on."""
+    settings = results.settings
+    best = None if results.best is None else records.run_folder(results.folder, results.best)
+    run = runs.load(best) if best and runs.exists(best) else None
+    fixed = ", ".join(f"{name} {page.word(value)}" for name, value in settings.values.items())
+    found = {
+        "space": [f"{label.title}: {_range(label)}" for label in results.labels],
+        "options of all trials": [fixed],
+        "algorithm": [f"{settings.algorithm}, seed {settings.seed}"],
+        "objective": [goals.GOALS[settings.objective].title],
+        "against": [f"{goals.GOALS[name].title} ({goals.GOALS[name].known})" for name in settings.against],
+        "limits": list(settings.limits),
+        "bad trials end by": [settings.stop],
+        "data": [f"{settings.values.get('data', '')} {settings.data_fingerprint}".strip()],
+        "best trial trained by": [f"{run.machine.get('cpu')}, {run.backend}"] if run and run.machine else [],
+        "versions": [f"{package} {version}" for package, version in run.versions.items()] if run else [],
+        "all figures": [str(results.folder / name) for name in (tables.CSV, tables.JSON)],
+    }
+    return [(name, values) for name, values in found.items() if values]
+
+
+def _range(label: space.Label) -> str:
+    parameter = label.parameter
+    if isinstance(parameter, space.Choice):
+        said = " or ".join(branch.title for branch in parameter.branches)
+    else:
+        kinds = ("logarithmic" if parameter.log else "", "whole" if parameter.whole else "")
+        step = f"in steps of {parameter.step:g}" if parameter.step else ""
+        ends = f"{search_charts.number(parameter.low)} to {search_charts.number(parameter.high)}"
+        said = ", ".join(filter(None, (ends, *kinds, step)))
+    return f"{said} (only then)" if label.parent else said

@@ -1,0 +1,341 @@
+"""The charts of a search's page, from its results: search_charts.py draws them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from benchmarks.pages import bars, page, search_charts
+from benchmarks.pages.report_plots import Picture, Plot
+from benchmarks.pages.search_charts import Line, Mark, Scale
+from footseg.search import goals, records, space
+from footseg.search.records import Trial
+from footseg.search.tables import Results
+
+# Classes of scores, by fifths of the trials that have one.
+SHADES = 5
+# Large counts on an axis.
+COUNTS = {"k": "thousands", "M": "millions", "G": "thousands of millions"}
+# Without a score for good.
+LOST = ("refused", "failed")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What all charts share: the order and the class of each trial, and the axis of scores.
+
+    ``ordered`` are the trials with a score, the worst first, so that the best are drawn last. The ``below``
+    trials whose scores are less than the axis holds are drawn at its lower edge.
+    """
+
+    results: Results
+    ordered: tuple[Trial, ...]
+    kinds: Mapping[int, str]
+    y_range: tuple[float, float]
+    below: int
+
+    @classmethod
+    def of(cls, results: Results) -> "Drawing":
+        """Put the trials in order and in classes."""
+        ordered = tuple(reversed(results.scored))
+        if not ordered:
+            return cls(results, (), {}, (0.0, 1.0), 0)
+        kinds = {
+            trial.number: "best" if trial.number == results.best else f"shade-{SHADES * i // len(ordered)}"
+            for i, trial in enumerate(ordered)
+        }
+        scores = [results.score(trial) for trial in ordered]
+        lowest, highest = search_charts.floor(scores), max(scores)
+        air = max(0.05 * (highest - lowest), 0.005)
+        y_range = (max(0.0, lowest - air), min(1.0, highest + air))
+        return cls(results, ordered, kinds, y_range, sum(score < y_range[0] for score in scores))
+
+    @property
+    def objective(self) -> str:
+        """What the scores are, in words."""
+        return goals.GOALS[self.results.settings.objective].title
+
+    @property
+    def lost(self) -> list[Trial]:
+        """Trials that ended without a score."""
+        found = [trial for trial in self.results.trials if trial.status in LOST]
+        return sorted(found, key=lambda trial: LOST.index(trial.status))
+
+    def title(self, trial: Trial) -> str:
+        """What is told of a trial where it is pointed at."""
+        told = f"{self.results.score(trial):.4f}" if trial.number in self.kinds else trial.status
+        early = f", stopped after epoch {trial.epochs_done}" if trial.status == "stopped" else ""
+        return f"{trial.number}: {told}{early}"
+
+    def mark(self, trial: Trial, x: float, title: str = "") -> Mark:
+        """A trial as a point over ``x``."""
+        if trial.number not in self.kinds:
+            return Mark(trial.number, trial.status, x, None, f"{self.title(trial)}: {trial.reason}")
+        return Mark(
+            trial.number, self.kinds[trial.number], x, self.results.score(trial), title or self.title(trial),
+            hollow=trial.status == "stopped",
+        )  # fmt: skip
+
+    def legend(self) -> list[tuple[str, str]]:
+        """Classes and the scores in each, the best first."""
+        found: dict[str, list[float]] = {}
+        for trial in reversed(self.ordered):
+            found.setdefault(self.kinds[trial.number], []).append(self.results.score(trial))
+        return [
+            (kind, " to ".join(sorted({f"{end:.3f}" for end in (min(scores), max(scores))})))
+            for kind, scores in found.items()
+        ]
+
+
+# --- the front -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CostAxis:
+    """How a cost lies along an axis: divided by ``factor``, which ``unit`` names in words."""
+
+    goal: goals.Goal
+    factor: float
+    unit: str
+    log: bool
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[float]) -> "CostAxis":
+        """Round thousands of the largest; logarithmic where the largest is more than 8 times the least."""
+        goal, largest = goals.GOALS[name], max(values)
+        factors = {1e9: "G", 1e6: "M", 1e3: "k"} if goal.units is not goals.MILLISECONDS else {}
+        factor = next((factor for factor in factors if largest >= factor), 1.0)
+        prefix = factors.get(factor, "")
+        if goal.units is goals.MILLISECONDS:
+            unit = "ms"
+        elif goal.units is goals.BYTES:
+            unit = f"{prefix}B"
+        else:
+            unit = COUNTS.get(prefix, "")
+        return cls(goal, factor, unit, log=0 < 8 * min(values) < largest)
+
+    @property
+    def title(self) -> str:
+        """Of the axis where there is room."""
+        return f"{self.goal.title}{', ' if self.unit else ''}{self.unit} ({self.goal.known})"
+
+    @property
+    def short(self) -> str:
+        """And where there is little."""
+        return f"{self.goal.name}, {self.unit}" if self.unit else self.goal.name
+
+
+def front(drawn: Drawing, name: str) -> Plot | None:
+    """The objective over one cost; None where it is not known of any trial."""
+    known = [trial for trial in drawn.ordered if name in trial.costs]
+    if not known:
+        return None
+    results, values = drawn.results, [trial.costs[name] for trial in known]
+    limits = [goals.parse_limit(text) for text in results.settings.limits]
+    # A limit far from all trials would press them together.
+    near = [limit.most for limit in limits if limit.name == name and limit.most <= 1.5 * max(values)]
+    axis = CostAxis.of(name, [*values, *near])
+    low, high = min([*values, *near]), max([*values, *near])
+    air = 0 if axis.log else 0.03 * (high - low)
+    marks = [_of_front(drawn, trial, trial.costs[name] / axis.factor) for trial in known]
+    marks.sort(key=lambda mark: (mark.kind != "off", mark.kind == "best"))
+    options: dict[str, Any] = {
+        "y_range": drawn.y_range,
+        "y_label": drawn.objective,
+        "x_label": axis.title,
+        "limit": (near[0] / axis.factor, f"limit {goals.shown(name, near[0])}") if near else None,
+    }
+    alone = len(results.settings.against) == 1
+    scale = Scale(axis.short, (low - air) / axis.factor, (high + air) / axis.factor, log=axis.log)
+    return Plot(
+        f"{drawn.objective[:1].upper()}{drawn.objective[1:]} against {axis.goal.title}",
+        page.both(
+            search_charts.front,
+            marks,
+            {n: str(n) for n in results.front},
+            scale,
+            heights=(420, 330),
+            **options,
+        ),
+        "Up and to the left is better. Numbered: the front, which no trial betters in score and "
+        + ("this cost." if alone else "all costs together; the line is that of this cost alone.")
+        + (" Hollow: stopped early." if any(mark.hollow for mark in marks) else ""),
+    )
+
+
+def _of_front(drawn: Drawing, trial: Trial, x: float) -> Mark:
+    """Coloured by whether it is on the front."""
+    on = trial.number in drawn.results.front
+    kind = "best" if trial.number == drawn.results.best else "on" if on else "off"
+    costs = [goals.shown(name, trial.costs[name]) for name in goals.COSTS if name in trial.costs]
+    return dataclasses.replace(drawn.mark(trial, x, "; ".join([drawn.title(trial), *costs])), kind=kind)
+
+
+# --- parameters ----------------------------------------------------------------------------------
+
+
+def value(shown: float | str) -> str:
+    """A parameter's value for people."""
+    return search_charts.number(shown, 3) if isinstance(shown, float) else str(shown)
+
+
+def _scale(label: space.Label) -> Scale:
+    """How a parameter lies along an axis: as the space draws it."""
+    parameter = label.parameter
+    if isinstance(parameter, space.Choice):
+        return Scale(label.title, names=tuple(branch.title for branch in parameter.branches))
+    return Scale(label.title, parameter.low, parameter.high, log=parameter.log, whole=parameter.whole)
+
+
+def parallel(drawn: Drawing) -> Picture | None:
+    """Parameters that are not always there first, so that most lines are whole from where they begin."""
+    if not drawn.ordered:
+        return None
+    labels = sorted(drawn.results.labels, key=lambda label: label.parent is None)
+    costs = [
+        CostAxis.of(name, [trial.costs[name] for trial in drawn.ordered])
+        for name in drawn.results.settings.against
+        if all(name in trial.costs for trial in drawn.ordered)
+    ]
+    scales = [_scale(label) for label in labels]
+    for axis in costs:
+        found = [trial.costs[axis.goal.name] / axis.factor for trial in drawn.ordered]
+        scales.append(Scale(axis.short, min(found), max(found), log=axis.log))
+    scales.append(Scale(drawn.objective, *drawn.y_range))
+    lines = [
+        Line(
+            trial.number,
+            drawn.kinds[trial.number],
+            (
+                *(trial.point.get(label.name) for label in labels),
+                *(trial.costs[axis.goal.name] / axis.factor for axis in costs),
+                drawn.results.score(trial),
+            ),
+            drawn.title(trial),
+        )
+        for trial in drawn.ordered
+    ]
+    upright = len(scales) <= search_charts.MOST_UPRIGHT
+    return (
+        Markup(search_charts.parallel(scales, lines, width=page.WIDE, upright=upright)),
+        Markup(search_charts.parallel(scales, _untitled(lines), width=page.NARROW, upright=False)),
+    )
+
+
+def _untitled(lines: Sequence[Line]) -> list[Line]:
+    """A phone has nothing to point with."""
+    return [dataclasses.replace(line, title="") for line in lines]
+
+
+def over(drawn: Drawing, label: space.Label) -> tuple[str, Markup] | None:
+    """The objective over one parameter and its title; None where no trial had it."""
+    shown = {
+        trial.number: value(drawn.results.shown(trial)[label.title])
+        for trial in drawn.results.trials
+        if label.name in trial.point
+    }
+    marks = [
+        drawn.mark(trial, trial.point[label.name], f"{drawn.title(trial)}, {shown[trial.number]}")
+        for trial in (*drawn.lost, *drawn.ordered)
+        if trial.number in shown
+    ]
+    if not marks:
+        return None
+    picture = search_charts.scatter(
+        marks, _scale(label), width=page.NARROW, height=210, y_range=drawn.y_range, y_label=""
+    )
+    return label.title, Markup(picture)
+
+
+def importance(results: Results) -> Picture | None:
+    """Bars of the parameters that enough trials had, the most important first."""
+    known = [(each, each.share, each.chance or 0.0) for each in results.importance if each.share is not None]
+    if not known:
+        return None
+    rows = [
+        bars.Bar(
+            each.label.title,
+            ((share, "series-0" if share > chance else "part-2"),),
+            f"{bars.share_of(share, 1)} of {each.trials} trials' variance",
+            f"chance alone reaches {chance:.0%}",
+        )
+        for each, share, chance in sorted(known, key=lambda one: -one[1])
+    ]
+    return page.both(
+        bars.bars,
+        rows,
+        width=720,
+        name="Share of the variance of the scores' ranks that each parameter explains",
+        # Where nothing explains anything, bars of nothing.
+        longest=max(0.1, *(share for _, share, _ in known)),
+        legend=(("more than chance", "series-0"), ("no more than chance", "part-2")),
+    )
+
+
+# --- over time -----------------------------------------------------------------------------------
+
+
+def courses(drawn: Drawing) -> Plot | None:
+    """Validation IoU of all trials by epoch; None where no epoch is done."""
+    rest = [trial for trial in drawn.results.trials if trial.number not in drawn.kinds]
+    known = [
+        (trial, curve)
+        for trial in (*rest, *drawn.ordered)
+        if (curve := records.curve(drawn.results.folder, trial.number))
+    ]
+    if not known:
+        return None
+    lines = [
+        Line(
+            trial.number,
+            drawn.kinds.get(trial.number, trial.status),
+            tuple(curve),
+            drawn.title(trial),
+            ends=trial.status == "stopped",
+        )
+        for trial, curve in known
+    ]
+    highest = [max(curve) for _, curve in known]
+    # Of where curves begin only as much as leaves most of the height to where they part.
+    low, high = search_charts.floor(highest), max(highest)
+    low = max(0.0, low - max(high - low, 0.1))
+    best = next((curve[-1] for trial, curve in known if trial.number == drawn.results.best), None)
+    options: dict[str, Any] = {
+        "y_range": (low, min(1.0, high + 0.05 * (high - low))),
+        "y_label": goals.GOALS["iou"].title,
+        "label": None if best is None else (best, str(drawn.results.best)),
+    }
+    return Plot(
+        "Learning curves",
+        (
+            Markup(search_charts.curves(lines, width=page.WIDE, height=420, **options)),
+            Markup(search_charts.curves(_untitled(lines), width=page.NARROW, height=300, **options)),
+        ),
+        "Each line is a trial; a dot is where one was stopped. What is lower is drawn at the lower edge.",
+    )
+
+
+def progress(drawn: Drawing) -> Plot | None:
+    """Score of each trial and the best until then, by number; None where none has a score."""
+    if not drawn.ordered:
+        return None
+    best: list[tuple[float, float]] = []
+    for trial in sorted(drawn.ordered, key=lambda trial: trial.number):
+        score = max(drawn.results.score(trial), drawn.y_range[0])
+        if not best or score > best[-1][1]:
+            best.append((trial.number, score))
+    options: dict[str, Any] = {
+        "y_range": drawn.y_range,
+        "y_label": drawn.objective,
+        "x_label": "trial",
+        "line": best,
+    }
+    marks = [drawn.mark(trial, trial.number) for trial in (*drawn.lost, *drawn.ordered)]
+    scale = Scale("trial", 0, max(drawn.results.trials[-1].number, 1), whole=True)
+    return Plot(
+        "Best so far",
+        page.both(search_charts.scatter, marks, scale, heights=(260, 240), **options),
+        "The line is the best score of all trials up to then, in the order in which they were drawn.",
+    )
