@@ -1,5 +1,6 @@
 """Search spaces: what a file says, what a point means, what hyperopt draws, what is refused."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -359,6 +360,8 @@ def test_without_a_teacher_what_needs_one_is_left_out() -> None:
     assert spaces.without_teacher(values) == (values, ())
     own = {"loss": {"choice": [{"value": ["ce", "hint"], "teacher": "big"}, "iou"]}}
     assert spaces.without_teacher(own) == (own, ())
+    above = {"teacher": "big", **spaces.load("thesis")}
+    assert spaces.without_teacher(above) == (above, ())
     inner = {"batch": {"choice": [8, {"value": 16, "loss": {"choice": ["ce", "attention", "distill:2"]}}]}}
     assert spaces.without_teacher(inner) == (
         {"batch": {"choice": [8, {"value": 16, "loss": {"choice": ["ce"]}}]}},
@@ -495,15 +498,21 @@ def test_files_that_are_no_spaces(tmp_path: Path) -> None:
 
 
 def test_every_training_option_but_the_data_can_be_searched() -> None:
-    """Each by its default and one more value; what needs braces or files is not looked at here."""
-    import dataclasses
-
-    others = {"network": ["enet", "linknet"], "precision": ["float32", "mixed_float16"], "size": [128, 256]}
+    """Each by two values that it takes, chosen by its type."""
+    others: dict[str, list[Any]] = {
+        "network": ["enet", "linknet"],
+        "precision": ["float32", "mixed_float16"],
+        "size": [128, 256],
+    }
     for option in dataclasses.fields(TrainConfig):
         if option.name in ("data", "network_options"):
             continue
-        default = getattr(TrainConfig(), option.name)
-        pair = {bool: [True, False], int: [1, 2], float: [0.125, 0.25], str: ["outer", "direct"]}
-        listed = others.get(option.name, pair.get(type(default), [["ce"], ["iou"]]))
+        pair: dict[type, list[Any]] = {
+            bool: [True, False],
+            int: [1, 2],
+            float: [0.125, 0.25],
+            str: ["outer", "direct"],
+        }
+        listed = others.get(option.name, pair.get(type(option.default), [["ce"], ["iou"]]))
         space = spaces.parse({option.name: {"choice": listed}}, {})
         assert spaces.values(space, {option.name: 1}) == {option.name: listed[1]}

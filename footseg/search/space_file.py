@@ -233,7 +233,7 @@ def _check_once(parameters: Mapping[str, Parameter]) -> set[str]:
 def without_teacher(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """A space's plain values without the losses that need a teacher, and the titles of those left out.
 
-    A branch with a ``teacher`` of its own stays.
+    What stands beside a ``teacher`` of the space's own stays.
 
     Raises:
         ValueError: no loss would be left.
@@ -263,6 +263,8 @@ def without_teacher(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[st
         return {**given, "choice": [everywhere(i) if isinstance(i, Mapping) else i for i in rest]}
 
     def everywhere(table: Mapping[str, Any]) -> dict[str, Any]:
+        if "teacher" in table:
+            return dict(table)
         return {name: kept(name, given) for name, given in table.items()}
 
     return everywhere(values), tuple(dict.fromkeys(left_out))
