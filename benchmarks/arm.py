@@ -61,9 +61,7 @@ def measure_all(
         raise ValueError(f"inferences must be 1 or more, not {inferences}")
     cores = tuple(dict.fromkeys(map(_core, cores)))
     artifacts = [_tflite(path) for path in paths]
-    with as_footseg():
-        toolchain.require(*(need.name for need in toolchain.needs() if need.name != "adb"))
-        kit, version = toolchain.prepare(), emulator.version()
+    kit, version = tools()
 
     def measured() -> Iterator[Measurement]:
         with (
@@ -96,6 +94,17 @@ def measure_all(
                     bar.update()
 
     return measured()
+
+
+def tools() -> tuple[toolchain.Kit, str]:
+    """The runner, made if it is not there yet, and QEMU's version.
+
+    Raises:
+        FootsegError: a tool is missing (``make arm`` installs it), or LiteRT cannot be downloaded.
+    """
+    with as_footseg():
+        toolchain.require(*(need.name for need in toolchain.needs() if need.name != "adb"))
+        return toolchain.prepare(), emulator.version()
 
 
 def _core(name: str) -> str:

@@ -45,6 +45,9 @@ STARTS = 16
 ROUNDS = 8
 TURN = 4
 SECONDS = 10.0
+# Of a quick look: fresh processes, and inferences that warm each of them up.
+QUICK_STARTS = 3
+QUICK_WARMUP = 10
 
 
 def measure(
@@ -134,6 +137,28 @@ def measure_all(
     found = compare([paths[i] for i in order], threads, seconds=seconds, pin=pin)
     ratios = dict(zip(order, found, strict=True))
     return [dataclasses.replace(m, relative=ratios[i]) for i, m in enumerate(measured)]
+
+
+def quick_latency(path: Path, seconds: float = 1.0) -> float:
+    """Milliseconds of one inference on one thread, in a few seconds: to sort many files beside other work.
+
+    Of processor time, which on an idle machine is the time on the clock: the least of a turn, the median over
+    the turns of each of ``QUICK_STARTS`` fresh processes, the median of these. ``seconds`` are spent on the
+    inferences that count.
+
+    Raises:
+        FootsegError: as ``measure``.
+    """
+    found = []
+    for _ in range(QUICK_STARTS):
+        with fresh.worker(path) as worker:
+            _warm_up(worker, QUICK_WARMUP)
+            turns: list[float] = []
+            until = time.monotonic() + seconds / QUICK_STARTS
+            while not turns or time.monotonic() < until:
+                turns.append(min(worker.run(TURN, "cpu")))
+            found.append(statistics.median(turns))
+    return statistics.median(found)
 
 
 def compare(

@@ -24,16 +24,27 @@ def load_network(path: Path) -> Any:
         MissingExtraError: TensorFlow or Keras is not installed.
     """
     with conversion(f"loading {path}"):
-        require("tensorflow", "train")
-        keras = require("keras", "train")
-        if keras.backend.backend() != "tensorflow":
-            raise FootsegError(
-                f"export needs Keras on TensorFlow, not on {keras.backend.backend()}: run it again with "
-                "KERAS_BACKEND=tensorflow (a run trained on any backend can be exported)"
-            )
+        keras = keras_on_tensorflow()
         from export.lowering import lower
 
         return lower(keras.saving.load_model(path, compile=False))
+
+
+def keras_on_tensorflow() -> Any:
+    """The module Keras.
+
+    Raises:
+        FootsegError: it runs on another backend than TensorFlow, whose converters this needs.
+        MissingExtraError: TensorFlow or Keras is not installed.
+    """
+    require("tensorflow", "train")
+    keras = require("keras", "train")
+    if keras.backend.backend() != "tensorflow":
+        raise FootsegError(
+            f"export needs Keras on TensorFlow, not on {keras.backend.backend()}: run it again with "
+            "KERAS_BACKEND=tensorflow (a run trained on any backend can be exported)"
+        )
+    return keras
 
 
 def remembers_positions(model: Any) -> bool:

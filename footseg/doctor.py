@@ -151,8 +151,11 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _backend() -> Finding:
-    """Keras chooses as this does: $KERAS_BACKEND, then keras.json, then TensorFlow."""
+def keras_backend() -> tuple[str, str]:
+    """The backend that Keras will run on, and what chose it; "" where Keras cannot read its settings.
+
+    Keras chooses as this does: $KERAS_BACKEND, then keras.json, then TensorFlow.
+    """
     settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
     chosen, source = os.environ.get("KERAS_BACKEND", ""), "KERAS_BACKEND"
     if not chosen and settings.is_file():
@@ -160,9 +163,14 @@ def _backend() -> Finding:
         try:
             chosen = json.loads(settings.read_text(encoding="utf-8")).get("backend", "")
         except (ValueError, AttributeError):
-            return Finding("keras backend", "warning", f"{source} is not valid JSON", f"remove {source}")
+            return "", source
+    return (chosen, source) if chosen else ("tensorflow", "the default")
+
+
+def _backend() -> Finding:
+    chosen, source = keras_backend()
     if not chosen:
-        chosen, source = "tensorflow", "the default"
+        return Finding("keras backend", "warning", f"{source} is not valid JSON", f"remove {source}")
     detail = f"{chosen} (by {source})"
     if chosen not in BACKENDS:
         return Finding("keras backend", "warning", f"{detail} is none", f"use one of {', '.join(BACKENDS)}")

@@ -6,6 +6,7 @@ Only ``footseg.cli.main`` catches it.
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -32,9 +33,23 @@ def require(module: str, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        raise MissingExtraError(
-            f"this needs the package {package}, which is not installed: pip install 'footseg[{extra}]'"
-        ) from error
+        raise _missing(package, extra) from error
+
+
+def check_installed(package: str, extra: str) -> None:
+    """As ``require``, without importing anything: for work that begins much later.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise _missing(package, extra)
+
+
+def _missing(package: str, extra: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"this needs the package {package}, which is not installed: pip install 'footseg[{extra}]'"
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -129,7 +129,8 @@ class Broken:
         return self.value / self.limit.most - 1
 
     def __str__(self) -> str:
-        return f"{self.limit.name} {self.amount} is {100 * self.excess:.3g} % over {self.limit}"
+        over = f"{100 * self.excess:.3g} % over" if self.excess else "not below"
+        return f"{self.limit.name} {self.amount} is {over} {self.limit}"
 
     @property
     def amount(self) -> str:
@@ -162,7 +163,7 @@ def parse_limit(text: str) -> Limit:
     # Decimal: as a product of floats 2.3 million is 2299999.9999999995, which 2300000 parameters are over.
     most = float(Decimal(number) * Decimal(str(units[unit.casefold()])))
     if not 0 < most < math.inf:
-        raise ValueError(f"{text!r}: no network has a {name} of {number}: give a number above 0")
+        raise ValueError(f"{text!r}: no network has {name} {number}: give a number above 0")
     return Limit(name, most, strict=relation == "<")
 
 
@@ -183,12 +184,14 @@ def nearest_miss(limits: Sequence[Limit], trials: Sequence[Trial]) -> str:
     if not rows or any(_meets(limits, trial) for trial in rows):
         return ""
     near = min(rows, key=lambda trial: (_unknown(limits, trial), _excess(limits, trial)))
-    points = f"{len(rows)} points" if len(rows) > 1 else "the one point"
+    nothing = (
+        f"nothing of {len(rows)} points drawn meets" if len(rows) > 1 else "the one point drawn does not meet"
+    )
     what = "it" if len(limits) == 1 else f"them together ({', '.join(_met(limit, rows) for limit in limits)})"
     over = "; ".join(map(str, broken(limits, near.costs)))
     return (
-        f"{' and '.join(map(str, limits))}: nothing of {points} drawn meets {what}; "
-        f"the nearest is trial {near.number}{_options(near, rows)}: {over}"
+        f"{' and '.join(map(str, limits))}: {nothing} {what}; "
+        f"the nearest is trial {near.name}{_options(near, rows)}: {over}"
     )
 
 
@@ -213,7 +216,7 @@ def _excess(limits: Sequence[Limit], trial: Trial) -> float:
 
 def _met(limit: Limit, trials: Sequence[Trial]) -> str:
     known = [trial.costs[limit.name] for trial in trials if limit.name in trial.costs]
-    return f"{limit.name}: {sum(map(limit.met, known))} of {len(known)}"
+    return f"{limit.name}: met by {sum(map(limit.met, known))} of {len(known)}"
 
 
 def _options(trial: Trial, trials: Sequence[Trial]) -> str:
@@ -229,6 +232,6 @@ def _options(trial: Trial, trials: Sequence[Trial]) -> str:
 
 def _check_cost(name: str) -> None:
     if name in SCORES:
-        raise ValueError(f"{name} is a score, not a cost: known: {', '.join(sorted(COSTS))}")
+        raise ValueError(f"{name} is a score, not a cost: costs are {', '.join(COSTS)}")
     if name not in COSTS:
         raise ValueError(f"no cost {name!r}: {did_you_mean(name, COSTS)}")

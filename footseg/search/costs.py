@@ -1,0 +1,170 @@
+"""What an architecture costs: known before it is trained, and kept in the search's folder.
+
+Nothing heavy is imported with this module; a cost that nobody asks for needs nothing installed.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from footseg import doctor, files, networks, provenance
+from footseg.commands._shared import load
+from footseg.config import TrainConfig
+from footseg.errors import FootsegError, check_installed
+from footseg.search import goals
+from footseg.search.goals import Limit
+
+FOLDER = "costs"
+# Costs of the int8 file, and the packages that make it, with the extras that bring them.
+OF_FILE = ("size", "arm", "latency")
+PACKAGES = {"tensorflow": "train", "ai_edge_litert": "train", "ai_edge_quantizer": "compress"}
+CORE = "cortex-a76"
+
+
+def check(wanted: Collection[str]) -> None:
+    """Make sure that these costs can be had here, before anything begins.
+
+    The first time that instructions are asked for, their runner is made: seconds, and a download.
+
+    Raises:
+        ValueError: one is no cost; the nearest is suggested.
+        FootsegError: a tool is missing, or Keras is to run on a backend that exports nothing.
+        MissingExtraError: a package is not installed.
+    """
+    names = goals.costs_in_order(wanted)
+    if of_file := [name for name in names if name in OF_FILE]:
+        for package, extra in PACKAGES.items():
+            check_installed(package, extra)
+        backend, source = doctor.keras_backend()
+        if backend != "tensorflow":
+            raise FootsegError(
+                f"{' and '.join(of_file)} of an int8 file can be known with Keras on TensorFlow only, not on "
+                f"{backend or 'an unknown backend'} (by {source}): set KERAS_BACKEND=tensorflow, or ask for "
+                "parameters and macs"
+            )
+    if "arm" in names:
+        load("benchmarks.arm:tools")()
+
+
+def costs(
+    folder: Path,
+    config: TrainConfig,
+    classes: Sequence[str],
+    wanted: Collection[str],
+    limits: Sequence[Limit] = (),
+) -> dict[str, float]:
+    """The costs ``wanted`` and those that ``limits`` are of, in the order of ``goals.COSTS``.
+
+    They end with the first that breaks a limit, so that no file is made of a network that has too many
+    parameters, and none is run that is too large. What was found out is kept in ``folder``/costs by
+    architecture, where dropout and the like do not count, and by the versions of all packages.
+
+    ``parameters`` are those of the Keras network, ``macs`` as ``footseg cost`` counts them. ``size`` (bytes)
+    is that of the int8 file that ``footseg export`` will make, to the byte. ``arm`` are the instructions of
+    one inference of it on an emulated Cortex-A76, the same each time. ``latency`` (ms) is its processor time
+    on one thread of this machine, taken by one process at a time in ``folder``. Trainings beside it still
+    take part of the caches and of the memory's speed: where latency decides, measure the winners again when
+    the machine is idle, and let all machines of a cluster be of one kind.
+
+    Raises:
+        ValueError: one is no cost, or the network cannot be built with these options.
+        FootsegError: no data to calibrate with, or the network cannot be exported or run.
+        MissingExtraError: a package is not installed.
+    """
+    described = _described(config, len(classes))
+    record = folder / FOLDER / f"{_key(described)}.json"
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="footseg-costs-") as temporary:
+        network = _Network(config, len(classes), Path(temporary))
+        for name in goals.costs_in_order({*wanted, *(limit.name for limit in limits)}):
+            if name not in _known(record):
+                # Made before the lock is taken, which is for clocks only.
+                _ = network.file if name in OF_FILE else network.model
+            with _alone(folder) if name == "latency" else contextlib.nullcontext():
+                known = _known(record)  # Another process may have been faster.
+                if name not in known:
+                    known |= {name: MEASURES[name](network)}
+                    files.write_json(record, {**described, "costs": known})
+            found[name] = known[name]
+            if goals.broken(limits, found):
+                break
+    return found
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network without training, built and exported when that is first asked for."""
+
+    config: TrainConfig
+    classes: int
+    folder: Path
+
+    @cached_property
+    def model(self) -> Any:
+        """The Keras network."""
+        options = networks.architecture(self.config.network_options)
+        return networks.build(self.config.network, (*self.config.size, 3), self.classes, **options)
+
+    @cached_property
+    def file(self) -> Path:
+        """Its int8 file."""
+        return load("export.untrained:int8_file")(
+            self.model, Path(self.config.data), self.folder / "int8.tflite"
+        )
+
+
+def _arm(network: _Network) -> float:
+    (line,) = load("benchmarks.arm:measure_all")([network.file], [CORE], images=1, inferences=1)
+    return line.instructions.total
+
+
+MEASURES: Mapping[str, Callable[[_Network], float]] = {
+    "parameters": lambda network: network.model.count_params(),
+    "macs": lambda network: load("benchmarks.cost:cost_of_keras")(network.model).macs,
+    "size": lambda network: network.file.stat().st_size,
+    "arm": _arm,
+    "latency": lambda network: round(load("benchmarks.host:quick_latency")(network.file), 4),
+}
+
+
+def _described(config: TrainConfig, classes: int) -> dict[str, Any]:
+    """All that costs follow from, the options of the network by what they are where nobody gave them."""
+    values = dataclasses.asdict(config)
+    values["network_options"] = networks.options(config.network) | config.network_options
+    return {
+        "architecture": goals.architecture(values),
+        "classes": classes,
+        "versions": provenance.versions(),
+    }
+
+
+def _key(described: Mapping[str, Any]) -> str:
+    """A name that changes with what costs follow from."""
+    plain = json.dumps(described, sort_keys=True, default=str)
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def _known(record: Path) -> dict[str, float]:
+    return files.read_json(record)["costs"] if record.is_file() else {}
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of whoever measures time in this folder; it goes with the process, however that ends."""
+    path = folder / FOLDER / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
