@@ -1,9 +1,9 @@
 """How much of what came out each parameter explains on its own.
 
-The more a parameter decides, the less do trials differ that are alike in it. Its share is 1 minus half the mean
-squared difference of such trials over the variance among all; of ranks, so that a few trials that learned
-nothing do not decide alone. That is the first-order Sobol index ("main effect"), estimated from differences of
-neighbours (von Neumann 1941, 10.1214/aoms/1177731677; for Sobol indices Gamboa, Gremaud, Klein and Lagnoux
+The more a parameter decides, the less do trials differ that are alike in it. Its share is 1 minus half the
+mean squared difference of such trials over the variance among all; of ranks, so that a few trials that never
+learnt do not decide alone. That is the first-order Sobol index ("main effect"), estimated from neighbours'
+differences (von Neumann 1941, 10.1214/aoms/1177731677; for Sobol indices Gamboa, Gremaud, Klein and Lagnoux
 2022, 10.3150/21-BEJ1421). For categories it is Kelley's epsilon squared (1935), which is eta squared adjusted
 for their number.
 """
