@@ -80,21 +80,12 @@ def costs(
         FootsegError: no data to calibrate with, or the network cannot be exported or run.
         MissingExtraError: a package is not installed.
     """
-    described = _described(config, len(classes))
-    record = folder / FOLDER / f"{_key(described)}.json"
+    kept = _Kept(folder / FOLDER, _described(config, len(classes)))
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="footseg-costs-") as temporary:
         network = _Network(config, len(classes), Path(temporary))
         for name in goals.costs_in_order({*wanted, *(limit.name for limit in limits)}):
-            if name not in _known(record):
-                # Made before the lock is taken, which is for clocks only.
-                _ = network.file if name in OF_FILE else network.model
-            with _alone(folder) if name == "latency" else contextlib.nullcontext():
-                known = _known(record)  # Another process may have been faster.
-                if name not in known:
-                    known |= {name: MEASURES[name](network)}
-                    files.write_json(record, {**described, "costs": known})
-            found[name] = known[name]
+            found[name] = kept.cost(name, network)
             if goals.broken(limits, found):
                 break
     return found
@@ -147,24 +138,47 @@ def _described(config: TrainConfig, classes: int) -> dict[str, Any]:
     }
 
 
-def _key(described: Mapping[str, Any]) -> str:
-    """A name that changes with what costs follow from."""
-    plain = json.dumps(described, sort_keys=True, default=str)
-    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class _Kept:
+    """What is known of the costs that follow from ``described``."""
 
+    folder: Path
+    described: Mapping[str, Any]
 
-def _known(record: Path) -> dict[str, float]:
-    return files.read_json(record)["costs"] if record.is_file() else {}
+    @property
+    def record(self) -> Path:
+        """Its file."""
+        plain = json.dumps(self.described, sort_keys=True)
+        return self.folder / f"{hashlib.sha256(plain.encode()).hexdigest()[:16]}.json"
 
+    def known(self) -> dict[str, float]:
+        """All costs that are known by now."""
+        return files.read_json(self.record)["costs"] if self.record.is_file() else {}
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of whoever measures time in this folder; it goes with the process, however that ends."""
-    path = folder / FOLDER / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    def cost(self, name: str, network: _Network) -> float:
+        """One cost, found out where it is not known."""
+        if name != "latency" or name in self.known():
+            return self._cost(name, network)
+        _ = network.file  # Made before the lock is taken, which is for the clock alone.
+        with self._alone():
+            return self._cost(name, network)
+
+    def _cost(self, name: str, network: _Network) -> float:
+        known = self.known()
+        if name in known:
+            return known[name]
+        value = MEASURES[name](network)
+        # Read again: other processes write here, too.
+        files.write_json(self.record, {**self.described, "costs": self.known() | {name: value}})
+        return value
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock of whoever measures time in this folder; it goes with the process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
