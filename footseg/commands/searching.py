@@ -68,7 +68,8 @@ def _search(args: Arguments) -> Output:
     require("hyperopt", "search")
     if args.workers < 1:
         raise ValueError(f"--workers is {args.workers}: it must be 1 or more")
-    loop, records = load("footseg.search.loop"), load("footseg.search.records")
+    from footseg.search import loop, records
+
     trials = args.trials if args.trials is not None or args.minutes is not None else TRIALS
     budget = loop.Budget(trials, args.minutes)
     asked, given = _asked(args)
@@ -83,7 +84,8 @@ def _search(args: Arguments) -> Output:
 
 def _asked(args: Arguments) -> tuple[Any, set[str]]:
     """The settings that the command line means, and the names of those that it gave."""
-    records, space = load("footseg.search.records"), load("footseg.search.space")
+    from footseg.search import records, space
+
     names = {option.name for option in dataclasses.fields(config.TrainConfig)}
     flags = {name: value for name, value in vars(args).items() if name in names}
     own = {name: getattr(args, name) for name in OWN if hasattr(args, name)}
@@ -104,13 +106,14 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
         values["data"] = str(Path(resolved.data).resolve())
     if not args.resume:
         _check_given(values, varied)
-    plain = json.loads(json.dumps({"values": values, "space": varying}))  # as it will be read back: no tuples
     settings = records.Settings(
-        **plain,
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()},
+        space=varying,
+        values=json.loads(json.dumps(values)),  # as they will be read back: without tuples
         seed=resolved.seed,
         data_fingerprint=files.fingerprint(Path(resolved.data)) if resolved.data else "",
     )
+    for name, value in own.items():
+        settings = dataclasses.replace(settings, **{name: tuple(value) if isinstance(value, list) else value})
     return settings, {*flags, *base, *own, *(("space",) if hasattr(args, "space") else ())} - varied
 
 
@@ -130,14 +133,16 @@ def _work(args: Arguments, lock: int) -> Any:
 
 
 def _view(args: Arguments, settings: Any, trials: int | None) -> Any:
-    live = load("footseg.search.live")
+    from footseg.search import live
+
     if sys.stderr.isatty():
         return live.LiveTable(settings, args.out, trials=trials)
     return live.Lines(settings, say)
 
 
 def _output(out: Path, settings: Any, trials: Sequence[Any]) -> Output:
-    live = load("footseg.search.live")
+    from footseg.search import live
+
     document = files.read_json(out / "results.json")
     return Output(document, live.conclusion(settings, out, trials, document["front"]))
 

@@ -1,0 +1,175 @@
+"""What footseg search promises, measured: nothing lost after kills, little overhead, and TPE against random.
+
+    python -m benchmarks.searches resume --work DIR [--trials 100] [--kills 5]
+    python -m benchmarks.searches algorithms --work DIR [--trials 40] [--seeds 10]
+
+Both tune a small FastLinkNet on drawn feet by the real command, in DIR. ``resume`` kills the search with
+SIGKILL wherever it is, resumes it as often, and holds the records of finished trials at each kill against
+those at the end. ``algorithms`` searches the thesis's space (learning rate, dropout, loss) by TPE and at
+random with the same seeds and budgets, and compares the best validation IoU; it goes on where it was stopped.
+The figures are in results/searches.json.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from footseg import files, provenance
+from footseg.search import records
+
+RESULTS = Path(__file__).parent / "results" / "searches.json"
+# Seconds a trial; large enough that a bad learning rate shows.
+DATA = ("--train", "96", "--val", "32", "--test", "8", "--size", "64", "--seed", "7")
+TRAINING = (
+    "--size", "64", "--batch", "16", "--epochs", "6", "--ema", "0", "--network-options", "width=0.25",
+)  # fmt: skip
+PROMISED_WINS, PROMISED_OVERHEAD = 0.7, 0.02
+
+
+def main() -> None:
+    """Run one of the experiments and write what it gave beside that of the other."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiment", choices=("resume", "algorithms"))
+    parser.add_argument("--work", type=Path, required=True, help="folder of the data and the searches")
+    parser.add_argument("--trials", type=int, default=0, help="of a search (100 to resume, else 40)")
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="default: %(default)s")
+    args = parser.parse_args()
+    data = args.work / "feet"
+    if not data.is_dir():
+        footseg("data", "synth", str(data), *DATA)
+    if args.experiment == "resume":
+        found = resume(data, args.work / "resume", args.trials or 100, args.kills)
+    else:
+        found = algorithms(data, args.work, args.trials or 40, args.seeds)
+    before = files.read_json(args.out) if args.out.is_file() else {}
+    settings = {"data": list(DATA), "training": list(TRAINING), "machine": provenance.machine()}
+    files.write_json(args.out, before | {args.experiment: settings | found})
+    print(json.dumps({k: v for k, v in found.items() if k != "searches"}, indent=1))  # noqa: T201
+
+
+def resume(data: Path, out: Path, trials: int, kills: int) -> dict[str, Any]:
+    """Kill a search ``kills`` times and let it end; what was kept of it."""
+    words = words_of(data, out, "tpe", 0, trials)
+    rng = random.Random(0)
+    snapshots: list[dict[str, str]] = []
+    for kill in range(1, kills + 1):
+        killed_at(
+            round(trials * kill / (kills + 1)), out, start(words if kill == 1 else [*words, "--resume"]), rng
+        )
+        snapshots.append(finished_records(out))
+    spent = seconds_of(out)
+    began = time.monotonic()
+    process = start([*words, "--resume"])
+    if process.wait() != 0:
+        raise SystemExit(f"the search ended with exit code {process.returncode}")
+    wall, trained = time.monotonic() - began, seconds_of(out) - spent
+    found, after = records.load_trials(out), finished_records(out)
+    return {
+        "kills": kills,
+        "finished_at_kills": [len(snapshot) for snapshot in snapshots],
+        "trials": len(found),
+        "finished": sum(trial.status == "finished" for trial in found),
+        "distinct_points": len({json.dumps(trial.point, sort_keys=True) for trial in found}),
+        "records_changed_or_lost": sorted(
+            {name for old in snapshots for name, text in old.items() if after.get(name) != text}
+        ),
+        "median_seconds_a_trial": round(median(trial.seconds for trial in found), 2),
+        "last_command": {"seconds": round(wall, 1), "of_trials": round(trained, 1)},
+        "overhead_between_trials": between(out, snapshots[-1]),
+        "overhead_promised": PROMISED_OVERHEAD,
+    }
+
+
+def killed_at(goal: int, out: Path, process: "subprocess.Popen[bytes]", rng: random.Random) -> None:
+    """Let a search finish ``goal`` trials and kill it some seconds later, wherever it is."""
+    while len(finished_records(out)) < goal:
+        if process.poll() is not None:
+            raise SystemExit(f"the search ended by itself with exit code {process.returncode}")
+        time.sleep(0.05)
+    time.sleep(rng.uniform(0, 3))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def between(out: Path, before: dict[str, str]) -> float:
+    """Of the time from the first to the last trial of a command, what was no trial's, over what was."""
+    names = sorted(name for name in finished_records(out) if name not in before)
+    ends = [(out / "trials" / name).stat().st_mtime for name in names]
+    trained = sum(json.loads((out / "trials" / name).read_text())["seconds"] for name in names[1:])
+    return round((max(ends) - min(ends)) / trained - 1, 4)
+
+
+def algorithms(data: Path, work: Path, trials: int, seeds: int) -> dict[str, Any]:
+    """The same budget for TPE and random search, with each seed; who found the better training."""
+    searches = []
+    for seed in range(seeds):
+        row: dict[str, Any] = {"seed": seed}
+        for algorithm in ("tpe", "random"):
+            out = work / f"{algorithm}{seed}"
+            words = words_of(data, out, algorithm, seed, trials)
+            footseg(*words, *(["--resume"] if out.exists() else []))
+            row[algorithm] = best_so_far(out)
+        searches.append(row)
+        print(f"seed {seed}: tpe {row['tpe'][-1]:.4f}, random {row['random'][-1]:.4f}")  # noqa: T201
+    wins = sum(row["tpe"][-1] > row["random"][-1] for row in searches)
+    return {
+        "trials": trials,
+        "seeds": seeds,
+        "tpe_wins": wins,
+        "ties": sum(row["tpe"][-1] == row["random"][-1] for row in searches),
+        "promised_wins": round(PROMISED_WINS * seeds),
+        "mean_best": {name: round(mean(row[name][-1] for row in searches), 4) for name in ("tpe", "random")},
+        "searches": searches,
+    }
+
+
+def best_so_far(out: Path) -> list[float]:
+    """The best validation IoU after each trial."""
+    scores = [trial.scores.get("iou", 0.0) for trial in records.load_trials(out)]
+    return [round(max(scores[: count + 1]), 5) for count in range(len(scores))]
+
+
+def words_of(data: Path, out: Path, algorithm: str, seed: int, trials: int) -> list[str]:
+    """The command line of one search."""
+    return [
+        "search", "fast_linknet", "--data", str(data), "--out", str(out), "--algorithm", algorithm,
+        "--seed", str(seed), "--trials", str(trials), *TRAINING,
+    ]  # fmt: skip
+
+
+def finished_records(out: Path) -> dict[str, str]:
+    """The records of trials that have their end, by file name."""
+    texts = {path.name: path.read_text() for path in (out / "trials").glob("[0-9]*.json")}
+    return {name: text for name, text in texts.items() if json.loads(text)["status"] in records.ENDED}
+
+
+def seconds_of(out: Path) -> float:
+    """What all trials took until now."""
+    return sum(trial.seconds for trial in records.load_trials(out))
+
+
+def start(words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """A footseg command in a process of its own, quiet."""
+    return subprocess.Popen([sys.executable, "-m", "footseg", *words], stderr=subprocess.DEVNULL)
+
+
+def footseg(*words: str) -> None:
+    """Run a footseg command to its end."""
+    subprocess.run([sys.executable, "-m", "footseg", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
