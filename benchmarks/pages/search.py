@@ -85,9 +85,10 @@ def _sections(results: Results, parts: Mapping[str, Any]) -> list[tuple[str, str
 
 def headline(results: Results) -> str:
     """The best trial, or what became of all where none has a score."""
-    counts = _counts(results.trials)
+    if not results.trials:
+        return "No trial was drawn yet"
     if results.best is None:
-        said = ", ".join(f"{count} {status}" for status, count in counts) or "no trial was drawn yet"
+        said = ", ".join(f"{count} {status}" for status, count in _counts(results.trials))
         return f"No trial has a score yet: {said}"
     best = results.by_number(results.best)
     score = goals.shown(results.settings.objective, results.score(best))
@@ -95,7 +96,9 @@ def headline(results: Results) -> str:
     which = (
         f"is the best of {len(results.scored)}" if len(results.scored) > 1 else "is the only one with a score"
     )
-    return f"Trial {best.number} {which}: {title} {score} with {_options(results, best, HEADLINE)}"
+    # Names and values stay on one line.
+    options = _options(results, best, HEADLINE, "\N{NO-BREAK SPACE}")
+    return f"Trial {best.number} {which}: {title} {score} with {options}"
 
 
 def _lead(results: Results) -> str:
@@ -115,8 +118,8 @@ def _lead(results: Results) -> str:
     )
 
 
-def _options(results: Results, trial: Trial, most: int | None = None) -> str:
-    words = [f"{name} {search_plots.value(value)}" for name, value in results.shown(trial).items()]
+def _options(results: Results, trial: Trial, most: int | None = None, space_: str = " ") -> str:
+    words = [f"{name}{space_}{search_plots.value(value)}" for name, value in results.shown(trial).items()]
     more = f" and {len(words) - most} more options" if most and len(words) > most else ""
     return ", ".join(words[:most]) + more
 
@@ -146,7 +149,13 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
         objective = results.settings.objective
         kind = f"trial {best.number}, measured on the validation split"
         tiles.append((goals.GOALS[objective].title, goals.shown(objective, results.score(best)), kind))
-    tiles.append(("finished", str(counts.pop("finished", 0)), f"of {len(trials)} trials"))
+    tiles.append(
+        (
+            "finished",
+            str(counts.pop("finished", 0)),
+            "of 1 trial" if len(trials) == 1 else f"of {len(trials)} trials",
+        )
+    )
     others = ", ".join(f"{count} {status}" for status, count in counts.items())
     if others:
         tiles.append(("other trials", str(sum(counts.values())), others))

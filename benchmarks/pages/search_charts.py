@@ -8,7 +8,7 @@ are needed stand in the picture; the rest is in ``<title>``.
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -23,6 +23,8 @@ LANE = 64
 MOST_UPRIGHT = 9
 # Share of its slot that the trials of one choice are spread over.
 SPREAD = 0.55
+# More lines than this are drawn thinner, so that the words between them can be read.
+DENSE = 120
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Scale:
     """How a parameter or a figure lies along an axis.
 
     ``names`` are those of a choice, whose values are indices into it. Else values lie from ``low`` to
-    ``high``; what lies beyond is drawn at the end.
+    ``high``; what lies beyond is drawn at the end. With ``step`` there are few values, a slot for each.
     """
 
     title: str
@@ -39,11 +41,18 @@ class Scale:
     log: bool = False
     names: tuple[str, ...] = ()
     whole: bool = False
+    step: float = 0.0
+
+    @property
+    def slots(self) -> int:
+        """Of how many values each has a place of its own; 0 where they are too many."""
+        return len(self.names) or (round((self.high - self.low) / self.step) + 1 if self.step else 0)
 
     def share(self, value: float, spread: float = 0.0) -> float:
         """Where ``value`` is, in [0, 1]; ``spread`` in [-0.5, 0.5] tells equal choices apart."""
-        if self.names:
-            return (value + 0.5 + SPREAD * spread) / len(self.names)
+        if self.slots:
+            index = value if self.names else (value - self.low) / self.step
+            return (index + 0.5 + SPREAD * spread) / self.slots
         if not self.low < self.high:
             return 0.5
         inside = min(max(value, self.low), self.high)
@@ -55,10 +64,17 @@ class Scale:
         """Where to write what: all names, else ``most`` round numbers or fewer."""
         if self.names:
             return [(self.share(index), name) for index, name in enumerate(self.names)]
+        if self.slots:
+            values = [self.low + index * self.step for index in range(self.slots)]
+            return [(self.share(value), number(value)) for value in values[:: math.ceil(self.slots / most)]]
         if not self.low < self.high:
             return [(0.5, number(self.low))]
-        place = charts.log_ticks if self.log else charts.ticks
-        found = [v for v in place(self.low, self.high, most) if not self.whole or v == round(v)]
+        place = charts.log_ticks if self.log and self.high >= 10 * self.low else charts.ticks
+        # Round numbers (1, 2, 5 times a power of ten) may all lie outside: one mark alone tells no scale.
+        for more in (0, 2, 4):
+            found = [v for v in place(self.low, self.high, most + more) if not self.whole or v == round(v)]
+            if len(found) > 1:
+                break
         return [(self.share(value), number(value)) for value in found]
 
 
@@ -177,8 +193,10 @@ def front(
         lines += [stair.grown(charts.LINE_AIR) for stair in stairs]
         parts.append(charts.draw_stairs(stairs))
     parts += _dots([mark for mark in marks if mark.number in places], axes, scale)
-    # The other marks are in the way of labels, too.
-    lines += [Box(x - r, y - r, x + r, y + r) for n, (x, y, r) in places.items() if n not in names]
+    # The other marks are in the way of labels, too, as long as there is a way around them.
+    others = [Box(x - r, y - r, x + r, y + r) for n, (x, y, r) in places.items() if n not in names]
+    if len(others) < width / 10:
+        lines += others
     bubbles = [Bubble(names[m.number], m.x, m.y or 0.0, 1.0, 0) for m in on]
     circles = [places[mark.number] for mark in on]
     for point, box, circle in zip(
@@ -207,7 +225,7 @@ def _frame(axes: Axes, scale: Scale, x_label: str, y_label: str) -> list[str]:
         parts.append(f'<path class="grid" d="M{frame.left:.1f} {y:.1f}H{frame.right:.1f}"/>')
         parts.append(f'<text class="tick end" x="{frame.left - 8:.1f}" y="{y + 4:.1f}">{value:g}</text>')
     found = scale.ticks(max(3, int(room / 70)))
-    slot = room / len(found) if scale.names else room
+    slot = room / len(found) if scale.slots else room
     for share, text in found:
         x = axes.x(share)
         parts.append(f'<path class="grid" d="M{x:.1f} {frame.bottom:.1f}v5"/>')
@@ -270,7 +288,7 @@ def curves(
     room = charts.CHARACTER * len(label[1]) if label else 0
     axes = Axes(Box(50, 30, width - 16 - room, height - 44), (0, 1), y_range)
     parts = _frame(axes, scale, "epoch", y_label)
-    for kind, group in itertools.groupby(lines, key=lambda line: line.kind):
+    for kind, group in _grouped(lines):
         parts.append(f'<g class="{kind}">')
         for line in group:
             at = [
@@ -284,6 +302,13 @@ def curves(
         x, y = axes.frame.right + 8, axes.y(_inside(label[0], y_range)) + 4
         parts.append(f'<text class="label best" x="{x:.1f}" y="{y:.1f}">{escape(label[1])}</text>')
     return svg(width, height, f"{y_label} over epochs", parts)
+
+
+def _grouped(lines: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
+    """Neighbours of one class together, and that class."""
+    dense = " dense" if len(lines) > DENSE else ""
+    for kind, group in itertools.groupby(lines, key=lambda line: line.kind):
+        yield kind if kind == "best" else kind + dense, list(group)
 
 
 def _course(line: Line, at: Sequence[tuple[int, int]]) -> list[str]:
@@ -314,17 +339,19 @@ def parallel(scales: Sequence[Scale], lines: Sequence[Line], *, width: int, upri
     height = 420 if upright else LANE * len(scales) + 6
     place = _upright(len(scales), width, height) if upright else _lying(width)
     parts = []
-    for kind, group in itertools.groupby(lines, key=lambda line: line.kind):
+    for kind, group in _grouped(lines):
         parts.append(f'<g class="{kind}">')
         for line in group:
             parts.append(_through(line, _points(line, scales, place)))
         parts.append("</g>")
+    parts.append('<g class="axes">')
     for index, scale in enumerate(scales):
         parts += (
             _upright_axis(scale, place, index, len(scales), width)
             if upright
             else _lying_axis(scale, place, index, width)
         )
+    parts.append("</g>")
     return svg(width, height, "Parameters and score of each trial", parts)
 
 
@@ -400,7 +427,7 @@ def _lying_axis(scale: Scale, place: _Place, index: int, width: int) -> list[str
     slot = (right - left) / max(1, len(found))
     for share, text in found:
         x = place(index, share)[0]
-        shown = _fitted(text, slot - 4 if scale.names else slot)
+        shown = _fitted(text, slot - 4 if scale.slots else slot)
         near = min(max(x, left + 10), right - 12)
         parts.append(f'<path class="base" d="M{x:.1f} {y - 3:.1f}v6"/>')
         parts.append(f'<text class="tick middle" x="{near:.1f}" y="{y + 16:.1f}">{shown}</text>')

@@ -16,6 +16,8 @@ from footseg.search.tables import Results
 
 # Classes of scores, by fifths of the trials that have one.
 SHADES = 5
+# So many values of a range, or fewer, each have a slot of their own.
+FEW = 12
 # Large counts on an axis.
 COUNTS = {"k": "thousands", "M": "millions", "G": "thousands of millions"}
 # Without a score for good.
@@ -186,7 +188,10 @@ def _scale(label: space.Label) -> Scale:
     parameter = label.parameter
     if isinstance(parameter, space.Choice):
         return Scale(label.title, names=tuple(branch.title for branch in parameter.branches))
-    return Scale(label.title, parameter.low, parameter.high, log=parameter.log, whole=parameter.whole)
+    few = parameter.count is not None and parameter.count <= FEW and not parameter.log
+    low, high = parameter.ends if few else (parameter.low, parameter.high)
+    step = (parameter.step or 1) if few else 0
+    return Scale(label.title, low, high, log=parameter.log, whole=parameter.whole, step=step)
 
 
 def parallel(drawn: Drawing) -> Picture | None:

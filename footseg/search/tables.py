@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,19 +104,22 @@ def rows(results: Results) -> list[dict[str, Any]]:
         label.title: f"option {label.title}" if label.title in own else label.title
         for label in results.labels
     }
-    return [
-        {
-            "number": trial.number,
-            "status": trial.status,
-            "reason": trial.reason,
-            **{name: (trial.scores | trial.costs).get(name, "") for name in figures},
-            **{column: results.shown(trial).get(title, "") for title, column in titles.items()},
-            "epochs_done": trial.epochs_done,
-            "seconds": round(trial.seconds, 3),
-            "run": f"{records.TRIALS}/{trial.name}",
-        }
-        for trial in results.trials
-    ]
+    return [_row(trial, results.shown(trial), figures, titles) for trial in results.trials]
+
+
+def _row(
+    trial: Trial, shown: Mapping[str, Any], figures: Sequence[str], titles: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "status": trial.status,
+        "reason": trial.reason,
+        **{name: (trial.scores | trial.costs).get(name, "") for name in figures},
+        **{column: shown.get(title, "") for title, column in titles.items()},
+        "epochs_done": trial.epochs_done,
+        "seconds": round(trial.seconds, 3),
+        "run": f"{records.TRIALS}/{trial.name}",
+    }
 
 
 def as_csv(results: Results) -> str:
@@ -133,7 +136,7 @@ def as_csv(results: Results) -> str:
 def as_json(results: Results) -> dict[str, Any]:
     """All there is to know: what was asked for, each trial, and what follows from them.
 
-    ``costs`` says how each figure is known: computed, measured or emulated.
+    ``figures`` says what each score and cost is, and whether it was computed, measured or emulated.
     """
     return {
         "version": VERSION,
