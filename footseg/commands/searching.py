@@ -83,38 +83,54 @@ def _search(args: Arguments) -> Output:
 
 
 def _asked(args: Arguments) -> tuple[Any, set[str]]:
-    """The settings that the command line means, and the names of those that it gave."""
+    """The settings that the command line means, and the names of those that it gave.
+
+    What it does not give is, on --resume, what the search was begun with.
+    """
     from footseg.search import records, space
 
+    going_on = args.resume and records.exists(args.out)
+    before = records.load_settings(args.out) if going_on else records.Settings({}, {})
     names = {option.name for option in dataclasses.fields(config.TrainConfig)}
     flags = {name: value for name, value in vars(args).items() if name in names}
-    own = {name: getattr(args, name) for name in OWN if hasattr(args, name)}
-    base = config.preset_values(args.preset) | (config.load(args.config) if args.config else {})
-    varying = space.load(getattr(args, "space", DEFAULT_SPACE))
-    resolved = config.from_values(base | flags)
-    if not resolved.teacher:
-        varying, left_out = space.without_teacher(varying)
-        if left_out and not args.resume:
-            say(f"left out without a --teacher: {', '.join(left_out)}")
-    varied = space.options(space.parse(varying, flags))
+    file = config.load(args.config) if args.config else {}
+    base = {**config.preset_values(args.preset), **file, **flags}
+    resolved = config.from_values({**before.values, **base})
+    if hasattr(args, "space") or not going_on:
+        varying = space.load(getattr(args, "space", DEFAULT_SPACE))
+        if not resolved.teacher:
+            varying, left_out = space.without_teacher(varying)
+            if left_out:
+                say(f"left out without a --teacher: {', '.join(left_out)}")
+    else:
+        varying = before.space
+    network = {"network": resolved.network} if resolved.network else {}
+    varied = space.options(space.parse(varying, {**network, **flags}))
+    values = _plain(resolved, varied)
+    if not going_on:
+        _check_given(values, varied)
+    own: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(args).items()
+        if name in OWN
+    }
+    settings = dataclasses.replace(
+        before, space=varying, values=values, seed=resolved.seed,
+        data_fingerprint=files.fingerprint(Path(resolved.data)), **own,
+    )  # fmt: skip
+    return settings, {*base, *own, *(("space",) if hasattr(args, "space") else ())} - varied
+
+
+def _plain(resolved: config.TrainConfig, varied: Collection[str]) -> dict[str, Any]:
+    """The training options that do not vary, as ``search.json`` gives them back: without tuples."""
     values = {name: value for name, value in dataclasses.asdict(resolved).items() if name not in varied}
     values["network_options"] = {
-        name: value for name, value in resolved.network_options.items()
+        name: value
+        for name, value in resolved.network_options.items()
         if f"network_options.{name}" not in varied
-    }  # fmt: skip
-    if resolved.data:
-        values["data"] = str(Path(resolved.data).resolve())
-    if not args.resume:
-        _check_given(values, varied)
-    settings = records.Settings(
-        space=varying,
-        values=json.loads(json.dumps(values)),  # as they will be read back: without tuples
-        seed=resolved.seed,
-        data_fingerprint=files.fingerprint(Path(resolved.data)) if resolved.data else "",
-    )
-    for name, value in own.items():
-        settings = dataclasses.replace(settings, **{name: tuple(value) if isinstance(value, list) else value})
-    return settings, {*flags, *base, *own, *(("space",) if hasattr(args, "space") else ())} - varied
+    }
+    values["data"] = str(Path(resolved.data).resolve()) if resolved.data else ""
+    return json.loads(json.dumps(values))
 
 
 def _check_given(values: Mapping[str, Any], varied: Collection[str]) -> None:
@@ -122,8 +138,6 @@ def _check_given(values: Mapping[str, Any], varied: Collection[str]) -> None:
         if not values.get(name) and name not in varied:
             raise ValueError(f"no {name} given: footseg search NETWORK --data DIR --out DIR")
     load("footseg.data.folder:open_data")(Path(values["data"]))
-    if "network" in values:
-        load("footseg.networks:options")(values["network"])
 
 
 def _work(args: Arguments, lock: int) -> Any:
