@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from benchmarks.pages import search, search_charts
 from benchmarks.pages.search_charts import Line, Mark, Scale
 from footseg import cli
+from footseg import run as runs
 from footseg.errors import FootsegError
 from footseg.search import records, tables
 from tests.search_folder import VALUES, a_search
-from tests.test_report import NASTY, Page
+from tests.test_report import NASTY, Page, training_run
 
 
 def text_of(folder: Path) -> str:
@@ -82,6 +84,22 @@ def test_page_says_what_was_found(folder: Path, text: str) -> None:
         "median",
     ):
         assert said in words
+
+
+def test_provenance_is_that_of_the_search_and_of_the_best_run(tmp_path: Path) -> None:
+    folder = a_search(tmp_path / "feet", 1, seed=3)
+    path = records.run_folder(folder, 0)
+    shutil.rmtree(path)
+    run = dataclasses.replace(
+        runs.load(training_run(path)), versions={"keras": "3.15"}, machine={"cpu": "A core"}, backend="jax"
+    )
+    run.save()
+    words = words_of(folder)
+    assert "temperature: 1 to 100, logarithmic (with loss ce + distill)" in words
+    assert "batch: 8 or 16 or 32" in words
+    assert "feet:0123456789abcdef" in words
+    assert "versions keras 3.15" in words
+    assert "best trial trained by A core, jax" in words
 
 
 def test_stopped_trials_can_go_on(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def _facts(results: Results) -> list[tuple[str, list[str]]]:
     run = runs.load(best) if best and runs.exists(best) else None
     fixed = ", ".join(f"{name} {page.word(value)}" for name, value in settings.values.items())
     found = {
-        "space": [f"{label.title}: {_range(label)}" for label in results.labels],
+        "space": [f"{label.title}: {_range(label)}{_where(results, label)}" for label in results.labels],
         "options of all trials": [fixed],
         "algorithm": [f"{settings.algorithm}, seed {settings.seed}"],
         "objective": [goals.GOALS[settings.objective].title],
@@ -307,10 +307,18 @@ def _facts(results: Results) -> list[tuple[str, list[str]]]:
 def _range(label: space.Label) -> str:
     parameter = label.parameter
     if isinstance(parameter, space.Choice):
-        said = " or ".join(branch.title for branch in parameter.branches)
-    else:
-        kinds = ("logarithmic" if parameter.log else "", "whole" if parameter.whole else "")
-        step = f"in steps of {parameter.step:g}" if parameter.step else ""
-        ends = f"{search_charts.number(parameter.low)} to {search_charts.number(parameter.high)}"
-        said = ", ".join(filter(None, (ends, *kinds, step)))
-    return f"{said} (only then)" if label.parent else said
+        return " or ".join(branch.title for branch in parameter.branches)
+    kinds = ("logarithmic" if parameter.log else "", "whole" if parameter.whole else "")
+    step = f"in steps of {parameter.step:g}" if parameter.step else ""
+    ends = f"{search_charts.number(parameter.low)} to {search_charts.number(parameter.high)}"
+    return ", ".join(filter(None, (ends, *kinds, step)))
+
+
+def _where(results: Results, label: space.Label) -> str:
+    """Of a parameter that is not always there: with which choice it is."""
+    if label.parent is None:
+        return ""
+    name, index = label.parent
+    above = next(other for other in results.labels if other.name == name)
+    chosen = above.parameter.branches[index].title if isinstance(above.parameter, space.Choice) else ""
+    return f" (with {above.title} {chosen})"
