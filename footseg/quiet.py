@@ -25,7 +25,7 @@ def quiet() -> Iterator[None]:
     with tempfile.TemporaryFile() as held:
         try:
             with (
-                _native_stderr_to(held),
+                native_stderr_to(held),
                 contextlib.redirect_stdout(python),
                 contextlib.redirect_stderr(python),
                 warnings.catch_warnings(),
@@ -42,7 +42,7 @@ def quiet() -> Iterator[None]:
 def native_quiet() -> Iterator[None]:
     """Hold back what C++ writes to stderr; Python's own still goes to the terminal, and so does a crash."""
     python = sys.stderr
-    with tempfile.TemporaryFile() as held, _native_stderr_to(held) as terminal:
+    with tempfile.TemporaryFile() as held, native_stderr_to(held) as terminal:
         if python is sys.__stderr__:
             sys.stderr = terminal
         faulthandler.enable(terminal)
@@ -54,7 +54,7 @@ def native_quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _native_stderr_to(held: IO[bytes]) -> Iterator[IO[str]]:
+def native_stderr_to(held: IO[bytes]) -> Iterator[IO[str]]:
     """Point file descriptor 2 at ``held`` for the block; yields what it pointed at before."""
     sys.stderr.flush()
     with os.fdopen(os.dup(2), "w", 1, "utf-8") as terminal:

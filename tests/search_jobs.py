@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from footseg.errors import MissingExtraError
@@ -27,6 +29,11 @@ def write(folder: Path, number: int) -> None:
 def pair(folder: Path, number: int) -> None:
     """Wait for the trial beside this one (0 and 1, 2 and 3): only two at the same time get through."""
     write(folder, number)
+    meet(folder, number)
+
+
+def meet(folder: Path, number: int) -> None:
+    """Wait for the trial beside this one to have begun."""
     end = time.monotonic() + 30
     while not (folder / f"{number ^ 1}.txt").exists():
         if time.monotonic() > end:
@@ -109,7 +116,7 @@ def grow(folder: Path) -> None:
 
 
 KEPT: list[bytes] = []
-BEHAVIOUR = {
+BEHAVIOUR: dict[int, Callable[[Path], object]] = {
     10: lambda folder: os.kill(os.getpid(), signal.SIGKILL),
     11: lambda folder: os._exit(3),
     12: typo,
@@ -123,5 +130,7 @@ BEHAVIOUR = {
     20: grow,
     22: start_another,
     23: wait,
+    24: partial(meet, number=24),
+    25: partial(meet, number=25),
     21: lambda folder: sys.exit("enough"),
 }

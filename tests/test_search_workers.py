@@ -145,10 +145,10 @@ def test_cores_are_shared_out_unless_the_environment_says_otherwise(monkeypatch:
     monkeypatch.setattr(workers, "cores", lambda: 8)
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    environment = workers._environment(3)
+    environment = workers.environment(3)
     assert environment["TF_NUM_INTRAOP_THREADS"] == "2"
     assert environment["OMP_NUM_THREADS"] == "5"
-    assert workers._environment(20)["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert workers.environment(20)["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
 def test_a_worker_that_has_grown_is_replaced(search: Callable[..., Search]) -> None:

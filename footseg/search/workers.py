@@ -64,14 +64,14 @@ def run_local(
     """
     pool = _Pool(folder, count, lock, function, memory or _memory_share(count))
     try:
-        pool.work(next_trial, ended, crashed, _throttled(tick), until)
+        pool.work(next_trial, ended, crashed, throttled(tick), until)
     except BaseException as error:
         done, _ = pool.stop(patience)
         if isinstance(error, KeyboardInterrupt):
             for number in done:
                 ended(number)
         raise
-    done, errors = pool.stop(patience, _throttled(tick))
+    done, errors = pool.stop(patience, throttled(tick))
     for number in done:
         ended(number)
     if errors:
@@ -129,7 +129,7 @@ class _Pool:
     def __init__(self, folder: Path, count: int, lock: int, function: str, memory: int) -> None:
         self._folder, self._count, self._lock, self._function = folder, count, lock, function
         self._memory = memory
-        self._env = _environment(count)
+        self._env = environment(count)
         self._processes: dict[int, _Process] = {}
         self._again: list[int] = []  # numbers whose worker died before it began
         self._false_starts = 0  # in a row
@@ -265,7 +265,7 @@ def _reason(kind: str, said: str | None, code: int, log: Path) -> str:
     return f"{why} (see {log.parent.name}/{log.name})"
 
 
-def _environment(count: int) -> dict[str, str]:
+def environment(count: int) -> dict[str, str]:
     """This process's own; the cores are shared out where it does not say otherwise.
 
     A GPU's memory is taken as it is needed: the first TensorFlow to come would take all of it.
@@ -288,14 +288,14 @@ def _memory_share(count: int) -> int:
     return int(MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / count)
 
 
-def _throttled(tick: Callable[[], None]) -> Callable[[], None]:
+def throttled(tick: Callable[[], None]) -> Callable[[], None]:
     """``tick``, but nothing where it was called less than TICK seconds ago."""
     due = 0.0
 
-    def throttled() -> None:
+    def sometimes() -> None:
         nonlocal due
         if time.monotonic() >= due:
             due = time.monotonic() + TICK
             tick()
 
-    return throttled
+    return sometimes
