@@ -88,6 +88,11 @@ def test_epochs_may_vary_and_have_a_default() -> None:
     assert tables.epochs_of(Settings(space=SPACE, values={}), a_trial(0)) == 155
 
 
+def test_options_by_default_go_without_saying() -> None:
+    values = {"network": "tiptoe", "loss": ["ce", "iou"], "size": [64, 64], "epochs": 155, "teacher": ""}
+    assert tables.chosen(Settings(space=SPACE, values=values)) == {"network": "tiptoe", "size": [64, 64]}
+
+
 def test_csv_has_a_row_a_trial(tmp_path: Path) -> None:
     distilled = a_trial(
         8, iou=0.71, costs={"size": 250.0},

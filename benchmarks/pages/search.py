@@ -287,10 +287,10 @@ def _facts(results: Results) -> list[tuple[str, list[str]]]:
     settings = results.settings
     best = None if results.best is None else records.run_folder(results.folder, results.best)
     run = runs.load(best) if best and runs.exists(best) else None
-    fixed = ", ".join(f"{name} {page.word(value)}" for name, value in settings.values.items())
+    fixed = [f"{name} {page.word(value)}" for name, value in tables.chosen(settings).items()]
     found = {
         "space": [f"{label.title}: {_range(label)}{_where(results, label)}" for label in results.labels],
-        "options of all trials": [fixed],
+        "options of all trials": fixed,
         "algorithm": [f"{settings.algorithm}, seed {settings.seed}"],
         "objective": [goals.GOALS[settings.objective].title],
         "against": [f"{goals.GOALS[name].title} ({goals.GOALS[name].known})" for name in settings.against],

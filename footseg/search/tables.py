@@ -172,6 +172,16 @@ def epochs_of(settings: Settings, trial: Trial) -> int:
     return int(asked.get("epochs", config.TrainConfig.epochs))
 
 
+def chosen(settings: Settings) -> dict[str, Any]:
+    """The training options that do not vary and are not what they are by default."""
+    usual = dataclasses.asdict(config.TrainConfig())
+    return {
+        name: value
+        for name, value in settings.values.items()
+        if (tuple(value) if isinstance(value, list) else value) != usual.get(name)
+    }
+
+
 def seconds(trials: Sequence[Trial]) -> float:
     """Time of all trials together, as if one had run after the other."""
     return sum(trial.seconds for trial in trials)
