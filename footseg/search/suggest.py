@@ -20,7 +20,7 @@ from footseg.search.space import Label, Point, count, labels, point_of, to_hyper
 ALGORITHMS = ("random", "tpe", "anneal")
 # TPE draws the first STARTUP points at random (hyperopt: 20), and then near the best GOOD of all (hyperopt: a
 # quarter of the square root of their number), both as in Optuna. Against random search of the same seed, on a
-# noisy function shaped like the thesis's problem, that won 56 of 70 searches of 100 trials (hyperopt's own: 47)
+# noisy function like the thesis's problem, that won 56 of 70 searches of 100 trials (hyperopt's own: 47)
 # and 44 of 40 trials (45); on one shaped like a choice of architectures 64 (61) and 48 (45).
 STARTUP = 10
 GOOD = 0.1
