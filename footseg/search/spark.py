@@ -1,7 +1,7 @@
 """Trials on an Apache Spark cluster, where one machine is too small: hyperopt's SparkTrials, fed from here.
 
-SparkTrials asks for points one by one, runs each as a Spark job of one task, and polls for new ones once a
-second: about half a second a trial is lost to that. Here it never sees the points. What it is given, and
+SparkTrials asks for points one by one, runs each as a Spark job of one task, and looks for new ones once a
+second: with that, a trial that does nothing takes 1.2 s (0.3 ms by ``workers.py``). Here it never sees the points. What it is given, and
 carries to the executors, is the number of a trial: its record and its run are in the search's folder, which
 all machines must share, and the points are drawn as they are without it.
 """
@@ -32,6 +32,7 @@ from footseg.search import worker, workers
 LOG = "spark.log"
 # Seconds for a master to take a connection, and for executors to be found and to answer.
 CONNECT, ANSWER = 5.0, 90.0
+INSTALL = "pip install 'footseg[train,search,spark]' on every machine"
 JAVA = "Spark needs Java 17 or newer: install it (apt-get install openjdk-17-jre-headless)"
 
 
@@ -138,7 +139,9 @@ class _Cluster:
                 raise FootsegError(
                     f"Spark had no free executor for {ANSWER:.0f} s: the cluster is busy, or has no workers"
                 ) from error
-            raise FootsegError(f"Spark's executors cannot run trials: {_said(error)}") from error
+            said = _said(error)
+            hint = f"; {INSTALL}" if "No module named" in said else ""
+            raise FootsegError(f"Spark's executors cannot run trials: {said}{hint}") from error
         finally:
             late.cancel()
         if amiss:
@@ -275,7 +278,7 @@ def _amiss(folder: str, function: str, version: str, task: int) -> str:
         importlib.import_module("hyperopt")
         pkgutil.resolve_name(function)
     except ImportError as error:
-        return f"{host} cannot run trials ({error}): pip install 'footseg[train,search,spark]' there"
+        return f"{host} cannot run trials ({error}); {INSTALL}"
     return ""
 
 
