@@ -251,7 +251,8 @@ class Books:
     def fail(self, number: int, reason: str) -> None:
         """Write down that a trial ended without having said why."""
         trial = records.load_trial(self.folder, number)
-        records.save_trial(self.folder, dataclasses.replace(trial, status="failed", reason=reason))
+        if trial.status in records.OPEN:  # else its process died with all done
+            records.save_trial(self.folder, dataclasses.replace(trial, status="failed", reason=reason))
 
     def _spent(self) -> bool:
         if self.refused_in_a_row >= REFUSALS:
