@@ -17,7 +17,8 @@ from footseg import files
 # Only that tensors have ranges: how wide they are changes no instruction.
 IMAGES = 4
 # Added to the weights, as a deviation. What training begins with at exactly 0 or 1, as a branch's last
-# normalisation, would leave tensors with one value, which stay in float, and biases that files share.
+# normalisation, would leave tensors with one value, which stay in float, and biases that the file keeps once:
+# a FastLinkNet of a quarter of the width had 213592 bytes without it, 224528 with it and once it was trained.
 NOISE = 0.01
 
 

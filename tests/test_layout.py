@@ -98,6 +98,7 @@ def test_android_harness_needs_the_standard_library_only() -> None:
         "benchmarks.host", "benchmarks.pages.report", "benchmarks.cost", "footseg.compress.sizes",
         "footseg.study", "benchmarks.agreement", "benchmarks.arm", "benchmarks.android", "benchmarks.bench",
         "benchmarks.gate", "benchmarks.table", "benchmarks.cost.table", "benchmarks.pages.search",
+        "footseg.search.costs",
     ],
 )  # fmt: skip
 def test_light_modules_import_nothing_heavy(module: str) -> None:
