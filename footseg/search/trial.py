@@ -7,14 +7,13 @@ what other trials had reached when it was first asked.
 """
 
 import dataclasses
-import gc
 import json
 import os
 import platform
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def run_trial(folder: Path, number: int, say: Callable[[str], None] = lambda lin
     if trial.status in records.ENDED:
         return trial
     _sweep(folder, trial)
-    book = _Book(folder, number, time.monotonic() - trial.seconds)
+    book, known = _Book(folder, number, time.monotonic() - trial.seconds), set(_gradients())
     book.note(status="running", worker=f"{platform.node()}:{os.getpid()}")
     try:
         return _work(book, records.load_settings(folder), say)
@@ -62,9 +61,7 @@ def run_trial(folder: Path, number: int, say: Callable[[str], None] = lambda lin
         done = len(records.curve(folder, number))
         return book.note(status="failed", reason=reason, epochs_done=done)
     finally:
-        # Names of layers count on, and graphs stay, in Keras's global state.
-        keras.backend.clear_session()
-        gc.collect()
+        _forget(known)
 
 
 @dataclass(frozen=True)
@@ -145,17 +142,37 @@ def _sweep(folder: Path, trial: Trial) -> None:
 def _over_limits(book: _Book, settings: Settings, config: TrainConfig) -> str:
     """The limits that the network breaks, in words; the costs go to the record."""
     limits = [goals.parse_limit(text) for text in settings.limits]
-    wanted = {*settings.against, *(limit.name for limit in limits)}
-    if not wanted:
+    if not (limits or settings.against):
         return ""
     known = book.read().costs
     if not known:
         from footseg.search import costs
 
         classes = open_data(Path(config.data)).classes
-        known = costs.costs(book.folder, config, classes, wanted, limits)
+        known = costs.costs(book.folder, config, classes, settings.against, limits)
         book.note(costs=known)
     return "; ".join(map(str, goals.broken(limits, known)))
+
+
+def _forget(known: Collection[str]) -> None:
+    """Give back a trial's memory; ``known`` are the gradients that were there before it.
+
+    Keras's optimizers reduce gradients through a function with a gradient of its own, which TensorFlow keeps
+    for ever, and the graph of the whole step with it: 60 MB a trial of FastLinkNet. With this, a process
+    that had trained one held 909 MB, after fifteen 918.
+    """
+    for name in _gradients().keys() - known:
+        del _gradients()[name]
+    keras.backend.clear_session()  # which collects garbage
+
+
+def _gradients() -> dict[str, Any]:
+    """The gradients that TensorFlow was told of, by name; nothing where it does not show them."""
+    if keras.backend.backend() != "tensorflow":
+        return {}
+    from tensorflow.python.framework import ops
+
+    return getattr(getattr(ops, "gradient_registry", None), "_registry", {})
 
 
 # ---- while it trains
