@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -105,6 +105,23 @@ def device(server: AdbServer, phone: Phone) -> "Device":
     from android_harness import adb
 
     return adb.choose(phone.serial, env=server.env)
+
+
+@pytest.fixture
+def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two layers in place of every network: TensorFlow needs seconds to trace the step of a real one."""
+
+    import keras
+
+    from footseg import networks
+
+    def build(name: str, shape: tuple[int, int, int], classes: int, dropout: float = 0, **_: Any) -> Any:
+        image = keras.Input(shape)
+        features = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+        logits = keras.layers.Conv2D(classes, 1)(keras.layers.Dropout(dropout)(features))
+        return keras.Model(image, logits)
+
+    monkeypatch.setattr(networks, "build", build)
 
 
 @pytest.fixture

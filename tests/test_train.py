@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from footseg import run
 from footseg.config import from_values, load
 from footseg.errors import FootsegError
+from footseg.logbook import Row
 from footseg.step import TrainingStep
 from footseg.train import _out_of_patience, train
 from tests.conftest import TINY
@@ -166,6 +168,36 @@ def test_early_stopping_counts_epochs_without_a_better_score() -> None:
     assert not _out_of_patience(rows, 3)
     assert not _out_of_patience(rows, 0)
     assert not _out_of_patience([], 1)
+
+
+@pytest.mark.usefixtures("two_layers")
+def test_whoever_asks_may_stop_a_run_after_an_epoch_and_go_on(tiny_data: Path, tmp_path: Path) -> None:
+    config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY})
+    lines: list[str] = []
+    asked: list[list[float]] = []
+
+    def stop(history: Sequence[Row]) -> str:
+        asked.append([row["epoch"] for row in history])
+        assert len(list(csv.reader((tmp_path / "run" / "history.csv").open()))) == 1 + len(history)
+        return "bad" if len(history) == 2 else ""
+
+    record = train(config, tmp_path / "run", stop=stop, say=lines.append)
+    assert asked == [[1], [1, 2]]
+    assert (record.status, record.epochs_done) == ("interrupted", 2)
+    assert run.load(tmp_path / "run") == record
+    assert lines[-1] == "stopped after 2 epochs: bad"
+
+    # Whoever goes on is asked about the epoch that was the last.
+    assert train(config, tmp_path / "run", resume=True, stop=stop).epochs_done == 2
+    assert asked[2:] == [[1, 2]]
+    record = train(config, tmp_path / "run", resume=True, stop=lambda history: asked.append([]) or "")
+    assert (record.status, record.epochs_done) == ("finished", 4)
+    assert len(asked) == 3 + 2, (
+        "after the second epoch and the third; after the last there is nothing to stop"
+    )
+
+    assert train(config, tmp_path / "whole").status == "finished"
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tiny_data: Path, tmp_path: Path) -> None:
