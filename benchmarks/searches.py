@@ -1,17 +1,20 @@
 """What footseg search promises, measured: nothing lost after kills, little overhead, and TPE against random.
 
     python -m benchmarks.searches resume --work DIR [--trials 100] [--kills 5]
-    python -m benchmarks.searches algorithms --work DIR [--trials 40] [--seeds 10]
+    python -m benchmarks.searches algorithms --work DIR [--trials 100] [--seeds 10]
 
-Both tune a small FastLinkNet on drawn feet by the real command, in DIR. ``resume`` kills the search with
+Both tune a small TipToe on drawn feet, in DIR. ``resume`` kills a search by the real command with
 SIGKILL wherever it is, resumes it as often, and holds the records of finished trials at each kill against
-those at the end. ``algorithms`` searches the thesis's space (learning rate, dropout, loss) by TPE and at
-random with the same seeds and budgets, and compares the best validation IoU; it goes on where it was stopped.
-The figures are in results/searches.json.
+those at the end. ``algorithms`` searches the thesis's space without a teacher by TPE and at random, with the
+same seeds and budgets, and compares the best validation IoU. So that 20 searches take no night, learning rate
+(24 parts on its logarithm), dropout (8) and loss (2) are cells, and each cell is trained once, in its middle;
+both algorithms draw from the whole ranges and know nothing of it. Trainings are kept: it goes on where it was
+stopped. The figures are in results/searches.json.
 """
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -24,14 +27,15 @@ from statistics import mean, median
 from typing import Any
 
 from footseg import files, provenance
-from footseg.search import records
+from footseg.search import records, space, suggest
 
 RESULTS = Path(__file__).parent / "results" / "searches.json"
 # Seconds a trial; large enough that a bad learning rate shows.
 DATA = ("--train", "96", "--val", "32", "--test", "8", "--size", "64", "--seed", "7")
-TRAINING = (
-    "--size", "64", "--batch", "16", "--epochs", "6", "--ema", "0", "--network-options", "width=0.25",
-)  # fmt: skip
+NETWORK = "tiptoe"
+OPTIONS = {"width": 0.5, "blocks2": 1, "blocks3": 1, "blocks4": 1}
+TRAINING: dict[str, Any] = {"size": 64, "batch": 16, "epochs": 6, "ema": 0.0}
+RATES, DROPOUTS = 24, 8
 PROMISED_WINS, PROMISED_OVERHEAD = 0.7, 0.02
 
 
@@ -42,7 +46,7 @@ def main() -> None:
     )
     parser.add_argument("experiment", choices=("resume", "algorithms"))
     parser.add_argument("--work", type=Path, required=True, help="folder of the data and the searches")
-    parser.add_argument("--trials", type=int, default=0, help="of a search (100 to resume, else 40)")
+    parser.add_argument("--trials", type=int, default=100, help="of a search (100)")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: %(default)s")
@@ -51,11 +55,17 @@ def main() -> None:
     if not data.is_dir():
         footseg("data", "synth", str(data), *DATA)
     if args.experiment == "resume":
-        found = resume(data, args.work / "resume", args.trials or 100, args.kills)
+        found = resume(data, args.work / "resume", args.trials, args.kills)
     else:
-        found = algorithms(data, args.work, args.trials or 40, args.seeds)
+        found = algorithms(data, args.work, args.trials, args.seeds)
     before = files.read_json(args.out) if args.out.is_file() else {}
-    settings = {"data": list(DATA), "training": list(TRAINING), "machine": provenance.machine()}
+    settings = {
+        "data": list(DATA),
+        "training": TRAINING,
+        "network": NETWORK,
+        "options": OPTIONS,
+        "machine": provenance.machine(),
+    }
     files.write_json(args.out, before | {args.experiment: settings | found})
     print(json.dumps({k: v for k, v in found.items() if k != "searches"}, indent=1))  # noqa: T201
 
@@ -114,39 +124,99 @@ def between(out: Path, before: dict[str, str]) -> float:
 
 def algorithms(data: Path, work: Path, trials: int, seeds: int) -> dict[str, Any]:
     """The same budget for TPE and random search, with each seed; who found the better training."""
+    table = Table(work / "trainings.json", data)
+    space_ = space.parse(space.without_teacher(space.load("thesis"))[0], {"network": NETWORK})
     searches = []
     for seed in range(seeds):
         row: dict[str, Any] = {"seed": seed}
-        for algorithm in ("tpe", "random"):
-            out = work / f"{algorithm}{seed}"
-            words = words_of(data, out, algorithm, seed, trials)
-            footseg(*words, *(["--resume"] if out.exists() else []))
-            row[algorithm] = best_so_far(out)
+        row |= {name: best_so_far(table, space_, name, seed, trials) for name in ("tpe", "random")}
         searches.append(row)
-        print(f"seed {seed}: tpe {row['tpe'][-1]:.4f}, random {row['random'][-1]:.4f}")  # noqa: T201
-    wins = sum(row["tpe"][-1] > row["random"][-1] for row in searches)
+        print(  # noqa: T201
+            f"seed {seed}: tpe {row['tpe'][-1]:.4f}, random {row['random'][-1]:.4f}, "
+            f"{len(table.scores)} trainings", flush=True,
+        )  # fmt: skip
     return {
         "trials": trials,
         "seeds": seeds,
-        "tpe_wins": wins,
-        "ties": sum(row["tpe"][-1] == row["random"][-1] for row in searches),
+        "trainings": len(table.scores),
+        "best_of_all": max(table.scores.values()),
         "promised_wins": round(PROMISED_WINS * seeds),
-        "mean_best": {name: round(mean(row[name][-1] for row in searches), 4) for name in ("tpe", "random")},
+        "after": [standing(searches, count) for count in (20, 40, 60, 80, 100) if count <= trials],
         "searches": searches,
     }
 
 
-def best_so_far(out: Path) -> list[float]:
-    """The best validation IoU after each trial."""
-    scores = [trial.scores.get("iou", 0.0) for trial in records.load_trials(out)]
-    return [round(max(scores[: count + 1]), 5) for count in range(len(scores))]
+def standing(searches: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
+    """Who is ahead after ``count`` trials."""
+    pairs = [(row["tpe"][count - 1], row["random"][count - 1]) for row in searches]
+    return {
+        "trials": count,
+        "tpe_wins": sum(tpe > other for tpe, other in pairs),
+        "random_wins": sum(tpe < other for tpe, other in pairs),
+        "mean_best_tpe": round(mean(tpe for tpe, _ in pairs), 4),
+        "mean_best_random": round(mean(other for _, other in pairs), 4),
+    }
+
+
+class Table:
+    """The validation IoU of each cell of the thesis's space, trained when it is first asked for."""
+
+    def __init__(self, path: Path, data: Path) -> None:
+        """``path`` keeps the scores."""
+        self.path, self.data = path, data
+        self.scores: dict[str, float] = files.read_json(path) if path.is_file() else {}
+
+    def score(self, values: dict[str, Any]) -> float:
+        """Of the cell in which ``values`` are: the IoU of the training in its middle."""
+        rate = cell(math.log10(values["learning_rate"]), -6, -2, RATES)
+        dropout = cell(values["network_options"]["dropout"], 0, 1, DROPOUTS)
+        key = f"{10**rate:.3g} {dropout:.3g} {' '.join(values['loss'])}"
+        if key not in self.scores:
+            self.scores[key] = self._train(10**rate, dropout, values["loss"])
+            files.write_json(self.path, self.scores)
+        return self.scores[key]
+
+    def _train(self, rate: float, dropout: float, loss: list[str]) -> float:
+        import keras
+
+        from footseg.config import from_values
+        from footseg.train import train
+
+        options = {**OPTIONS, "dropout": dropout}
+        config = from_values(
+            {
+                **{**TRAINING, "network": NETWORK, "data": str(self.data)},
+                **{"network_options": options, "learning_rate": rate, "loss": loss},
+            }
+        )
+        found = train(config, self.path.parent / "run", force=True).best["val_iou"]
+        keras.backend.clear_session()
+        return round(found, 5)
+
+
+def cell(value: float, low: float, high: float, count: int) -> float:
+    """The middle of that of ``count`` equal parts of [low, high] in which ``value`` is."""
+    width = (high - low) / count
+    return low + (min(int((value - low) / width), count - 1) + 0.5) * width
+
+
+def best_so_far(table: Table, space_: Any, algorithm: str, seed: int, trials: int) -> list[float]:
+    """The best validation IoU after each trial of one search."""
+    told: list[tuple[Any, float]] = []
+    for number in range(trials):
+        point = suggest.suggest(space_, algorithm, told, [tried for tried, _ in told], (seed, number))
+        told.append((point, 1 - table.score(space.values(space_, point))))
+    losses = [loss for _, loss in told]
+    return [round(1 - min(losses[: count + 1]), 5) for count in range(trials)]
 
 
 def words_of(data: Path, out: Path, algorithm: str, seed: int, trials: int) -> list[str]:
     """The command line of one search."""
     return [
-        "search", "fast_linknet", "--data", str(data), "--out", str(out), "--algorithm", algorithm,
-        "--seed", str(seed), "--trials", str(trials), *TRAINING,
+        "search", NETWORK, "--data", str(data), "--out", str(out), "--algorithm", algorithm,
+        "--seed", str(seed), "--trials", str(trials),
+        *(word for name, value in TRAINING.items() for word in (f"--{name}", str(value))),
+        *(word for name, value in OPTIONS.items() for word in ("--network-options", f"{name}={value}")),
     ]  # fmt: skip
 
 
