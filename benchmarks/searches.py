@@ -7,7 +7,7 @@ Both tune a small TipToe on drawn feet, in DIR. ``resume`` kills a search by the
 SIGKILL wherever it is, resumes it as often, and holds the records of finished trials at each kill against
 those at the end. ``algorithms`` searches the thesis's space without a teacher by TPE and at random, with the
 same seeds and budgets, and compares the best validation IoU. So that 20 searches take no night, learning rate
-(24 parts on its logarithm), dropout (8) and loss (2) are cells, and each cell is trained once, in its middle;
+(16 parts on its logarithm), dropout (6) and loss (2) are cells, and each cell is trained once, in its middle;
 both algorithms draw from the whole ranges and know nothing of it. Trainings are kept: it goes on where it was
 stopped. The figures are in results/searches.json.
 """
@@ -34,8 +34,8 @@ RESULTS = Path(__file__).parent / "results" / "searches.json"
 DATA = ("--train", "96", "--val", "32", "--test", "8", "--size", "64", "--seed", "7")
 NETWORK = "tiptoe"
 OPTIONS = {"width": 0.5, "blocks2": 1, "blocks3": 1, "blocks4": 1}
-TRAINING: dict[str, Any] = {"size": 64, "batch": 16, "epochs": 6, "ema": 0.0}
-RATES, DROPOUTS = 24, 8
+TRAINING: dict[str, Any] = {"size": 64, "batch": 8, "epochs": 10, "ema": 0.0}
+RATES, DROPOUTS = 16, 6
 PROMISED_WINS, PROMISED_OVERHEAD = 0.7, 0.02
 
 
