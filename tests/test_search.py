@@ -18,6 +18,7 @@ import pytest
 
 from footseg import files
 from footseg.cli import main
+from footseg.commands import searching
 from footseg.errors import FootsegError
 from footseg.search import live, loop, records
 from footseg.search.loop import Budget
@@ -146,6 +147,59 @@ def test_limits_that_nothing_meets_end_the_search_with_the_nearest_miss(
     assert len(records.load_trials(tmp_path)) == 12
 
 
+def test_limits_that_nothing_meets_so_far_are_told_early_and_the_search_is_drawn_to_them(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "REFUSALS", 60)
+
+    def result(trial: Trial) -> dict[str, Any]:
+        # One in 250 points drawn at random is small enough.
+        return {
+            "status": "refused",
+            "reason": "too big",
+            "costs": {"macs": 1e13 * trial.point["learning_rate"]},
+        }
+
+    folder = tmp_path
+    said: list[str] = []
+    settings = settings_of(tiny_data, limits=("macs<=1G",))
+    records.save_settings(folder, settings)
+    with pytest.raises(FootsegError, match=r"nothing of 60 points"):
+        loop.search(
+            folder, settings, Budget(5), work=work_of(result),
+            view=live.Lines(settings, lambda line: None), say=said.append,
+        )  # fmt: skip
+    assert len(said) == 1
+    assert re.search(
+        r"nothing of 20 points drawn meets it; the nearest is .*; going on to 60 points", said[0]
+    )
+    rates = [t.point["learning_rate"] for t in records.load_trials(folder)]
+    # Uniform in the logarithm over three decades: of 20 at random 6 or 7 are in the lowest.
+    assert sum(rate < 1e-3 for rate in rates[-20:]) >= 14
+
+
+def test_trials_that_all_fail_for_one_reason_end_the_search(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "FAILURES", 4)
+    broken = {"status": "failed", "reason": "a.jpg is no image"}
+    for trials in (4, 8):  # resumed, they get as many chances again
+        with pytest.raises(FootsegError, match=f"none of {trials} trials could be .* a.jpg is no image; "):
+            run(tmp_path / "one", settings_of(tiny_data), 20, work_of(lambda trial: broken))
+    assert len(run(tmp_path / "one", settings_of(tiny_data), 20, work_of(good))) == 20
+
+    def each(trial: Trial) -> dict[str, Any]:
+        return {"status": "failed", "reason": f"diverged at {trial.number}"}
+
+    with pytest.raises(FootsegError, match=r"none of 6 trials could be .* diverged at 5"):
+        run(tmp_path / "other", settings_of(tiny_data), 6, work_of(each))
+
+
+def test_a_trial_says_when_it_was_drawn(tiny_data: Path, tmp_path: Path) -> None:
+    (trial,) = run(tmp_path, settings_of(tiny_data), 1, work_of(good))
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", trial.created)
+
+
 def test_a_finite_space_ends_when_all_of_it_was_tried(tiny_data: Path, tmp_path: Path) -> None:
     few = dataclasses.replace(settings_of(tiny_data), space={"batch": {"choice": [4, 8, 16]}})
     done = {"status": "finished", "scores": {"iou": 0.5}}
@@ -179,6 +233,20 @@ def test_failed_and_refused_points_are_told_as_the_worst_running_ones_not_at_all
     ]  # fmt: skip
     found = loop.told(Settings({}, {}), trials)
     assert found == [({"x": 0}, 0.25), ({"x": 1}, 1.0), ({"x": 3}, 1.0), ({"x": 4}, 0.5)]
+
+
+def test_until_a_point_meets_the_limits_the_refused_are_told_by_how_far_they_are_over() -> None:
+    settings = Settings({}, {}, limits=("macs<=100", "size<=50"))
+    trials = [
+        Trial(0, {"x": 0}, {}, "refused", costs={"macs": 200}),  # 1 + 1/2 of 3: size is not known
+        Trial(1, {"x": 1}, {}, "refused", costs={"macs": 400}),  # 1 + 3/4 of 3
+        Trial(2, {"x": 2}, {}, "refused", costs={"macs": 100, "size": 100}),  # 1/2 of 3
+        Trial(3, {"x": 3}, {}, "failed"),
+    ]
+    losses = [loss for _, loss in loop.told(settings, trials)]
+    assert losses == pytest.approx([1.5 / 3, 1.75 / 3, 0.5 / 3, 1.0])  # thirds are no exact floats
+    scored = Trial(4, {"x": 4}, {}, "finished", scores={"iou": 0.25}, costs={"macs": 90, "size": 40})
+    assert [loss for _, loss in loop.told(settings, [*trials, scored])] == [1.0, 1.0, 1.0, 1.0, 0.75]
 
 
 def test_with_several_goals_the_loss_is_the_place_among_all() -> None:
@@ -262,6 +330,10 @@ def command(data: Path, out: Path, *words: str) -> list[str]:
         ("warmup = { uniform = [0, 0.5] }", ["--trials", "0"], "trials is 0"),
         ("warmup = { uniform = [0, 0.5] }", ["--minutes", "0"], "minutes is 0"),
         ("warmup = { uniform = [0, 0.5] }", ["--workers", "0"], "workers is 0"),
+        ("warmup = { uniform = [0, 0.5] }", ["--resume"], "holds no search to resume: leave --resume out"),
+        ("warmup = { uniform = [0, 0.5] }", ["--teacher", "gone"], "no such folder: .*gone"),
+        ("warmup = { uniform = [0, 0.5] }", ["--start-from", "gone"], "no such folder: .*gone"),
+        ("warmup = { uniform = [0, 0.5] }", ["--loss", "distill"], "loss distill needs a teacher"),
     ],
 )
 def test_bad_input_is_one_clear_line_before_anything_is_made(
@@ -284,6 +356,39 @@ def test_bad_input_is_one_clear_line_before_anything_is_made(
     assert re.search(message, error), error
     assert len(error.splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no network given: footseg search NETWORK --data DIR --out DIR"),
+        (["fast_linknet"], "no data given: footseg search NETWORK"),
+        (["--resume"], "holds no search to resume"),
+    ],
+)
+def test_what_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["search", *words, "--out", str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_sigterm_ends_a_search_as_ctrl_c_does(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminated(trial: Trial) -> dict[str, Any]:
+        if trial.number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return good(trial)
+
+    monkeypatch.setattr(searching, "_work", lambda args, lock: work_of(terminated))
+    space = tmp_path / "space.toml"
+    space.write_text("learning_rate = { log_uniform = [1e-3, 1e-2] }")
+    assert main(command(tiny_data, tmp_path / "out", "--space", str(space))) == 130
+    assert "stopped with 1 trial done and 1 to go on; go on with: footseg search --resume" in (
+        capsys.readouterr().err
+    )
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_search_killed_and_resumed_by_the_real_command(tiny_data: Path, tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return raises
 
 
+def test_a_teacher_is_asked_by_those_losses_only_that_need_one() -> None:
+    settings = Settings({}, {"network": "fast_linknet", "data": "d", "teacher": "t"})
+    losses: list[list[str]] = [["ce"], ["ce", "distill:2"]]
+    found = [trial.configuration(settings, Trial(0, {}, {"loss": loss})) for loss in losses]
+    assert [config.teacher for config in found] == ["", "t"]
+
+
 # ---- to its end
 
 

@@ -9,9 +9,12 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 Arguments = argparse.Namespace
@@ -128,6 +131,30 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in (heads, *rows)
     )
+
+
+@contextlib.contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the block as Ctrl-C does: with all of its cleaning up.
+
+    Else what is in sessions of its own (an emulator, a runner on a phone) would run on, and its files stay.
+    A signal that is ignored (nohup) stays so.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        asked = []  # Python takes signals in its main thread only
+    ours = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
+    try:
+        for number in ours:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def to_stderr(words: Sequence[str]) -> int:

@@ -1,14 +1,9 @@
 """``footseg bench`` and ``report``: from files to measurements to a page."""
 
 import argparse
-import contextlib
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
-from footseg.commands._shared import Arguments, Command, Output, load, say
+from footseg.commands._shared import Arguments, Command, Output, ended_as_by_ctrl_c, load, say
 
 
 def _bench_arguments(sub: argparse.ArgumentParser) -> None:
@@ -78,7 +73,7 @@ def _bench(args: Arguments) -> Output:
     elif limits:
         flag = "--" + next(iter(limits)).replace("_", "-")
         raise ValueError(f"{flag} means nothing without --gate BASELINE.jsonl")
-    with _ended_as_by_ctrl_c():
+    with ended_as_by_ctrl_c():
         found = load("benchmarks.bench:bench")(
             args.artifacts, args.on or ["host"], out=args.out, say=say, **options
         )
@@ -91,30 +86,6 @@ def _bench(args: Arguments) -> Output:
         document = {"measurements": document, "gate": gate.to_json()}
         passed = passed and gate.ok
     return Output(document, text, ok=passed)
-
-
-@contextlib.contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the block as Ctrl-C does: with all of its cleaning up.
-
-    Else an emulator or a runner on a phone, which are in sessions of their own, would run on and their files
-    stay. A signal that is ignored (nohup) stays so.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        asked = []  # Python takes signals in its main thread only
-    ours = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
-    try:
-        for number in ours:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _report_arguments(sub: argparse.ArgumentParser) -> None:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from footseg import config, files
-from footseg.commands._shared import Arguments, Command, Output, add_option, load, say
-from footseg.errors import require
+from footseg.commands._shared import Arguments, Command, Output, add_option, ended_as_by_ctrl_c, load, say
+from footseg.errors import FootsegError, require
 
 # Settings of a search that are flags of their own.
 OWN = ("algorithm", "objective", "against", "limits", "stop")
 DEFAULT_SPACE = "thesis"
 # Trials where neither --trials nor --minutes says when to stop: as many as the thesis had.
 TRIALS = 100
+USAGE = "footseg search NETWORK --data DIR --out DIR"
 
 
 def _arguments(sub: argparse.ArgumentParser) -> None:
@@ -72,10 +73,12 @@ def _search(args: Arguments) -> Output:
 
     trials = args.trials if args.trials is not None or args.minutes is not None else TRIALS
     budget = loop.Budget(trials, args.minutes)
+    if args.resume and not records.exists(args.out):
+        raise FootsegError(f"{args.out} holds no search to resume: leave --resume out to begin one")
     asked, given = _asked(args)
     loop.check(asked, budget)
     settings = loop.begin(args.out, asked, given, resume=args.resume)
-    with records.lock(args.out, say=say) as lock:
+    with ended_as_by_ctrl_c(), records.lock(args.out, say=say) as lock:
         done = loop.search(
             args.out, settings, budget, work=_work(args, lock), view=_view(args, settings, trials), say=say
         )
@@ -89,14 +92,13 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
     """
     from footseg.search import records, space
 
-    going_on = args.resume and records.exists(args.out)
-    before = records.load_settings(args.out) if going_on else records.Settings({}, {})
+    before = records.load_settings(args.out) if args.resume else records.Settings({}, {})
     names = {option.name for option in dataclasses.fields(config.TrainConfig)}
     flags = {name: value for name, value in vars(args).items() if name in names}
     file = config.load(args.config) if args.config else {}
     base = {**config.preset_values(args.preset), **file, **flags}
     resolved = config.from_values({**before.values, **base})
-    if hasattr(args, "space") or not going_on:
+    if hasattr(args, "space") or not args.resume:
         varying = space.load(getattr(args, "space", DEFAULT_SPACE))
         if not resolved.teacher:
             varying, left_out = space.without_teacher(varying)
@@ -104,10 +106,12 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
                 say(f"left out without a --teacher: {', '.join(left_out)}")
     else:
         varying = before.space
+    if not resolved.network and "network" not in varying:
+        raise ValueError(f"no network given: {USAGE}")
     network = {"network": resolved.network} if resolved.network else {}
     varied = space.options(space.parse(varying, {**network, **flags}))
     values = _plain(resolved, varied)
-    if not going_on:
+    if not args.resume:
         _check_given(values, varied)
     own: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -129,15 +133,22 @@ def _plain(resolved: config.TrainConfig, varied: Collection[str]) -> dict[str, A
         for name, value in resolved.network_options.items()
         if f"network_options.{name}" not in varied
     }
-    values["data"] = str(Path(resolved.data).resolve()) if resolved.data else ""
+    for name in ("data", "teacher", "start_from"):  # however the search is resumed, from wherever
+        if values.get(name):
+            values[name] = str(Path(values[name]).resolve())
     return json.loads(json.dumps(values))
 
 
 def _check_given(values: Mapping[str, Any], varied: Collection[str]) -> None:
-    for name in ("network", "data"):
-        if not values.get(name) and name not in varied:
-            raise ValueError(f"no {name} given: footseg search NETWORK --data DIR --out DIR")
+    """What no trial could be trained with, said before there is one."""
+    if not values.get("data"):
+        raise ValueError(f"no data given: {USAGE}")
     load("footseg.data.folder:open_data")(Path(values["data"]))
+    for name in ("teacher", "start_from"):
+        if values.get(name):
+            load("footseg.run:load_trained")(Path(values[name]))
+    if "loss" not in varied:
+        load("footseg.lessons:check")(config.from_values(values))
 
 
 def _work(args: Arguments, lock: int) -> Any:

@@ -183,7 +183,7 @@ def nearest_miss(limits: Sequence[Limit], trials: Sequence[Trial]) -> str:
     rows = [trial for trial in trials if any(limit.name in trial.costs for limit in limits)]
     if not rows or any(_meets(limits, trial) for trial in rows):
         return ""
-    near = min(rows, key=lambda trial: (_unknown(limits, trial), _excess(limits, trial)))
+    near = min(rows, key=lambda trial: distance(limits, trial))
     nothing = (
         f"nothing of {len(rows)} points drawn meets" if len(rows) > 1 else "the one point drawn does not meet"
     )
@@ -193,6 +193,15 @@ def nearest_miss(limits: Sequence[Limit], trials: Sequence[Trial]) -> str:
         f"{' and '.join(map(str, limits))}: {nothing} {what}; "
         f"the nearest is trial {near.name}{_options(near, rows)}: {over}"
     )
+
+
+def distance(limits: Sequence[Limit], trial: Trial) -> float:
+    """How far a trial is from meeting ``limits``: 0, it meets them, to 1, nothing is known of its costs.
+
+    Of two trials the one that went further, to a costlier limit, is nearer, whatever it is over there.
+    """
+    over = _excess(limits, trial)
+    return (_unknown(limits, trial) + over / (1 + over)) / (len(limits) + 1)
 
 
 def architecture(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from footseg import files
+from footseg import files, provenance
 from footseg.errors import FootsegError, did_you_mean
 from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
 from footseg.search.records import Point, Settings, Trial
 
 # So many points refused one after another, and the search is over: the limits leave next to nothing.
 REFUSALS = 200
+# So many are refused before the first is let in, and the nearest is told: it may be the limit that is wrong.
+WARNING = 20
+# So many trials fail for one reason before one is trained, and the search is over: it is not their points.
+FAILURES = 10
 
 
 class SearchInterruptedError(FootsegError):
@@ -141,7 +145,8 @@ def search(
     Whoever calls holds ``records.lock``. Trials that an earlier command left open go on first.
 
     Raises:
-        FootsegError: nothing meets the limits, or what goes wrong for every trial (a full disk).
+        FootsegError: nothing meets the limits, no trial can be trained, or what goes wrong for every trial (a
+            full disk).
         SearchInterruptedError: Ctrl-C.
     """
     costs.check(wanted(settings))
@@ -171,6 +176,11 @@ def search(
         tables.write(folder)
     if books.barren:
         raise FootsegError(goals.nearest_miss(books.limits, books.trials))
+    if books.failing:
+        raise FootsegError(
+            f"none of {_count(books.ended)} could be trained; the last because: {books.ended[-1].reason}; "
+            f"their records are in {folder / records.TRIALS}"
+        )
     return books.trials
 
 
@@ -184,7 +194,8 @@ class Books:
         self.limits = tuple(goals.parse_limit(text) for text in settings.limits)
         self._trials = {trial.number: trial for trial in records.load_trials(folder)}
         self._waiting = [trial.number for trial in self.open]
-        self._exhausted = False
+        self._exhausted = self._warned = False
+        self._failed: list[str] = []  # the reasons of this command's
 
     @property
     def trials(self) -> list[Trial]:
@@ -218,6 +229,11 @@ class Books:
         """Whether points were drawn and not one of them met the limits."""
         return bool(self._trials) and all(trial.status == "refused" for trial in self.trials)
 
+    @property
+    def failing(self) -> bool:
+        """Whether trials have their end and every one failed."""
+        return bool(self.ended) and all(trial.status == "failed" for trial in self.ended)
+
     def next_trial(self) -> int | None:
         """The number of the next trial to work on, its point written down; None: nothing more for now."""
         if self._waiting:
@@ -237,7 +253,8 @@ class Books:
             self._exhausted = True
             self.say(f"{error}; nothing is left to try")
             return None
-        trial = Trial(number, dict(point), space.values(self.space, point))
+        values = space.values(self.space, point)
+        trial = Trial(number, dict(point), values, created=provenance.now())
         records.save_trial(self.folder, trial)
         self._trials[number] = trial
         return number
@@ -246,6 +263,11 @@ class Books:
         """Take up what became of a trial, and write the tables anew."""
         trial = self._trials[number] = records.load_trial(self.folder, number)
         tables.write(self.folder)
+        if trial.status == "failed":
+            self._failed.append(trial.reason)
+        if self.barren and len(self._trials) >= WARNING and not self._warned:
+            self._warned = True
+            self.say(f"{goals.nearest_miss(self.limits, self.trials)}; going on to {REFUSALS} points")
         return trial
 
     def fail(self, number: int, reason: str) -> None:
@@ -255,10 +277,13 @@ class Books:
             records.save_trial(self.folder, dataclasses.replace(trial, status="failed", reason=reason))
 
     def _spent(self) -> bool:
-        if self.refused_in_a_row >= REFUSALS:
+        if self.refused_in_a_row >= REFUSALS or self._hopeless():
             return True
         counted = len(self.ended) + len(self.open)
         return self.budget.trials is not None and counted >= self.budget.trials
+
+    def _hopeless(self) -> bool:
+        return self.failing and len(self._failed) >= FAILURES and len(set(self._failed)) == 1
 
 
 def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float]]:
@@ -266,14 +291,19 @@ def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float
 
     With one goal the loss is 1 - score. With several it is the rank among all trials (``pareto.ranks``), so
     that the algorithm draws near the front. Points that failed or were refused are told as the worst:
-    hyperopt would forget them, and draw there again.
+    hyperopt would forget them, and draw there again. Until a first point meets the limits, those refused are
+    told by how far they are over them, so that the algorithm draws nearer.
     """
     scored = [trial for trial in trials if trial.scored]
     rows = [losses(settings, trial) for trial in scored]
     ranked = pareto.ranks(rows) if settings.against else [row[0] for row in rows]
     worst = max(ranked, default=0.0) + 1 if settings.against else 1.0
     bad = [trial for trial in trials if trial.status in ("failed", "refused")]
-    pairs = [*zip(scored, ranked, strict=True), *((trial, worst) for trial in bad)]
+    limits = () if scored else tuple(map(goals.parse_limit, settings.limits))
+    pairs = [
+        *zip(scored, ranked, strict=True),
+        *((trial, goals.distance(limits, trial) if trial.costs and limits else worst) for trial in bad),
+    ]
     return [(trial.point, loss) for trial, loss in sorted(pairs, key=lambda pair: pair[0].number)]
 
 

@@ -23,6 +23,7 @@ import keras
 from footseg import files
 from footseg.config import TrainConfig, from_values
 from footseg.data.folder import open_data
+from footseg.distill import teacher_terms
 from footseg.errors import FootsegError, MissingExtraError
 from footseg.evaluate import evaluate
 from footseg.logbook import Row
@@ -105,11 +106,14 @@ def _work(book: _Book, settings: Settings, say: Callable[[str], None]) -> Trial:
 def configuration(settings: Settings, trial: Trial) -> TrainConfig:
     """The training that a trial stands for: what does not vary, then what was drawn.
 
+    A teacher that none of its losses asks is left out: of a space of losses only some may need one.
+
     Raises:
         ValueError: a name or a value that no training has.
     """
     options = [values.get("network_options", {}) for values in (settings.values, trial.values)]
-    return from_values({**settings.values, **trial.values, "network_options": {**options[0], **options[1]}})
+    config = from_values({**settings.values, **trial.values, "network_options": {**options[0], **options[1]}})
+    return config if teacher_terms(config) else dataclasses.replace(config, teacher="")
 
 
 def command(config: TrainConfig, out: Path) -> str:
