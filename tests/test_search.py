@@ -147,6 +147,26 @@ def test_limits_that_nothing_meets_end_the_search_with_the_nearest_miss(
     assert len(records.load_trials(tmp_path)) == 12
 
 
+def test_points_that_are_all_refused_after_a_good_one_end_this_command_only(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "REFUSALS", 4)
+    settings = settings_of(tiny_data, algorithm="random", limits=("macs<=1G",))
+    records.save_settings(tmp_path, settings)
+    said: list[str] = []
+
+    def result(trial: Trial) -> dict[str, Any]:
+        return good(trial) if trial.number == 0 else {"status": "refused", "costs": {"macs": 2e9}}
+
+    for points_drawn in (5, 9):
+        trials = loop.search(
+            tmp_path, settings, Budget(3), work=work_of(result),
+            view=live.Lines(settings, lambda line: None), say=said.append,
+        )  # fmt: skip
+        assert len(trials) == points_drawn
+    assert said == ["the last 4 points were all over the limits: no more are drawn"] * 2
+
+
 def test_limits_that_nothing_meets_so_far_are_told_early_and_the_search_is_drawn_to_them(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,13 +304,17 @@ def test_folders_of_other_things_stay_as_they_are(tiny_data: Path, tmp_path: Pat
     with pytest.raises(FootsegError, match="holds no search to resume"):
         loop.begin(tmp_path / "none", settings_of(tiny_data), set(), resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    (tmp_path / "killed" / ".search.json.abc").mkdir(parents=True)  # by a kill in its first moment
+    with pytest.raises(FootsegError, match="holds no search to resume"):
+        loop.begin(tmp_path / "killed", settings_of(tiny_data), set(), resume=True)
+    loop.begin(tmp_path / "killed", settings_of(tiny_data), set(), resume=False)
 
 
 def test_changed_data_is_noticed(tiny_data: Path, tmp_path: Path) -> None:
     before = dataclasses.replace(settings_of(tiny_data), data_fingerprint="of other files")
     loop.begin(tmp_path / "out", before, set(), resume=False)
     with pytest.raises(FootsegError, match="are not those that"):
-        loop.begin(tmp_path / "out", before, set(), resume=True)
+        loop.begin(tmp_path / "out", settings_of(tiny_data), set(), resume=True)
 
 
 def test_one_search_at_a_time_in_a_folder(tmp_path: Path) -> None:

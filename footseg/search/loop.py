@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from footseg import files, provenance
+from footseg import provenance
 from footseg.errors import FootsegError, did_you_mean
 from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
 from footseg.search.records import Point, Settings, Trial
@@ -104,10 +104,10 @@ def begin(folder: Path, asked: Settings, given: Iterable[str], *, resume: bool) 
         ValueError: an option that the search was not begun with.
     """
     if not records.exists(folder):
-        if resume and not (folder.is_dir() and any(folder.iterdir())):
-            raise FootsegError(f"{folder} holds no search to resume: leave --resume out to begin one")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(map(_strange, folder.iterdir()))):
             raise FootsegError(f"{folder} holds files that no search made: choose another --out")
+        if resume:
+            raise FootsegError(f"{folder} holds no search to resume: leave --resume out to begin one")
         records.save_settings(folder, asked)
         return asked
     if not resume:
@@ -122,13 +122,17 @@ def begin(folder: Path, asked: Settings, given: Iterable[str], *, resume: bool) 
                 f"{folder} is another search: it was begun with {name} = {_short(was)}, not {_short(now)}; "
                 "leave the option out to resume it, or choose another --out"
             )
-    data = Path(before.values["data"])
-    if files.fingerprint(data) != before.data_fingerprint:
+    if asked.data_fingerprint != before.data_fingerprint:
         raise FootsegError(
-            f"the files in {data} are not those that {folder} was begun with: restore them, or begin a new "
-            "search"
+            f"the files in {before.values['data']} are not those that {folder} was begun with: restore them, "
+            "or begin a new search"
         )
     return before
+
+
+def _strange(path: Path) -> bool:
+    """Whether a file is none that a kill left of a search's first: half-written settings."""
+    return not path.name.startswith(f".{records.SETTINGS}.")
 
 
 def search(
@@ -176,6 +180,8 @@ def search(
         tables.write(folder)
     if books.barren:
         raise FootsegError(goals.nearest_miss(books.limits, books.trials))
+    if books.dried_up:
+        say(f"the last {REFUSALS} points were all over the limits: no more are drawn")
     if books.failing:
         raise FootsegError(
             f"none of {_count(books.ended)} could be trained; the last because: {books.ended[-1].reason}; "
@@ -196,6 +202,7 @@ class Books:
         self._waiting = [trial.number for trial in self.open]
         self._exhausted = self._warned = False
         self._failed: list[str] = []  # the reasons of this command's
+        self._refused = 0  # points of this command, one after another
 
     @property
     def trials(self) -> list[Trial]:
@@ -213,21 +220,14 @@ class Books:
         return [t for t in self.trials if t.status in records.ENDED and t.status != "refused"]
 
     @property
-    def refused_in_a_row(self) -> int:
-        """The last so many points were refused."""
-        count = 0
-        for trial in reversed(self.trials):
-            if trial.status in records.OPEN:
-                continue
-            if trial.status != "refused":
-                break
-            count += 1
-        return count
-
-    @property
     def barren(self) -> bool:
         """Whether points were drawn and not one of them met the limits."""
         return bool(self._trials) and all(trial.status == "refused" for trial in self.trials)
+
+    @property
+    def dried_up(self) -> bool:
+        """Whether the last points were all over the limits."""
+        return self._refused >= REFUSALS
 
     @property
     def failing(self) -> bool:
@@ -263,6 +263,7 @@ class Books:
         """Take up what became of a trial, and write the tables anew."""
         trial = self._trials[number] = records.load_trial(self.folder, number)
         tables.write(self.folder)
+        self._refused = self._refused + 1 if trial.status == "refused" else 0
         if trial.status == "failed":
             self._failed.append(trial.reason)
         if self.barren and len(self._trials) >= WARNING and not self._warned:
@@ -277,7 +278,7 @@ class Books:
             records.save_trial(self.folder, dataclasses.replace(trial, status="failed", reason=reason))
 
     def _spent(self) -> bool:
-        if self.refused_in_a_row >= REFUSALS or self._hopeless():
+        if self.dried_up or self._hopeless():
             return True
         counted = len(self.ended) + len(self.open)
         return self.budget.trials is not None and counted >= self.budget.trials

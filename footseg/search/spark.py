@@ -53,7 +53,8 @@ def run_spark(
     Executors are Spark's to end: trials that are cut short are killed, and go on from their last epoch.
 
     Args:
-        master: "spark://HOST:PORT", "yarn", "k8s://...", or "local[N]": N trials at a time on this machine.
+        master: "spark://HOST:PORT", "yarn", "k8s://...", or "local[N]": N trials at a time on this machine;
+            "": that of spark-submit where this was started by it, else this machine.
 
     Raises:
         FootsegError: raised by a trial; no pyspark, Java or answer; executors without footseg or folder.
@@ -81,7 +82,11 @@ def session(master: str, folder: Path, count: int) -> Iterator[Any]:
         return
     _check_java()
     _check_master(master)
-    builder = pyspark.SparkSession.builder.master(master).appName("footseg search")
+    builder = pyspark.SparkSession.builder.appName("footseg search")
+    if not master and "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit sets both
+        master = f"local[{count}]"
+    if master:
+        builder = builder.master(master)
     for name, value in _settings(master, count).items():
         builder = builder.config(name, value)
     log = folder / workers.LOGS / LOG
