@@ -328,7 +328,7 @@ def test_costs_have_the_units_of_their_size() -> None:
 
 
 def test_durations() -> None:
-    assert [search.duration(s) for s in (0.4, 59.6, 725, 12_000)] == [
+    assert [tables.duration(s) for s in (0.4, 59.6, 725, 12_000)] == [
         "0 s",
         "1 min 00 s",
         "12 min 05 s",

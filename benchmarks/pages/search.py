@@ -18,7 +18,7 @@ from benchmarks.pages.search_plots import Drawing
 from footseg import run as runs
 from footseg.search import goals, records, space, tables
 from footseg.search.records import Trial
-from footseg.search.tables import Results
+from footseg.search.tables import Results, duration
 
 # Where nothing is held against the score, so many of the best are shown with their commands.
 BEST = 5
@@ -128,15 +128,6 @@ def _counts(trials: Iterable[Trial]) -> list[tuple[str, int]]:
     """Statuses that occur, and of how many trials."""
     found = [trial.status for trial in trials]
     return [(status, found.count(status)) for status in (*records.ENDED, *records.OPEN) if status in found]
-
-
-def duration(seconds: float) -> str:
-    """45 s, 12 min 05 s, 3 h 20 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _tiles(results: Results) -> list[tuple[str, str, str]]:

@@ -2,12 +2,12 @@
 
 import shlex
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footseg.commands._shared import table
-from footseg.search import goals, records, space
+from footseg.search import goals, records, space, tables
 from footseg.search.records import Settings, Trial
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Lines:
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         """``say`` takes the lines."""
         self._settings, self._say = settings, say
-        self._space = space.parse(settings.space, settings.values)
+        self._space = space.read(settings.space)
 
     def began(self, trials: Sequence[Trial]) -> None:
         """Say what earlier commands left."""
@@ -52,13 +52,13 @@ class LiveTable:
         from rich.live import Live
 
         self._settings, self._folder, self._budget = settings, folder, trials
-        self._space = space.parse(settings.space, settings.values)
+        self._space = space.read(settings.space)
         self._began, self._looked, self._before = time.monotonic(), 0.0, 0
         self._live = Live(refresh_per_second=4, transient=True)
 
     def began(self, trials: Sequence[Trial]) -> None:
         """Take the terminal."""
-        self._before = len(_trained(trials))
+        self._before = sum(trial.counts for trial in trials)
         self._live.start()
 
     def ended(self, trial: Trial, trials: Sequence[Trial]) -> None:
@@ -82,13 +82,13 @@ class LiveTable:
         from rich.console import Group
         from rich.text import Text
 
-        head = [summary(trials), f"{_clock(time.monotonic() - self._began)} so far"]
+        head = [summary(trials), f"{tables.duration(time.monotonic() - self._began)} so far"]
         if left := self._left(trials):
-            head.append(f"about {_clock(left)} left")
+            head.append(f"about {tables.duration(left)} left")
         return Group(Text(", ".join(head), style="bold"), self._running(trials), self._best(trials))
 
     def _left(self, trials: Sequence[Trial]) -> float | None:
-        done = len(_trained(trials)) - self._before
+        done = sum(trial.counts for trial in trials) - self._before
         if self._budget is None or not done:
             return None
         each = (time.monotonic() - self._began) / done
@@ -98,52 +98,44 @@ class LiveTable:
         rows = []
         for trial in (t for t in trials if t.status in records.OPEN):
             curve = records.curve(self._folder, trial.number)
-            of = trial.values.get("epochs", self._settings.values.get("epochs", "?"))
+            of = tables.epochs_of(self._settings, trial)
             best = f"{max(curve):.4f}" if curve else "-"
             rows.append((trial.name, f"{len(curve)}/{of}", best, options(self._space, trial)))
         return _table("running", ("trial", "epoch", "IoU", "options"), rows)
 
     def _best(self, trials: Sequence[Trial]) -> "Table":
-        names = (self._settings.objective, *self._settings.against)
-        rows = [
-            (t.name, *(goals.shown(name, value_of(t, name)) for name in names), options(self._space, t))
-            for t in best(self._settings, trials)[:BEST]
-        ]
-        return _table("best so far", ("trial", *(goals.GOALS[name].title for name in names), "options"), rows)
+        found = tables.ranked(self._settings, trials)[:BEST]
+        return _table("best so far", *_heads_and_rows(self._settings, self._space, found))
 
 
 def conclusion(settings: Settings, folder: Path, trials: Sequence[Trial], front: Collection[int]) -> str:
     """The best trials, the front, and what to do with them."""
-    ranked = best(settings, trials)
+    ranked = tables.ranked(settings, trials)
     if not ranked:
         return f"{folder}: {summary(trials)}; the records in {folder / records.TRIALS} say why"
-    names = (settings.objective, *settings.against)
     chosen = [trial for trial in ranked if trial.number in front] if settings.against else ranked[:BEST]
-    space_ = space.parse(settings.space, settings.values)
-    rows = [
-        [t.name, *(goals.shown(name, value_of(t, name)) for name in names), options(space_, t)]
-        for t in chosen
-    ]
     what = "on the front" if settings.against else "best"
     run = records.run_folder(folder, chosen[0].number)
     return "\n".join(
         [
             f"{folder}: {summary(trials)}; {what}:",
-            table(("trial", *(goals.GOALS[name].title for name in names), "options"), rows),
+            table(*_heads_and_rows(settings, space.read(settings.space), chosen)),
             f"page:   footseg report {shlex.quote(str(folder))} --out search.html",
             f"export: footseg export {shlex.quote(str(run))} --out artifacts --precision fp32 int8",
         ]
     )
 
 
-def best(settings: Settings, trials: Sequence[Trial]) -> list[Trial]:
-    """Trials with a score, the best first."""
-    return sorted((t for t in trials if t.scored), key=lambda t: -t.scores[settings.objective])
-
-
-def value_of(trial: Trial, name: str) -> float:
-    """A score or a cost of a trial; NaN where it is not known."""
-    return (trial.scores | trial.costs).get(name, float("nan"))
+def _heads_and_rows(
+    settings: Settings, space_: space.Space, trials: Sequence[Trial]
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Of a table of trials with a score."""
+    names = (settings.objective, *settings.against)
+    rows = [
+        [t.name, *(goals.shown(name, (t.scores | t.costs)[name]) for name in names), options(space_, t)]
+        for t in trials
+    ]
+    return ("trial", *(goals.GOALS[name].title for name in names), "options"), rows
 
 
 def line(settings: Settings, space_: space.Space, trial: Trial, trials: Sequence[Trial]) -> str:
@@ -152,7 +144,7 @@ def line(settings: Settings, space_: space.Space, trial: Trial, trials: Sequence
     if trial.scored:
         words.append(f"{goals.SCORES[settings.objective].title} {trial.scores[settings.objective]:.4f}")
         words += [f"{goals.COSTS[n].title} {goals.shown(n, trial.costs[n])}" for n in settings.against]
-        first = best(settings, trials)[0]
+        first = tables.ranked(settings, trials)[0]
         words.append(f"(best {first.scores[settings.objective]:.4f}, {first.name})")
     words.append(options(space_, trial))
     if trial.seconds:
@@ -164,7 +156,7 @@ def line(settings: Settings, space_: space.Space, trial: Trial, trials: Sequence
 
 def options(space_: space.Space, trial: Trial) -> str:
     """What is special about a trial."""
-    return "  ".join(f"{title} {_value(value)}" for title, value in _shown(space_, trial).items())
+    return "  ".join(f"{title} {_value(value)}" for title, value in space.shown(space_, trial.point).items())
 
 
 def summary(trials: Sequence[Trial]) -> str:
@@ -175,22 +167,8 @@ def summary(trials: Sequence[Trial]) -> str:
     return ", ".join(parts) or "no trial yet"
 
 
-def _shown(space_: space.Space, trial: Trial) -> Mapping[str, Any]:
-    return space.shown(space_, trial.point)
-
-
 def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _trained(trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if trial.status in records.ENDED and trial.status != "refused"]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":

@@ -216,8 +216,8 @@ class Books:
 
     @property
     def ended(self) -> list[Trial]:
-        """Those that are trained or failed; refused ones cost next to nothing and do not count."""
-        return [t for t in self.trials if t.status in records.ENDED and t.status != "refused"]
+        """Those that are trained or failed."""
+        return [trial for trial in self.trials if trial.counts]
 
     @property
     def barren(self) -> bool:
@@ -296,7 +296,7 @@ def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float
     told by how far they are over them, so that the algorithm draws nearer.
     """
     scored = [trial for trial in trials if trial.scored]
-    rows = [losses(settings, trial) for trial in scored]
+    rows = [tables.losses(settings, trial) for trial in scored]
     ranked = pareto.ranks(rows) if settings.against else [row[0] for row in rows]
     worst = max(ranked, default=0.0) + 1 if settings.against else 1.0
     bad = [trial for trial in trials if trial.status in ("failed", "refused")]
@@ -306,11 +306,6 @@ def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float
         *((trial, goals.distance(limits, trial) if trial.costs and limits else worst) for trial in bad),
     ]
     return [(trial.point, loss) for trial, loss in sorted(pairs, key=lambda pair: pair[0].number)]
-
-
-def losses(settings: Settings, trial: Trial) -> tuple[float, ...]:
-    """What of a trial is to be small: 1 - score, then the costs that it is held against."""
-    return (1 - trial.scores[settings.objective], *(trial.costs[name] for name in settings.against))
 
 
 def wanted(settings: Settings) -> tuple[str, ...]:

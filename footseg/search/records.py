@@ -83,6 +83,11 @@ class Trial:
         return f"{self.number:04d}"
 
     @property
+    def counts(self) -> bool:
+        """Whether it is done and part of a budget: refused ones cost next to nothing."""
+        return self.status in ENDED and self.status != "refused"
+
+    @property
     def scored(self) -> bool:
         """Whether it was trained well enough to be compared."""
         return self.status in SCORED and bool(self.scores)

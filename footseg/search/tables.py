@@ -45,9 +45,7 @@ class Results:
     @property
     def scored(self) -> list[Trial]:
         """Trials that can be compared, the best first; of equal ones the earlier."""
-        name = self.settings.objective
-        found = [t for t in self.trials if t.scored and math.isfinite(t.scores.get(name, math.nan))]
-        return sorted(found, key=lambda trial: (-self.score(trial), trial.number))
+        return ranked(self.settings, self.trials)
 
     def score(self, trial: Trial) -> float:
         """The objective, in [0, 1], of a trial of ``scored``."""
@@ -60,6 +58,13 @@ class Results:
     def by_number(self, number: int) -> Trial:
         """A trial."""
         return next(trial for trial in self.trials if trial.number == number)
+
+
+def ranked(settings: Settings, trials: Sequence[Trial]) -> list[Trial]:
+    """Trials that can be compared, the best first; of equal ones the earlier."""
+    name = settings.objective
+    found = [t for t in trials if t.scored and math.isfinite(t.scores.get(name, math.nan))]
+    return sorted(found, key=lambda trial: (-trial.scores[name], trial.number))
 
 
 def load(folder: Path) -> Results:
@@ -182,6 +187,15 @@ def chosen(settings: Settings) -> dict[str, Any]:
     }
 
 
+def duration(seconds: float) -> str:
+    """45 s, 12 min 05 s, 3 h 20 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
 def seconds(trials: Sequence[Trial]) -> float:
     """Time of all trials together, as if one had run after the other."""
     return sum(trial.seconds for trial in trials)
@@ -196,17 +210,18 @@ def seconds_saved(settings: Settings, trials: Sequence[Trial]) -> float:
     )
 
 
+def losses(settings: Settings, trial: Trial) -> tuple[float, ...]:
+    """What of a trial is to be small: 1 - score, then the costs that it is held against."""
+    return (1 - trial.scores[settings.objective], *(trial.costs[name] for name in settings.against))
+
+
 def _front(settings: Settings, ordered: Sequence[Trial]) -> tuple[int, ...]:
     known = [
         trial
         for trial in ordered
         if all(math.isfinite(trial.costs.get(name, math.nan)) for name in settings.against)
     ]
-    rows_ = [
-        (-trial.scores[settings.objective], *(trial.costs[name] for name in settings.against))
-        for trial in known
-    ]
-    on = pareto.front(rows_) if rows_ else []
+    on = pareto.front([losses(settings, trial) for trial in known])
     return tuple(trial.number for trial, is_on in zip(known, on, strict=True) if is_on)
 
 
