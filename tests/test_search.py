@@ -269,6 +269,13 @@ def test_until_a_point_meets_the_limits_the_refused_are_told_by_how_far_they_are
     assert [loss for _, loss in loop.told(settings, [*trials, scored])] == [1.0, 1.0, 1.0, 1.0, 0.75]
 
 
+def test_until_a_trial_has_a_score_refused_ones_are_told_by_how_far_they_are_over() -> None:
+    trials = [trial(0, "refused", size=200), trial(1, "failed", size=50), trial(2, "refused", size=400)]
+    found = loop.told(Settings({}, {}, limits=("size<=100",)), trials)
+    # 1 over is a half, 3 over three quarters, of one limit.
+    assert [loss for _, loss in found] == [1 / 4, 1.0, 3 / 8]
+
+
 def test_with_several_goals_the_loss_is_the_place_among_all() -> None:
     # 0 and 1 are on the front; 2 is beaten by 1 alone, 3 by all.
     trials = [
@@ -278,6 +285,34 @@ def test_with_several_goals_the_loss_is_the_place_among_all() -> None:
     found = [loss for _, loss in loop.told(Settings({}, {}, against=("size",)), trials)]
     assert found[0] < 1 and found[1] < 1
     assert 1 <= found[2] < 2 <= found[3] < found[4]
+
+
+# ---- what is shown
+
+
+def test_the_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> None:
+    settings = settings_of(tiny_data, against=("size",))
+    files.write_text(records.run_folder(tmp_path, 2) / "history.csv", "epoch,val_iou\n1,0.25\n2,0.125\n")
+    point = {"learning_rate": 1e-3, "batch": 1}
+    trials = [
+        Trial(0, point, {}, "finished", scores={"iou": 0.75}, costs={"size": 214_400.0}, seconds=5),
+        Trial(1, point, {}, "refused", costs={"size": 9e9}),
+        Trial(2, point, {"epochs": 20}, "running"),
+    ]
+    now = time.monotonic()
+    table = live.LiveTable(settings, tmp_path, trials=4)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+    from rich.console import Console
+
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(table._drawn(trials))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    # One of four took a minute; the running one is among those that are left.
+    assert lines[0] == "1 running, 1 finished, 1 refused, 1 min 00 s so far, about 3 min 00 s left"
+    assert re.fullmatch(r"0002 +2/20 +0\.2500  learning rate 0\.001  batch 16", lines[3])
+    assert re.fullmatch(r"0000 +0\.7500 +214\.4 kB  learning rate 0\.001  batch 16", lines[6])
+    assert len(lines) == 7
 
 
 # ---- beginning and going on

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from footseg import provenance
+from footseg import files, provenance
 from footseg.errors import FootsegError, did_you_mean
 from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
 from footseg.search.records import Point, Settings, Trial
@@ -175,6 +175,8 @@ def search(
             f"stopped with {_count(books.ended)} done and {len(books.open)} to go on; go on with: "
             f"footseg search --resume --out {shlex.quote(str(folder))}"
         ) from None
+    except files.DiskFullError as error:
+        raise files.DiskFullError(f"{error}, with --resume") from error
     finally:
         view.done()
         tables.write(folder)
@@ -292,8 +294,8 @@ def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float
 
     With one goal the loss is 1 - score. With several it is the rank among all trials (``pareto.ranks``), so
     that the algorithm draws near the front. Points that failed or were refused are told as the worst:
-    hyperopt would forget them, and draw there again. Until a first point meets the limits, those refused are
-    told by how far they are over them, so that the algorithm draws nearer.
+    hyperopt would forget them, and draw there again. Until a first trial has a score, those refused are told
+    by how far they are over the limits, so that the algorithm draws nearer.
     """
     scored = [trial for trial in trials if trial.scored]
     rows = [tables.losses(settings, trial) for trial in scored]
@@ -303,7 +305,7 @@ def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float
     limits = () if scored else tuple(map(goals.parse_limit, settings.limits))
     pairs = [
         *zip(scored, ranked, strict=True),
-        *((trial, goals.distance(limits, trial) if trial.costs and limits else worst) for trial in bad),
+        *((t, goals.distance(limits, t) if limits and t.status == "refused" else worst) for t in bad),
     ]
     return [(trial.point, loss) for trial, loss in sorted(pairs, key=lambda pair: pair[0].number)]
 
