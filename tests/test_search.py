@@ -300,7 +300,7 @@ def test_the_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_da
         Trial(2, point, {"epochs": 20}, "running"),
     ]
     now = time.monotonic()
-    table = live.LiveTable(settings, tmp_path, trials=4)
+    table = live.LiveTable(settings, tmp_path, Budget(4))
     monkeypatch.setattr(time, "monotonic", lambda: now + 60)
     from rich.console import Console
 

@@ -31,7 +31,10 @@ def _arguments(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sub.add_argument("--algorithm", metavar="A", help="tpe, random or anneal (default: tpe)", **given)
     sub.add_argument(
-        "--trials", type=int, metavar="N", help="trials in all (default 100, or no end with --minutes)"
+        "--trials",
+        type=int,
+        metavar="N",
+        help="trials in all (default 100, or no end with --minutes; with --resume what was given last)",
     )
     sub.add_argument("--minutes", type=float, metavar="M", help="end this command after so long")
     sub.add_argument("--objective", metavar="SCORE", help="iou or boundary_f (default: iou)", **given)
@@ -71,16 +74,18 @@ def _search(args: Arguments) -> Output:
         raise ValueError(f"--workers is {args.workers}: it must be 1 or more")
     from footseg.search import loop, records
 
-    trials = args.trials if args.trials is not None or args.minutes is not None else TRIALS
-    budget = loop.Budget(trials, args.minutes)
     if args.resume and not records.exists(args.out):
         raise FootsegError(f"{args.out} holds no search to resume: leave --resume out to begin one")
     asked, given = _asked(args)
+    budget = loop.Budget(asked.trials, args.minutes)
     loop.check(asked, budget)
     settings = loop.begin(args.out, asked, given, resume=args.resume)
     with ended_as_by_ctrl_c(), records.lock(args.out, say=say) as lock:
+        if settings.trials != asked.trials:
+            settings = dataclasses.replace(settings, trials=asked.trials)
+            records.save_settings(args.out, settings)
         done = loop.search(
-            args.out, settings, budget, work=_work(args, lock), view=_view(args, settings, trials), say=say
+            args.out, settings, budget, work=_work(args, lock), view=_view(args, settings, budget), say=say
         )
     return _output(args.out, settings, done)
 
@@ -92,7 +97,10 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
     """
     from footseg.search import records, space
 
-    before = records.load_settings(args.out) if args.resume else records.Settings({}, {})
+    before = records.load_settings(args.out) if args.resume else records.Settings({}, {}, trials=None)
+    trials = before.trials if args.trials is None else args.trials
+    if trials is None and args.minutes is None:
+        trials = TRIALS
     names = {option.name for option in dataclasses.fields(config.TrainConfig)}
     flags = {name: value for name, value in vars(args).items() if name in names}
     file = config.load(args.config) if args.config else {}
@@ -119,7 +127,7 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
         if name in OWN
     }
     settings = dataclasses.replace(
-        before, space=varying, values=values, seed=resolved.seed,
+        before, space=varying, values=values, seed=resolved.seed, trials=trials,
         data_fingerprint=files.fingerprint(Path(resolved.data)), **own,
     )  # fmt: skip
     return settings, {*base, *own, *(("space",) if hasattr(args, "space") else ())} - varied
@@ -157,11 +165,11 @@ def _work(args: Arguments, lock: int) -> Any:
     return functools.partial(load("footseg.search.spark:run_spark"), count=args.workers, master=args.spark)
 
 
-def _view(args: Arguments, settings: Any, trials: int | None) -> Any:
+def _view(args: Arguments, settings: Any, budget: Any) -> Any:
     from footseg.search import live
 
     if sys.stderr.isatty():
-        return live.LiveTable(settings, args.out, trials=trials)
+        return live.LiveTable(settings, args.out, budget)
     return live.Lines(settings, say)
 
 

@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from footseg.commands._shared import table
 from footseg.search import goals, records, space, tables
@@ -13,6 +13,8 @@ from footseg.search.records import Settings, Trial
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+
+    from footseg.search.loop import Budget
 
 # Seconds between two looks at the running trials' files.
 REFRESH = 1.0
@@ -31,7 +33,7 @@ class Lines:
     def began(self, trials: Sequence[Trial]) -> None:
         """Say what earlier commands left."""
         if trials:
-            self._say(f"{summary(trials)} from before")
+            self._say(f"{summary(trials, 'to go on')} from before")
 
     def ended(self, trial: Trial, trials: Sequence[Trial]) -> None:
         """One line."""
@@ -47,14 +49,16 @@ class Lines:
 class LiveTable:
     """The running trials, the best so far, what is done and the time left; needs a terminal."""
 
-    def __init__(self, settings: Settings, folder: Path, *, trials: int | None) -> None:
-        """``trials`` is the budget, for the time left."""
+    def __init__(self, settings: Settings, folder: Path, budget: "Budget") -> None:
+        """``budget`` is for the time left."""
+        from rich.console import Console
         from rich.live import Live
 
-        self._settings, self._folder, self._budget = settings, folder, trials
+        self._settings, self._folder, self._budget = settings, folder, budget
         self._space = space.read(settings.space)
         self._began, self._looked, self._before = time.monotonic(), 0.0, 0
-        self._live = Live(refresh_per_second=4, transient=True)
+        # Standard output is for what the command found: it may be a file.
+        self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
 
     def began(self, trials: Sequence[Trial]) -> None:
         """Take the terminal."""
@@ -83,16 +87,17 @@ class LiveTable:
         from rich.text import Text
 
         head = [summary(trials), f"{tables.duration(time.monotonic() - self._began)} so far"]
-        if left := self._left(trials):
+        if (left := self._left(trials)) is not None:
             head.append(f"about {tables.duration(left)} left")
-        return Group(Text(", ".join(head), style="bold"), self._running(trials), self._best(trials))
+        shown = [table for table in (self._running(trials), self._best(trials)) if table.row_count]
+        return Group(Text(", ".join(head), style="bold"), *shown)
 
     def _left(self, trials: Sequence[Trial]) -> float | None:
-        done = sum(trial.counts for trial in trials) - self._before
-        if self._budget is None or not done:
-            return None
-        each = (time.monotonic() - self._began) / done
-        return max(0.0, each * (self._budget - self._before - done))
+        so_far, done = time.monotonic() - self._began, sum(trial.counts for trial in trials) - self._before
+        left = [60 * self._budget.minutes - so_far] if self._budget.minutes is not None else []
+        if self._budget.trials is not None and done:
+            left.append(so_far / done * (self._budget.trials - self._before - done))
+        return max(0.0, min(left)) if left else None
 
     def _running(self, trials: Sequence[Trial]) -> "Table":
         rows = []
@@ -110,18 +115,22 @@ class LiveTable:
 
 def conclusion(settings: Settings, folder: Path, trials: Sequence[Trial], front: Collection[int]) -> str:
     """The best trials, the front, and what to do with them."""
+    left, quoted = summary(trials, "to go on"), shlex.quote(str(folder))
+    open_ = any(trial.status in records.OPEN for trial in trials)
+    resume = [f"go on:  footseg search --resume --out {quoted}"] if open_ else []
     ranked = tables.ranked(settings, trials)
     if not ranked:
-        return f"{folder}: {summary(trials)}; the records in {folder / records.TRIALS} say why"
+        return "\n".join([f"{folder}: {left}; the records in {folder / records.TRIALS} say why", *resume])
     chosen = [trial for trial in ranked if trial.number in front] if settings.against else ranked[:BEST]
     what = "on the front" if settings.against else "best"
     run = records.run_folder(folder, chosen[0].number)
     return "\n".join(
         [
-            f"{folder}: {summary(trials)}; {what}:",
+            f"{folder}: {left}; {what}:",
             table(*_heads_and_rows(settings, space.read(settings.space), chosen)),
-            f"page:   footseg report {shlex.quote(str(folder))} --out search.html",
+            f"page:   footseg report {quoted} --out search.html",
             f"export: footseg export {shlex.quote(str(run))} --out artifacts --precision fp32 int8",
+            *resume,
         ]
     )
 
@@ -159,10 +168,10 @@ def options(space_: space.Space, trial: Trial) -> str:
     return "  ".join(f"{title} {_value(value)}" for title, value in space.shown(space_, trial.point).items())
 
 
-def summary(trials: Sequence[Trial]) -> str:
-    """How many trials there are of each kind."""
+def summary(trials: Sequence[Trial], opened: str = "running") -> str:
+    """How many trials there are of each kind; those without an end are ``opened``."""
     counts = {status: sum(t.status == status for t in trials) for status in (*records.OPEN, *records.ENDED)}
-    counts["running"] += counts.pop("drawn")
+    counts = {opened: counts.pop("drawn") + counts.pop("running"), **counts}
     parts = [f"{count} {status}" for status, count in counts.items() if count]
     return ", ".join(parts) or "no trial yet"
 
@@ -173,10 +182,13 @@ def _value(value: Any) -> str:
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, expand=False)
     for head in heads:
-        table.add_column(head, justify="left" if head in {"trial", "options"} else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
+        # In a narrow terminal the options are cut, and nothing else: rich narrows what may be wrapped.
+        justify: Literal["left", "right"] = "left" if head in {"trial", "options"} else "right"
+        table.add_column(head, justify=justify, no_wrap=head != "options")
+    for *cells, last in rows:
+        table.add_row(*cells, Text(last, no_wrap=True, overflow="ellipsis"))
     return table

@@ -1,6 +1,6 @@
 """A search's folder: what was asked for, and one record for each point drawn.
 
-SEARCH/search.json        Settings: what makes it this search, never changed
+SEARCH/search.json        Settings: what makes it this search; of them only ``trials`` is ever changed
     trials/0007.json      Trial below: a point, what became of it and why
     trials/0007/          the run of that trial, as footseg train leaves it
     costs/KEY.json        what an architecture costs, by its hash
@@ -13,7 +13,6 @@ A point is drawn, written down and only then worked on, so a kill at any moment 
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +41,8 @@ class Settings:
 
     ``space`` is the space as plain values, as its TOML file has it; ``objective`` a score of
     ``footseg.search.goals``, ``against`` costs that are to be small at the same time, ``limits`` texts as
-    "size<=260kB"; ``stop`` is "none", "median" or "halving".
+    "size<=260kB"; ``stop`` is "none", "median" or "halving". ``trials`` is the budget that was last given,
+    for a command that gives none; None: no end.
     """
 
     space: dict[str, Any]
@@ -54,6 +54,7 @@ class Settings:
     limits: tuple[str, ...] = ()
     stop: str = "none"
     data_fingerprint: str = ""
+    trials: int | None = 100
 
 
 @dataclass(frozen=True)
@@ -174,11 +175,11 @@ def lock(
     """
     path = folder / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _take(descriptor, path, wait, say)
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+        os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
