@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.accuracy import footseg
 from footseg import files, provenance
 from footseg.search import records, space, suggest
 
@@ -53,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     data = args.work / "feet"
     if not data.is_dir():
-        footseg("data", "synth", str(data), *DATA)
+        footseg("data", "synth", data, *DATA)
     if args.experiment == "resume":
         found = resume(data, args.work / "resume", args.trials, args.kills)
     else:
@@ -234,11 +235,6 @@ def seconds_of(out: Path) -> float:
 def start(words: Sequence[str]) -> "subprocess.Popen[bytes]":
     """A footseg command in a process of its own, quiet."""
     return subprocess.Popen([sys.executable, "-m", "footseg", *words], stderr=subprocess.DEVNULL)
-
-
-def footseg(*words: str) -> None:
-    """Run a footseg command to its end."""
-    subprocess.run([sys.executable, "-m", "footseg", *words], check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,21 @@ def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_number_in_step_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the fifth step is NaN: on ``tiny_data`` the second step of the second epoch."""
+    from footseg.step import TrainingStep
+
+    steps: list[float] = []
+    real = TrainingStep.train
+
+    def broken(self: TrainingStep, *batch: Any) -> float:
+        steps.append(real(self, *batch))
+        return float("nan") if len(steps) == 5 else steps[-1]
+
+    monkeypatch.setattr(TrainingStep, "train", broken)
+
+
+@pytest.fixture
 def interruptible() -> Iterator[None]:
     """A job in a shell's background ignores SIGINT, and so would what it starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -242,7 +242,7 @@ def test_read_needs_no_keras() -> None:
         "import sys; from footseg.search import space; s = space.read(space.load('thesis'));"
         "assert len(space.labels(s)) == 5; assert not {'keras', 'tensorflow', 'hyperopt'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", spaces.names())

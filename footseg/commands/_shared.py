@@ -15,7 +15,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, get_type_hints
+
+from footseg import config
 
 Arguments = argparse.Namespace
 
@@ -69,6 +71,21 @@ def add_option(group: Any, option: "dataclasses.Field[Any]", kind: Any, *, with_
         group.add_argument(flag, nargs="+", metavar="NAME", **keywords)
     else:
         group.add_argument(flag, type=kind, metavar=option.name.upper()[:1], **keywords)
+
+
+def training_options(sub: argparse.ArgumentParser, title: str, description: str) -> None:
+    """A flag for each field of TrainConfig but the network, under a heading of their own."""
+    group = sub.add_argument_group(title, description)
+    hints = get_type_hints(config.TrainConfig)
+    for option in dataclasses.fields(config.TrainConfig):
+        if option.name != "network":
+            add_option(group, option, hints[option.name])
+
+
+def given_training_options(args: Arguments) -> dict[str, Any]:
+    """The fields of TrainConfig that the command line gave, the network among them."""
+    names = {option.name for option in dataclasses.fields(config.TrainConfig)}
+    return {name: value for name, value in vars(args).items() if name in names}
 
 
 class Pairs(argparse.Action):

@@ -7,11 +7,20 @@ import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from footseg import config, files
-from footseg.commands._shared import Arguments, Command, Output, add_option, ended_as_by_ctrl_c, load, say
-from footseg.errors import FootsegError, require
+from footseg.commands._shared import (
+    Arguments,
+    Command,
+    Output,
+    ended_as_by_ctrl_c,
+    given_training_options,
+    load,
+    say,
+    training_options,
+)
+from footseg.errors import require
 
 # Settings of a search that are flags of their own.
 OWN = ("algorithm", "objective", "against", "limits", "stop")
@@ -60,11 +69,7 @@ def _arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--resume", action="store_true", help="go on with the search in DIR")
     sub.add_argument("--config", type=Path, metavar="FILE.toml", help="training options that do not vary")
     sub.add_argument("--preset", help=f"a set of them: {', '.join(sorted(config.PRESETS))}")
-    options = sub.add_argument_group("training options", "Those that do not vary; as for footseg train.")
-    hints = get_type_hints(config.TrainConfig)
-    for option in dataclasses.fields(config.TrainConfig):
-        if option.name != "network":
-            add_option(options, option, hints[option.name])
+    training_options(sub, "training options", "Those that do not vary; as for footseg train.")
 
 
 def _search(args: Arguments) -> Output:
@@ -74,8 +79,8 @@ def _search(args: Arguments) -> Output:
         raise ValueError(f"--workers is {args.workers}: it must be 1 or more")
     from footseg.search import loop, records
 
-    if args.resume and not records.exists(args.out):
-        raise FootsegError(f"{args.out} holds no search to resume: leave --resume out to begin one")
+    if args.resume:
+        loop.check_resumable(args.out)
     asked, given = _asked(args)
     budget = loop.Budget(asked.trials, args.minutes)
     loop.check(asked, budget)
@@ -101,8 +106,7 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
     trials = before.trials if args.trials is None else args.trials
     if trials is None and args.minutes is None:
         trials = TRIALS
-    names = {option.name for option in dataclasses.fields(config.TrainConfig)}
-    flags = {name: value for name, value in vars(args).items() if name in names}
+    flags = given_training_options(args)
     file = config.load(args.config) if args.config else {}
     base = {**config.preset_values(args.preset), **file, **flags}
     resolved = config.from_values({**before.values, **base})

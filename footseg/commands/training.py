@@ -4,10 +4,18 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import get_type_hints
 
 from footseg import config
-from footseg.commands._shared import Arguments, Command, Output, add_option, load, say, threads_argument
+from footseg.commands._shared import (
+    Arguments,
+    Command,
+    Output,
+    given_training_options,
+    load,
+    say,
+    threads_argument,
+    training_options,
+)
 from footseg.errors import require
 
 
@@ -22,22 +30,16 @@ def _train_arguments(sub: argparse.ArgumentParser) -> None:
         "--distribute", action="store_true",
         help="use all GPUs, and all processes where KERAS_DISTRIBUTION_* are set (KERAS_BACKEND=jax)",
     )  # fmt: skip
-    options = sub.add_argument_group("options", "Each is also a key of the TOML file.")
-    hints = get_type_hints(config.TrainConfig)
-    for option in dataclasses.fields(config.TrainConfig):
-        if option.name != "network":
-            add_option(options, option, hints[option.name])
+    training_options(sub, "options", "Each is also a key of the TOML file.")
 
 
 def _train(args: Arguments) -> Output:
     require("keras", "train")
     require("tensorboardX", "train")
-    names = {option.name for option in dataclasses.fields(config.TrainConfig)}
-    flags = {name: value for name, value in vars(args).items() if name in names}
     resolved = config.resolve(
         preset=args.preset,
         file=args.config,
-        flags=flags,
+        flags=given_training_options(args),
         resumed=args.out / "config.toml" if args.resume else None,
     )
     run = load("footseg.train:train")(

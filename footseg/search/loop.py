@@ -93,6 +93,16 @@ def check(settings: Settings, budget: Budget) -> None:
         raise ValueError(f"minutes is {budget.minutes}: it must be more than 0")
 
 
+def check_resumable(folder: Path) -> None:
+    """Make sure that there is a search to go on with.
+
+    Raises:
+        FootsegError: there is none.
+    """
+    if not records.exists(folder):
+        raise FootsegError(f"{folder} holds no search to resume: leave --resume out to begin one")
+
+
 def begin(folder: Path, asked: Settings, given: Iterable[str], *, resume: bool) -> Settings:
     """The settings of the search in ``folder``: written now, or those it was begun with.
 
@@ -107,7 +117,7 @@ def begin(folder: Path, asked: Settings, given: Iterable[str], *, resume: bool) 
         if folder.exists() and (not folder.is_dir() or any(map(_strange, folder.iterdir()))):
             raise FootsegError(f"{folder} holds files that no search made: choose another --out")
         if resume:
-            raise FootsegError(f"{folder} holds no search to resume: leave --resume out to begin one")
+            check_resumable(folder)
         records.save_settings(folder, asked)
         return asked
     if not resume:
