@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from footseg import run
+from footseg.cli import main
 from footseg.config import from_values, load
 from footseg.errors import FootsegError
 from footseg.logbook import Row
@@ -129,28 +130,22 @@ def test_ctrl_c_ends_cleanly_with_the_best_weights(tiny_data: Path, tmp_path: Pa
 
 
 def test_a_finished_run_is_not_overwritten_without_force(
-    whole: Path, tiny_data: Path, tmp_path: Path
+    whole: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "run"
     shutil.copytree(whole, copy)
     before = (copy / "model.keras").read_bytes()
-    refused = subprocess.run(arguments(tiny_data, copy), capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert refused.stderr.strip() == (
+    words = arguments(tiny_data, copy)[3:]
+    assert main(words) == 1
+    assert capsys.readouterr().err.strip() == (
         f"footseg: {copy} is a finished run: choose another --out, or replace it with --force"
     )
     # With --force, but with a mistake: still nothing is lost.
-    broken = subprocess.run(
-        arguments(tiny_data, copy, "--force", "--size", "65"), capture_output=True, text=True, check=False
-    )
-    assert broken.returncode == 1
-    assert "nearest is 64x64" in broken.stderr
+    assert main([*words, "--force", "--size", "65"]) == 1
+    assert "nearest is 64x64" in capsys.readouterr().err
     assert (copy / "model.keras").read_bytes() == before
-    again = subprocess.run(
-        [sys.executable, "-m", "footseg", "train", "--resume", "--out", str(copy)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "nothing to resume" in again.stderr
+    assert main(["train", "--resume", "--out", str(copy)]) == 0
+    assert "nothing to resume" in capsys.readouterr().err
 
 
 def test_force_never_replaces_what_is_not_a_run(tiny_data: Path, tmp_path: Path) -> None:
@@ -200,8 +195,9 @@ def test_whoever_asks_may_stop_a_run_after_an_epoch_and_go_on(tiny_data: Path, t
     assert history(tmp_path / "run") == history(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("two_layers")
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tiny_data: Path, tmp_path: Path) -> None:
-    """The weights overflow in the first steps, as they do in a float32 network at any rate near its limit."""
+    """The weights overflow in the first steps, as float32 does at any rate near its limit."""
     options = {
         "network": "fast_linknet",
         "data": str(tiny_data),
@@ -220,10 +216,8 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(tiny_data: Path, tmp_
     assert run.load(tmp_path / "run").status == "interrupted"
 
 
-@pytest.mark.usefixtures("no_number_in_step_5")
-def test_what_was_good_before_a_loss_became_no_number_is_kept(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("two_layers", "no_number_in_step_5")
+def test_what_was_good_before_a_loss_became_no_number_is_kept(tiny_data: Path, tmp_path: Path) -> None:
     config = from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY})
     out = tmp_path / "run"
     with pytest.raises(FootsegError) as caught:
@@ -239,11 +233,11 @@ def test_what_was_good_before_a_loss_became_no_number_is_kept(
     assert run.load(out).status == "interrupted"
     assert len(history(out)) == 1
     assert all(np.isfinite(w).all() for w in weights(out))
-    # The checkpoint is the first epoch's: without what broke it, the run goes on.
-    monkeypatch.undo()
+    # The checkpoint is the first epoch's, and the same step is a number the second time: the run goes on.
     assert train(config, out, resume=True).epochs_done == 4
 
 
+@pytest.mark.usefixtures("two_layers")
 def test_weights_that_broke_in_the_last_step_of_an_epoch_reach_no_checkpoint(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
