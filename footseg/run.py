@@ -136,3 +136,12 @@ def model_file(path: Path) -> Path:
     if not path.is_file():
         raise FootsegError(f"no such file: {path}")
     return path
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min 05 s, 3 h 20 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -13,6 +13,7 @@ from benchmarks.pages.search_charts import Line, Mark, Scale
 from footseg import cli
 from footseg import run as runs
 from footseg.errors import FootsegError
+from footseg.run import duration
 from footseg.search import records, tables
 from tests.search_folder import VALUES, a_search
 from tests.test_report import NASTY, Page, training_run
@@ -328,7 +329,7 @@ def test_costs_have_the_units_of_their_size() -> None:
 
 
 def test_durations() -> None:
-    assert [tables.duration(s) for s in (0.4, 59.6, 725, 12_000)] == [
+    assert [duration(s) for s in (0.4, 59.6, 725, 12_000)] == [
         "0 s",
         "1 min 00 s",
         "12 min 05 s",

@@ -16,9 +16,10 @@ from markupsafe import Markup
 from benchmarks.pages import page, search_charts, search_plots
 from benchmarks.pages.search_plots import Drawing
 from footseg import run as runs
+from footseg.run import duration
 from footseg.search import goals, records, space, tables
 from footseg.search.records import Trial
-from footseg.search.tables import Results, duration
+from footseg.search.tables import Results
 
 # Where nothing is held against the score, so many of the best are shown with their commands.
 BEST = 5

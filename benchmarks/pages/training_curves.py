@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from benchmarks.pages import charts, page
 from footseg.errors import FootsegError
-from footseg.run import Run
+from footseg.run import Run, duration
 
 
 def training(run: Run) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def training(run: Run) -> dict[str, Any]:
     config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
     best_iou = run.best.get("val_iou")
     text = (
-        f"{run.network}, {run.parameters:,} parameters, {run.epochs_done} epochs in {_duration(run.seconds)}"
+        f"{run.network}, {run.parameters:,} parameters, {run.epochs_done} epochs in {duration(run.seconds)}"
     )
     if best_iou is not None:
         text += f"; best validation IoU {best_iou:.4f} after epoch {run.best.get('epoch', 0):.0f}"
@@ -75,8 +75,3 @@ def _history(path: Path) -> dict[str, list[float]]:
         raise FootsegError(
             f"{path} is not a history of epochs ({error}): resume or repeat the run"
         ) from error
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from footseg.commands._shared import table
+from footseg.run import duration
 from footseg.search import goals, records, space, tables
 from footseg.search.records import Settings, Trial
 
@@ -86,9 +87,9 @@ class LiveTable:
         from rich.console import Group
         from rich.text import Text
 
-        head = [summary(trials), f"{tables.duration(time.monotonic() - self._began)} so far"]
+        head = [summary(trials), f"{duration(time.monotonic() - self._began)} so far"]
         if (left := self._left(trials)) is not None:
-            head.append(f"about {tables.duration(left)} left")
+            head.append(f"about {duration(left)} left")
         shown = [table for table in (self._running(trials), self._best(trials)) if table.row_count]
         return Group(Text(", ".join(head), style="bold"), *shown)
 

@@ -187,15 +187,6 @@ def chosen(settings: Settings) -> dict[str, Any]:
     }
 
 
-def duration(seconds: float) -> str:
-    """45 s, 12 min 05 s, 3 h 20 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
 def seconds(trials: Sequence[Trial]) -> float:
     """Time of all trials together, as if one had run after the other."""
     return sum(trial.seconds for trial in trials)
