@@ -6,10 +6,12 @@
 Both tune a small TipToe on drawn feet, in DIR. ``resume`` kills a search by the real command with
 SIGKILL wherever it is, resumes it as often, and holds the records of finished trials at each kill against
 those at the end. ``algorithms`` searches the thesis's space without a teacher by TPE and at random, with the
-same seeds and budgets, and compares the best validation IoU. So that 20 searches take no night, learning rate
-(16 parts on its logarithm), dropout (6) and loss (2) are cells, and each cell is trained once, in its middle;
-both algorithms draw from the whole ranges and know nothing of it. Trainings are kept: it goes on where it was
-stopped. The figures are in results/searches.json.
+same seeds and budgets, and compares the best validation IoU. So that 20 searches take no night, one
+training is made for each of 16 parts of the learning rate's logarithm, 6 of dropout and both losses, in its
+middle, and IoU is interpolated between them. (With the IoU of the nearest training in place of that, most
+searches of 100 trials end in the best of the 192: TPE then wins 5 seeds, random search 1, and 4 are ties.)
+Both algorithms draw from the whole ranges and know nothing of it. Trainings are kept: it goes on where it
+was stopped. The figures are in results/searches.json.
 """
 
 import argparse
@@ -168,12 +170,19 @@ class Table:
         self.scores: dict[str, float] = files.read_json(path) if path.is_file() else {}
 
     def score(self, values: dict[str, Any]) -> float:
-        """Of the cell in which ``values`` are: the IoU of the training in its middle."""
-        rate = cell(math.log10(values["learning_rate"]), -6, -2, RATES)
-        dropout = cell(values["network_options"]["dropout"], 0, 1, DROPOUTS)
-        key = f"{10**rate:.3g} {dropout:.3g} {' '.join(values['loss'])}"
+        """Of ``values``: interpolated between the nearest trainings, linearly in log rate and in dropout."""
+        rates = nearest(math.log10(values["learning_rate"]), -6, -2, RATES)
+        dropouts = nearest(values["network_options"]["dropout"], 0, 1, DROPOUTS)
+        return sum(
+            share * other * self._trained(rate, dropout, values["loss"])
+            for rate, share in rates.items()
+            for dropout, other in dropouts.items()
+        )
+
+    def _trained(self, rate: float, dropout: float, loss: list[str]) -> float:
+        key = f"{10**rate:.3g} {dropout:.3g} {' '.join(loss)}"
         if key not in self.scores:
-            self.scores[key] = self._train(10**rate, dropout, values["loss"])
+            self.scores[key] = self._train(10**rate, dropout, loss)
             files.write_json(self.path, self.scores)
         return self.scores[key]
 
@@ -195,10 +204,13 @@ class Table:
         return round(found, 5)
 
 
-def cell(value: float, low: float, high: float, count: int) -> float:
-    """The middle of that of ``count`` equal parts of [low, high] in which ``value`` is."""
+def nearest(value: float, low: float, high: float, count: int) -> dict[float, float]:
+    """The middles of ``count`` equal parts of [low, high] around ``value``, with their shares in it."""
     width = (high - low) / count
-    return low + (min(int((value - low) / width), count - 1) + 0.5) * width
+    place = min(max((value - low) / width - 0.5, 0.0), count - 1.0)
+    below = int(place)
+    shares = {below: 1 + below - place, below + 1: place - below}
+    return {low + (part + 0.5) * width: share for part, share in shares.items() if share > 0}
 
 
 def best_so_far(table: Table, space_: Any, algorithm: str, seed: int, trials: int) -> list[float]:
