@@ -459,7 +459,7 @@ def test_search_killed_and_resumed_by_the_real_command(tiny_data: Path, tmp_path
     )
     out = tmp_path / "out"
     words = ["search", "tiptoe", "--data", str(tiny_data), "--out", str(out), *TINY, "--space", str(space)]
-    words += [f"--network-options={name}=1" for name in ("blocks2", "blocks3", "blocks4")]
+    words += [f"--network-options={name}=0" for name in ("blocks2", "blocks3", "blocks4")]
     words += ["--trials", "2", "--algorithm", "random"]
     process = subprocess.Popen([sys.executable, "-m", "footseg", *words], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 300  # half a minute; on a machine with more to do than it has cores, minutes
