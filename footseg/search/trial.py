@@ -54,15 +54,16 @@ def run_trial(folder: Path, number: int, say: Callable[[str], None] = lambda lin
     book, known = _Book(folder, number, time.monotonic() - trial.seconds), set(_gradients())
     book.note(status="running", worker=f"{platform.node()}:{os.getpid()}")
     try:
-        return _work(book, records.load_settings(folder), say)
+        end = _work(book, records.load_settings(folder), say)
     except Exception as error:
         reason = _why_failed(error)
         if not reason:
             raise
         done = len(records.curve(folder, number))
-        return book.note(status="failed", reason=reason, epochs_done=done)
+        end = {"status": "failed", "reason": reason, "epochs_done": done}
     finally:
-        _forget(known)
+        _forget(known)  # its time is the trial's, too
+    return book.note(**end)
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,18 @@ class _Book:
         return trial
 
 
-def _work(book: _Book, settings: Settings, say: Callable[[str], None]) -> Trial:
+def _work(book: _Book, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """What the record of a trial says in the end."""
     config = configuration(settings, book.read())
     over = _over_limits(book, settings, config)
     if over:
-        return book.note(status="refused", reason=over)
+        return {"status": "refused", "reason": over}
     run = train(
         config, book.run, resume=True, command=command(config, book.run),
         stop=_judge(book, settings.stop, config.epochs), say=say,
     )  # fmt: skip
     ended = {"status": "stopped"} if run.status == "interrupted" else {"status": "finished", "reason": ""}
-    return book.note(**ended, epochs_done=run.epochs_done, scores=_scores(settings, config, run))
+    return {**ended, "epochs_done": run.epochs_done, "scores": _scores(settings, config, run)}
 
 
 def configuration(settings: Settings, trial: Trial) -> TrainConfig:
