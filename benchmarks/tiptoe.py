@@ -3,11 +3,10 @@
     python -m benchmarks.tiptoe --data DIR --composites DIR --runs DIR [--out FILE.json]
 
 Every run is a ``footseg train`` of its own, is taken up where it was stopped, and gives the int8 file of
-``footseg export``. On the composites, with so few epochs, both networks have three recipes, and the one that
-is best on the validation split counts; by the third, both are taught by EfficientNet-Lite0 (``pip install
-'footseg[pretrained]'``). TipToe's layers were chosen on the validation splits, too; the test splits are
-scored here alone. ``--only tiptoe1`` trains what has this in its folder's name and ends, for as many
-processes as there are cores, once ``--only teacher`` has ended.
+``footseg export``. On the composites, with so few epochs, both networks have two recipes, and the one that is
+better on the validation split counts. TipToe's layers were chosen on the validation splits, too; the test
+splits are scored here alone. ``--only tiptoe1`` trains what has this in its folder's name and ends, for as
+many processes as there are cores.
 
 Of the committed results, the composites are ``footseg data synth --count 3000 --seed 0`` of the training
 photographs and floors, whose parts share no photograph.
@@ -30,18 +29,12 @@ OWN, OTHER = "tiptoe", "fast_linknet"
 SEEDS, SPLITS, CORES = (0, 1, 2), ("val", "test"), ("a53", "a72", "a76")
 # What was promised of TipToe, as shares of FastLinkNet's.
 INSTRUCTIONS, BYTES = 1 / 2, 1 / 8
-# Trained on the composites, so that no photograph of their validation and test splits teaches.
-TEACHER = ("efficientnet_lite", "--network-options", "encoder_weights=imagenet", "--epochs", "8")
-# By set of images: the recipes, as options of footseg train; "TEACHER" stands for the teacher's run.
+# By set of images: the recipes, as options of footseg train.
 RECIPES: dict[str, dict[str, tuple[str, ...]]] = {
     "photographs": {"default": ()},
     "composites": {
         "20 epochs": ("--epochs", "20"),
         "20 epochs of batch 8": ("--epochs", "20", "--batch", "8", "--learning-rate", "3e-3"),
-        "12 epochs, taught": (
-            *("--epochs", "12", "--batch", "8", "--learning-rate", "3e-3", "--teacher", "TEACHER"),
-            *("--loss", "ce", "iou", "distill:2", "--temperature", "2"),
-        ),
     },
 }
 
@@ -81,17 +74,11 @@ def main() -> None:
         for recipe in RECIPES[kind]
         for network in (OWN, OTHER)
     ]
-    teacher = args.runs / "composites" / "teacher"
-    if args.only is None or args.only in teacher.name:
-        footseg("train", *TEACHER, "--data", args.composites, "--out", teacher, "--resume")
     for row in rows:
-        options = [str(teacher) if word == "TEACHER" else word for word in RECIPES[row.kind][row.recipe]]
         for seed, out in zip(SEEDS, row.outs, strict=True):
             if args.only is None or args.only in str(out.relative_to(args.runs)):
-                footseg(
-                    *("train", row.network, "--data", row.data, "--out", out, "--resume"),
-                    *("--seed", str(seed), *options),
-                )
+                options = ("--seed", str(seed), *RECIPES[row.kind][row.recipe])
+                footseg("train", row.network, "--data", row.data, "--out", out, "--resume", *options)
     if args.only is not None:
         return
     scores_ = [scored(row) for row in rows]
@@ -103,7 +90,6 @@ def main() -> None:
         "scores": scores_,
         "costs": costs,
         "recipes": RECIPES,
-        "teacher": {"options": TEACHER, "keras_val_iou": run.load(teacher).best["val_iou"]},
         "data": {kind: [data.resolve().name, files.fingerprint(data)] for kind, data in sets.items()},
         "machine": first.machine,
         "versions": first.versions,

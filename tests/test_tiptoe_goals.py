@@ -14,8 +14,8 @@ def row(images: str, network: str, recipe: str, val: float, test: float) -> dict
     }  # fmt: skip
 
 
-def test_each_network_counts_by_the_recipe_that_is_best_on_validation() -> None:
-    short, small, taught = RECIPES["composites"]
+def test_each_network_counts_by_the_recipe_that_is_better_on_validation() -> None:
+    short, small = RECIPES["composites"]
     rows = [
         row("photographs", "tiptoe", "default", 0.80, 0.70),
         row("photographs", "fast_linknet", "default", 0.75, 0.75),
@@ -23,8 +23,6 @@ def test_each_network_counts_by_the_recipe_that_is_best_on_validation() -> None:
         row("composites", "tiptoe", small, 0.65, 0.61),
         row("composites", "fast_linknet", short, 0.64, 0.61),
         row("composites", "fast_linknet", small, 0.63, 0.99),
-        row("composites", "tiptoe", taught, 0.50, 0.99),
-        row("composites", "fast_linknet", taught, 0.50, 0.99),
     ]
     goals = {goal["goal"]: goal for goal in accuracy_goals(rows)}
     assert {name: goal["met"] for name, goal in goals.items()} == {
