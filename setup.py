@@ -31,11 +31,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["footseg*", "export*", "benchmarks*", "android_harness*"]),
+    # export, benchmarks and android_harness are subpackages through links in footseg/: one name is installed.
+    packages=find_packages(include=["footseg*"], exclude=["*.experiments*"]),
     package_data={
-        "footseg": ["py.typed", "search/spaces/*.toml"],
-        "benchmarks": ["*.schema.json", "pages/*.html.j2", "pages/*.css"],
-        "android_harness": ["packages.txt", "native/*.c"],
+        "footseg": ["py.typed"],
+        "footseg.search": ["spaces/*.toml", "*.html.j2", "*.css"],
+        "footseg.study": ["*.html.j2"],
+        "footseg.benchmarks": ["*.schema.json", "pages/*.html.j2", "pages/*.css"],
+        "footseg.android_harness": ["packages.txt", "native/*.c"],
     },
     # tflite-runtime ended at 2.14 (no numpy 2, no Python 3.12); ai-edge-litert is its successor.
     install_requires=[

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from android_harness import errors, guard
-from android_harness.errors import HarnessError
+from footseg.android_harness import errors, guard
+from footseg.android_harness.errors import HarnessError
 
 # The one place where every Android lets adb's user write files and run them.
 TEMPORARY = "/data/local/tmp"

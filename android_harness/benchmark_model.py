@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from android_harness.ask import Shell, ask
-from android_harness.benchmark_output import Interface, Timing, parse, refuse_start
-from android_harness.errors import HarnessError
+from footseg.android_harness.ask import Shell, ask
+from footseg.android_harness.benchmark_output import Interface, Timing, parse, refuse_start
+from footseg.android_harness.errors import HarnessError
 
 # Where people put it; the first that may be executed is taken.
 PLACES = (

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from android_harness.errors import HarnessError
-from android_harness.profile_table import Operator, tables
+from footseg.android_harness.errors import HarnessError
+from footseg.android_harness.profile_table import Operator, tables
 
 Interface = Literal["Interpreter", "CompiledModel"]
 # The tool's megabytes are 1024 x 1024 bytes for memory, 10^6 for the model's file.

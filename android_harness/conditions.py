@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from android_harness.ask import Shell, ask, contents, cores, files, listed, number, values
+from footseg.android_harness.ask import Shell, ask, contents, cores, files, listed, number, values
 
 # android.os.PowerManager.THERMAL_STATUS_*: from LIGHT on, the system takes back speed.
 THERMAL = ("NONE", "LIGHT", "MODERATE", "SEVERE", "CRITICAL", "EMERGENCY", "SHUTDOWN")

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness import runner, toolchain
-from android_harness.errors import HarnessError, failure
-from android_harness.errors import run as run_process
-from android_harness.runner import Plan, Said
+from footseg.android_harness import runner, toolchain
+from footseg.android_harness.errors import HarnessError, failure
+from footseg.android_harness.errors import run as run_process
+from footseg.android_harness.runner import Plan, Said
 
 QEMU = "qemu-aarch64"
 # What the files are called that tell of a machine's cores.

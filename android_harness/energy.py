@@ -12,8 +12,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from android_harness.ask import Shell, ask, contents, files, number
-from android_harness.conditions import Conditions, in_volts
+from footseg.android_harness.ask import Shell, ask, contents, files, number
+from footseg.android_harness.conditions import Conditions, in_volts
 
 SUPPLIES = "/sys/class/power_supply"
 # The gauge is one of these, in most phones the first; "main" and "maxfg" are names of single vendors.

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from android_harness.errors import HarnessError
+from footseg.android_harness.errors import HarnessError
 
 # Named in the guard's command line, with the folder's name behind it.
 WORD = "guards-"

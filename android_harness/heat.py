@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from android_harness.ask import Shell, listed
-from android_harness.conditions import Conditions, Policy, conditions
+from footseg.android_harness.ask import Shell, listed
+from footseg.android_harness.conditions import Conditions, Policy, conditions
 
 # Samples have to grow by this before it is called drift. Clocks of phones come in steps of about 100 MHz, 4 %
 # and more of 2.5 GHz: one step down is seen, less is not throttling.

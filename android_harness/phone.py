@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from android_harness.ask import Shell, ask, contents, cores, files, listed, number
-from android_harness.errors import HarnessError
+from footseg.android_harness.ask import Shell, ask, contents, cores, files, listed, number
+from footseg.android_harness.errors import HarnessError
 
 CPU = "/sys/devices/system/cpu"
 QUESTIONS = {

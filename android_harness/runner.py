@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from android_harness.errors import HarnessError
+from footseg.android_harness.errors import HarnessError
 
 MARK = "@footseg "
 

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.adb import Device, Result
-from android_harness.errors import HarnessError
-from android_harness.guard import kill_all_of
-from android_harness.runner import MARK, Plan, Said, arguments, parse
-from android_harness.toolchain import Kit
+from footseg.android_harness.adb import Device, Result
+from footseg.android_harness.errors import HarnessError
+from footseg.android_harness.guard import kill_all_of
+from footseg.android_harness.runner import MARK, Plan, Said, arguments, parse
+from footseg.android_harness.toolchain import Kit
 
 # What a shell adds to the number of the signal that ended a program.
 SIGNALLED = 128

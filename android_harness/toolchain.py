@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness.adb import find_adb
-from android_harness.errors import HarnessError, run
+from footseg.android_harness.adb import find_adb
+from footseg.android_harness.errors import HarnessError, run
 
 SOURCES = Path(__file__).parent / "native"
 PACKAGES = Path(__file__).parent / "packages.txt"

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measurement import Agreement
 from footseg import evaluate, runtime
+from footseg.benchmarks.measurement import Agreement
 from footseg.data.folder import Split, load_split, new_file, open_data
 from footseg.errors import FootsegError
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from android_harness import emulator, runner, toolchain
-from android_harness.emulator import Counts
-from benchmarks import agreement
-from benchmarks.agreement import Task
-from benchmarks.harness import as_footseg
-from benchmarks.measurement import Instructions, Measurement
 from footseg import artifact, provenance
+from footseg.android_harness import emulator, runner, toolchain
+from footseg.android_harness.emulator import Counts
 from footseg.artifact import Artifact
+from footseg.benchmarks import agreement
+from footseg.benchmarks.agreement import Task
+from footseg.benchmarks.harness import as_footseg
+from footseg.benchmarks.measurement import Instructions, Measurement
 from footseg.errors import FootsegError, did_you_mean
 
 CORE = "cortex-a76"
@@ -45,7 +45,7 @@ def measure_all(
 
     Args:
         paths: .tflite files.
-        cores: of ``android_harness.emulator.CORES``.
+        cores: of ``footseg.android_harness.emulator.CORES``.
         data: folder of a data set whose images are compared; None: noise.
         split: "train", "val" or "test".
         images: so many, evenly spaced; 0 for all of the split.

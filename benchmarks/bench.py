@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost
-from benchmarks.measurement import Measurement
-from benchmarks.results_file import append_line, check_writable
 from footseg import artifact
+from footseg.benchmarks import cost
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.results_file import append_line, check_writable
 from footseg.errors import FootsegError, did_you_mean
 
 # What switches a default off has another name than what it sets.
@@ -143,13 +143,13 @@ def _measure(
     own = {name: value for name, value in options.items() if name in OPTIONS[place.kind]}
     match place.kind:
         case "arm":
-            from benchmarks import arm
+            from footseg.benchmarks import arm
 
             return arm.measure_all(paths, place.names or (arm.CORE,), **own)
         case "android":
-            from benchmarks import android
+            from footseg.benchmarks import android
 
             return android.measure_all(paths, place.names, say=say, **own)
-    from benchmarks import host
+    from footseg.benchmarks import host
 
     return host.measure_all(paths, **own)

@@ -1,9 +1,7 @@
-"""Fresh processes that files are measured in, of benchmarks.worker: started, asked and ended from here."""
+"""Fresh processes that files are measured in: started, asked and ended from here; ``worker`` is one."""
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from android_harness.errors import ending
+from footseg import children
+from footseg.android_harness.errors import ending
 from footseg.errors import FootsegError
 
 # Seconds that a worker may take for an answer, and for each run ten times as long as its first inference.
@@ -20,7 +19,7 @@ BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "V
 
 
 class Worker:
-    """A process of benchmarks.worker, asked from this one.
+    """A process of footseg.benchmarks.worker, asked from this one.
 
     ``hello`` is what it said of its start: runtime, runtime_version, load_ms, first_inference_ms. Every
     question raises FootsegError with what ended the process, if it died or hung.
@@ -123,10 +122,15 @@ def worker(path: Path, threads: int = 1, pin: Sequence[int] = ()) -> Iterator[Wo
 def _process(
     path: Path, threads: int, pin: Sequence[int]
 ) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
-    """A process of benchmarks.worker and its stderr; killed at the end, whatever that was."""
+    """A process of footseg.benchmarks.worker and its stderr; killed at the end, whatever that was."""
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", str(path), str(threads), ",".join(map(str, pin))],
+            [
+                *children.command("footseg.benchmarks.worker"),
+                str(path),
+                str(threads),
+                ",".join(map(str, pin)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -149,7 +153,5 @@ def _environment() -> dict[str, str]:
     A kernel that the environment forces on OpenBLAS, as some do for results that repeat, would calibrate
     another processor: Haswell's reached 128 GFLOP/s on one that does 246.
     """
-    root = str(Path(__file__).resolve().parents[1])
-    python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    kept = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-    return kept | dict.fromkeys(BLAS_THREADS, "1") | {"PYTHONPATH": python_path}
+    kept = {name: value for name, value in children.environment().items() if name != "OPENBLAS_CORETYPE"}
+    return kept | dict.fromkeys(BLAS_THREADS, "1")

@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import comparison, places
-from benchmarks.intervals import Log, undisturbed
-from benchmarks.measurement import Agreement, Measurement, Relative
-from benchmarks.places import Place
-from benchmarks.results_file import read_all
+from footseg.benchmarks import comparison, places
+from footseg.benchmarks.intervals import Log, undisturbed
+from footseg.benchmarks.measurement import Agreement, Measurement, Relative
+from footseg.benchmarks.places import Place
+from footseg.benchmarks.results_file import read_all
 
 OUTCOMES = ("worse", "no baseline", "cannot tell", "better", "ok")
 # Standard deviation, in logarithms, that fresh starts add to what the samples of one tell: where a process

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from android_harness.errors import HarnessError
+from footseg.android_harness.errors import HarnessError
 from footseg.errors import FootsegError
 
 

@@ -23,12 +23,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from android_harness import ask
-from benchmarks import comparison, fresh, places
-from benchmarks.fresh import Worker
-from benchmarks.measurement import Calibration, ColdStart, Latency, Measurement, OperatorTime, Relative
-from benchmarks.worker import SIDE
 from footseg import artifact, provenance, runtime
+from footseg.android_harness import ask
+from footseg.benchmarks import comparison, fresh, places
+from footseg.benchmarks.fresh import Worker
+from footseg.benchmarks.measurement import (
+    Calibration,
+    ColdStart,
+    Latency,
+    Measurement,
+    OperatorTime,
+    Relative,
+)
+from footseg.benchmarks.worker import SIDE
 
 # Warm-up goes in batches of this many runs and ends when a batch's median is no longer faster, to
 # this factor, than the one before it (caches filled, clock frequency up).

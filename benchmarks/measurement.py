@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import comparison, cost, typed
 from footseg import provenance
 from footseg.artifact import Artifact
+from footseg.benchmarks import comparison, cost, typed
 from footseg.compress.sizes import packed
 from footseg.runtime import Delegation
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from android_harness.ask import listed
-from benchmarks.measurement import Measurement
+from footseg.android_harness.ask import listed
 from footseg.artifact import Artifact
+from footseg.benchmarks.measurement import Measurement
 
 
 @dataclass(frozen=True)

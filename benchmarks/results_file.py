@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from benchmarks.measurement import Measurement
+from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
 from footseg.files import disk_errors
 

@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import places
-from benchmarks.measurement import Measurement
-from benchmarks.terminal import WIDTH, aligned, shortened, with_interval, wrapped
+from footseg.benchmarks import places
+from footseg.benchmarks.measurement import Measurement
+from footseg.terminal import WIDTH, aligned, shortened, with_interval, wrapped
 
 # Characters of a file's name that must be left of it.
 NAME = 16

@@ -1,4 +1,4 @@
-"""The process that a file is measured in: ``python -m benchmarks.worker MODEL THREADS [CORE,CORE...]``.
+"""The process that a file is measured in: MODEL THREADS [CORE,CORE...].
 
 Fresh, so that cold start and peak memory are the file's own; without TensorFlow, as an app would be.
 It keeps to the cores named, loads the file, runs it once and prints one JSON line on what that took. Then it
@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import profiles
 from footseg import runtime
+from footseg.benchmarks import profiles
 from footseg.errors import FootsegError, require
 
 # Importing these is the app's own start, not the file's: it happens before the clock runs.

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
-from export.sensitivity import Reference, Sensitivity
 from footseg import files, runtime
 from footseg import run as runs
 from footseg.artifact import Artifact
 from footseg.compress.sizes import packed
 from footseg.errors import FootsegError
+from footseg.export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
+from footseg.export.sensitivity import Reference, Sensitivity
 from footseg.run import Run
 
 START, SMALLEST = "int8", "int4"
@@ -80,7 +80,7 @@ class Auto:
     record: Path
 
     def to_json(self) -> dict[str, Any]:
-        """What the file ``record`` holds; ``benchmarks.pages.frontier`` draws it."""
+        """What the file ``record`` holds; ``footseg.benchmarks.pages.frontier`` draws it."""
         return {
             "file": self.artifact.path.name,
             "network": self.artifact.network,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from export.conversion import conversion
 from footseg import runtime
 from footseg.errors import FootsegError, require
+from footseg.export.conversion import conversion
 
 INPUT = "image"
 OUTPUT = "logits"
@@ -16,7 +16,7 @@ SIGNATURE = "serving_default"
 
 
 def load_network(path: Path) -> Any:
-    """Read a ``model.keras`` and lower it for inference (see ``export.lowering``).
+    """Read a ``model.keras`` and lower it for inference (see ``footseg.export.lowering``).
 
     Raises:
         FootsegError: Keras runs on another backend than TensorFlow, whose converters this needs, or cannot
@@ -25,7 +25,7 @@ def load_network(path: Path) -> Any:
     """
     with conversion(f"loading {path}"):
         keras = keras_on_tensorflow()
-        from export.lowering import lower
+        from footseg.export.lowering import lower
 
         return lower(keras.saving.load_model(path, compile=False))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from export import quantize
-from export.conversion import conversion
 from footseg.errors import require
+from footseg.export import quantize
+from footseg.export.conversion import conversion
 
 # What an operator may be in, most exact first. "fp16" and "int8w" are weights only, computed in float; "int8"
 # and "int4" have int8 activations and integer arithmetic. Not here: int8 with int16 activations, of which

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from export.conversion import conversion
-from export.freeze import serving_function
 from footseg.errors import require
+from footseg.export.conversion import conversion
+from footseg.export.freeze import serving_function
 
 # The highest that tf2onnx 1.17 writes; 19 and up raise.
 OPSET = 18

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from export import freeze, onnx, quantize, shared, tflite, verify
-from export import speed as speeds
 from footseg import files, provenance, runtime
 from footseg import run as runs
 from footseg.artifact import Artifact
 from footseg.data.folder import open_data
 from footseg.errors import FootsegError, did_you_mean
+from footseg.export import freeze, onnx, quantize, shared, tflite, verify
+from footseg.export import speed as speeds
 from footseg.run import Run
 
 FORMATS = ("tflite", "onnx")
@@ -133,7 +133,7 @@ class _Work:
         if target.format == "onnx":
             return onnx.convert(self.network)
         if self.trained_for(target.precision):
-            from export import qat
+            from footseg.export import qat
 
             return qat.convert(self.qat, self.recipe.io)
         images = self.recipe.calibration.images if self.recipe.calibration else None
@@ -152,7 +152,7 @@ class _Work:
         """Refuse a ``.tflite`` with operators that have no place in it."""
         tflite.check_graph(path)
         if self.trained_for(precision):
-            from export import qat
+            from footseg.export import qat
 
             steps = [step for step in self.run.compression if step["method"] == QAT]
             qat.check_islands(path, {name for step in steps for name in step["left_out"]})

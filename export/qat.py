@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.conversion import conversion
-from export.quantize import IO
 from footseg import runtime
 from footseg.errors import FootsegError
+from footseg.export.conversion import conversion
+from footseg.export.quantize import IO
 
 ENDS = ("QUANTIZE", "DEQUANTIZE")
 # What training puts before the names of layers that it rounds.

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from export.conversion import conversion
-from export.freeze import INPUT, SIGNATURE
 from footseg import runtime
 from footseg.data.folder import open_data, pairs
 from footseg.data.images import letterbox, read_image
 from footseg.errors import did_you_mean, require
+from footseg.export.conversion import conversion
+from footseg.export.freeze import INPUT, SIGNATURE
 
 # Weights by channel, symmetric, in all of them; their sum is always that of the fp32 file's operators.
 PRECISIONS = {
@@ -129,7 +129,7 @@ def quantize(
     ``images``, uint8 (N, H, W, 3), calibrate the precisions of ``CALIBRATED``; the others need none. ``io``
     is the type of the file's ends (see ``IO``), ``ranges`` how ranges are estimated (see ``RANGES``) and
     ``keep`` names the output tensors of operators that stay in float. ``weight_ranges`` are {"min", "max"} by
-    name of weight tensors, in place of their extremes (see ``export.shared``).
+    name of weight tensors, in place of their extremes (see ``footseg.export.shared``).
 
     Raises:
         ValueError: as ``check_options``; no images for a precision that needs some, or of another size or

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from export import mix, verify
-from export.conversion import conversion
-from export.freeze import INPUT, SIGNATURE
 from footseg import files, metrics, runtime
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
+from footseg.export import mix, verify
+from footseg.export.conversion import conversion
+from footseg.export.freeze import INPUT, SIGNATURE
 
 TIE = 5e-4
 # Tensors are held against each other on so many images: signal-to-noise ratios settle at once.
@@ -172,7 +172,7 @@ def sensitivity(
     threads: int = 1,
     saved: Path | None = None,
 ) -> Sensitivity:
-    """Measure each operator of the fp32 ``.tflite`` by itself at a level of ``export.mix.LEVELS``.
+    """Measure each operator of the fp32 ``.tflite`` by itself at a level of ``footseg.export.mix.LEVELS``.
 
     ``images``, uint8 (N, H, W, 3), calibrate, once for all; ``sample`` has the masks. What is measured is
     kept in the file ``saved`` after each operator, and not measured again if nothing has changed since.
@@ -191,7 +191,9 @@ def measure(
     """As ``sensitivity``, of a network that is calibrated already."""
     operators = [operator for operator in mixer.operators if level in operator.levels]
     if not operators or level == "float":
-        raise ValueError(f"no operator of {mixer.path.name} can be in {level!r}: see export.mix.LEVELS")
+        raise ValueError(
+            f"no operator of {mixer.path.name} can be in {level!r}: see footseg.export.mix.LEVELS"
+        )
     key = _key(mixer, against, level)
     costs = _kept(saved, key)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from export.mix import layer
-from export.quantize import Operator
 from footseg import runtime
+from footseg.export.mix import layer
+from footseg.export.quantize import Operator
 
 # The axes of a Keras kernel, in the order of the file's weights: output channels, height, width, inputs.
 AXES = {"CONV_2D": (3, 0, 1, 2), "TRANSPOSE_CONV": (2, 0, 1, 3)}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.conversion import conversion
 from footseg import runtime
 from footseg.errors import FootsegError
+from footseg.export.conversion import conversion
 
 # They work out shapes while the network runs: each splits the XNNPACK partition, and neither static int8 nor
 # the GPU delegates of phones take them.

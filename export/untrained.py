@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from export import freeze, quantize, tflite
-from export.conversion import conversion
 from footseg import files
+from footseg.export import freeze, quantize, tflite
+from footseg.export.conversion import conversion
 
 # Only that tensors have ranges: how wide they are changes no instruction.
 IMAGES = 4
@@ -46,7 +46,7 @@ def _lowered(network: Any) -> Any:
     """A copy, lowered for inference, with every weight moved a little."""
     with conversion("lowering the network"):
         freeze.keras_on_tensorflow()
-        from export.lowering import lower
+        from footseg.export.lowering import lower
 
         copy, generator = lower(network), np.random.default_rng(0)
         copy.set_weights([_disturbed(weight, generator) for weight in copy.get_weights()])

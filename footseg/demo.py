@@ -4,10 +4,18 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from footseg.commands import data as data_
+from footseg.commands import measuring, shipping, training
+from footseg.commands._command import run
 from footseg.errors import FootsegError
 
 RUN, EXPORT, EVALUATION = "run", "export", "evaluation"
 PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def command(words: Sequence[str]) -> int:
+    """Run one step."""
+    return run(words, (*data_.COMMANDS, *training.COMMANDS, *shipping.COMMANDS, *measuring.COMMANDS))
 
 
 def demo(
@@ -15,8 +23,8 @@ def demo(
     *,
     data: Path | None = None,
     seed: int = 0,
-    command: Callable[[Sequence[str]], int],
     say: Callable[[str], None],
+    command: Callable[[Sequence[str]], int] = command,
 ) -> Path:
     """Run every step into the folder ``out``; returns the report's path.
 

@@ -11,8 +11,8 @@ import pytest
 from tests.phone import AdbServer, Phone
 
 if TYPE_CHECKING:
-    from android_harness.adb import Device
-    from footseg.config import TrainConfig
+    from footseg.android_harness.adb import Device
+    from footseg.training.config import TrainConfig
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -53,8 +53,8 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on ``tiny_data``: FastLinkNet of a quarter of the width, ten seconds of training."""
-    from footseg.config import from_values
-    from footseg.train import train
+    from footseg.training.config import from_values
+    from footseg.training.train import train
 
     out = tmp_path_factory.mktemp("run") / "tiny"
     train(from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY, "epochs": 60}), out)
@@ -64,7 +64,7 @@ def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What ``footseg export`` makes of ``tiny_run``, by "fp32", "fp16", "int8" and "onnx"."""
-    from export import export_run
+    from footseg.export import export_run
 
     out = tmp_path_factory.mktemp("export")
     artifacts = export_run(
@@ -102,7 +102,7 @@ def phone(server: AdbServer, tmp_path: Path) -> Iterator[Phone]:
 @pytest.fixture
 def device(server: AdbServer, phone: Phone) -> "Device":
     """``phone`` as the harness has it."""
-    from android_harness import adb
+    from footseg.android_harness import adb
 
     return adb.choose(phone.serial, env=server.env)
 
@@ -127,7 +127,7 @@ def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_number_in_step_5(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of the fifth step is NaN: on ``tiny_data`` the second step of the second epoch."""
-    from footseg.step import TrainingStep
+    from footseg.training.step import TrainingStep
 
     steps: list[float] = []
     real = TrainingStep.train
@@ -149,7 +149,7 @@ def interruptible() -> Iterator[None]:
 
 def train_one_epoch(config: "TrainConfig", out: Path) -> None:
     """Train until the first epoch is written, and leave the run as a kill would."""
-    from footseg.train import train
+    from footseg.training.train import train
 
     class KilledError(Exception):
         pass

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from footseg import logbook
 from footseg.search import records
 from footseg.search.records import Settings, Trial
+from footseg.training import logbook
 
 EPOCHS = 20
 # Learning rate and dropout as in the thesis's space, its three losses, and how wide the network is.

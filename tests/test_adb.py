@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import adb, runner
-from android_harness.adb import (
+from footseg.android_harness import adb, runner
+from footseg.android_harness.adb import (
     Device,
     DeviceGoneError,
     Listed,
@@ -24,7 +24,7 @@ from android_harness.adb import (
     Result,
     TimeLimitError,
 )
-from android_harness.errors import HarnessError
+from footseg.android_harness.errors import HarnessError
 from tests.phone import AdbServer, Faults, Phone
 from tests.phone.machine import Unmap
 

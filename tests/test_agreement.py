@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks import agreement
-from benchmarks.agreement import Task
+from footseg.benchmarks import agreement
+from footseg.benchmarks.agreement import Task
 from footseg.errors import FootsegError
 
 SHAPE = (2, 4, 4)

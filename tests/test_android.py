@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from android_harness import conditions, heat, session, toolchain
-from android_harness.adb import Result
-from benchmarks import android
-from benchmarks.android.request import Request
-from benchmarks.measurement import Measurement
-from benchmarks.results_file import append_line, read_all
+from footseg.android_harness import conditions, heat, session, toolchain
+from footseg.android_harness.adb import Result
 from footseg.artifact import sidecar_path
+from footseg.benchmarks import android
+from footseg.benchmarks.android.request import Request
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.results_file import append_line, read_all
 from footseg.cli import main
 from footseg.errors import FootsegError
 from tests.phone import TWO_CORES, AdbServer, Faults, Phone

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from benchmarks.cost import arena
-from benchmarks.cost import tflite as cost_tflite
-from benchmarks.cost.arena import Buffer
+from footseg.benchmarks.cost import arena
+from footseg.benchmarks.cost import tflite as cost_tflite
+from footseg.benchmarks.cost.arena import Buffer
 from tests.small_graphs import T, tflite
 
 IMAGE = (1, 8, 8, 4)  # 1024 bytes

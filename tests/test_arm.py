@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import toolchain
-from android_harness.emulator import Counts
-from benchmarks import arm
-from benchmarks.measurement import Agreement, Instructions, Measurement
+from footseg.android_harness import toolchain
+from footseg.android_harness.emulator import Counts
+from footseg.benchmarks import arm
+from footseg.benchmarks.measurement import Agreement, Instructions, Measurement
 from footseg.errors import FootsegError
 from tests import arm_graphs
 

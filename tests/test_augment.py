@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from footseg import augment
-from footseg.augment import Augmentation
 from footseg.data.images import IGNORE
+from footseg.training import augment
+from footseg.training.augment import Augmentation
 
 NONE = Augmentation(flip=0, affine=0, zoom_out=0, colour=0, hue=0)
 

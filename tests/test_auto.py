@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.pages import frontier
-from export import auto as module
-from export.auto import Auto, auto, by_trade
-from export.sensitivity import Cost, Reference, Sensitivity
 from footseg import artifact, runtime
+from footseg.benchmarks.pages import frontier
 from footseg.data.shapes import write_shapes
 from footseg.errors import FootsegError
+from footseg.export import auto as module
+from footseg.export.auto import Auto, auto, by_trade
+from footseg.export.sensitivity import Cost, Reference, Sensitivity
 from footseg.run import Run
 
 keras = pytest.importorskip("keras", reason="makes the network: pip install 'footseg[train]'")
@@ -136,13 +136,13 @@ def test_options_are_refused_before_work_begins(options: dict[str, Any], message
 def test_a_file_that_loses_more_than_was_measured_gets_no_name(
     run: Path, found: Auto, tmp_path: Path
 ) -> None:
-    from export import sensitivity, verify
+    from footseg.export import sensitivity, verify
 
     sample = verify.sample(run.parent / "feet", (32, 32), 4)
     masks = runtime.load(run).logits(sample.images).argmax(axis=-1).astype(np.uint8)
     own = verify.Sample("val", sample.names, sample.images, masks)
     fp32 = run.parent / "fp32.tflite"
-    from export import freeze, tflite
+    from footseg.export import freeze, tflite
 
     network = freeze.load_network(run / "model.keras")
     fp32.write_bytes(tflite.convert(freeze.freeze(network, run.parent / "saved_model")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measurement import Measurement
+from footseg.benchmarks.measurement import Measurement
 from tests import arm_graphs
 from tests.test_cli import footseg, one_line
 from tests.test_host import waited_for
@@ -98,7 +98,9 @@ def test_nothing_of_an_emulator_is_left_when_another_program_ends_it(model: Path
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_disk_loses_nothing_of_what_was_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.host.measure_all", lambda paths: [a_measurement(), a_measurement()])
+    monkeypatch.setattr(
+        "footseg.benchmarks.host.measure_all", lambda paths: [a_measurement(), a_measurement()]
+    )
     done = footseg("bench", model, "--out", "/dev/full", "--json", code=1)
     assert [line["kind"] for line in json.loads(done.stdout)] == ["measured", "measured"]
     assert done.stderr.count("the disk is full") == 1
@@ -111,7 +113,7 @@ def test_stopped_in_the_middle_it_says_what_is_kept(
         yield a_measurement()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmarks.host.measure_all", stopped)
+    monkeypatch.setattr("footseg.benchmarks.host.measure_all", stopped)
     out = tmp_path / "results.jsonl"
     said = footseg("bench", model, model, "--out", out, code=130).stderr
     assert said.splitlines() == [f"footseg: 1 result so far is in {out}", "footseg: interrupted"]
@@ -123,7 +125,7 @@ def test_a_place_that_fails_loses_nothing_of_another(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host's line is there, the missing emulator is said, and the exit code tells of it."""
-    monkeypatch.setattr("benchmarks.host.measure_all", lambda paths: [a_measurement()])
+    monkeypatch.setattr("footseg.benchmarks.host.measure_all", lambda paths: [a_measurement()])
     monkeypatch.setenv("PATH", str(tmp_path))
     out = tmp_path / "results.jsonl"
     done = footseg("bench", model, "--on", "host", "--on", "arm", "--out", out, "--json", code=1)

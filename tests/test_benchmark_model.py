@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import benchmark_model, benchmark_output
-from android_harness.benchmark_model import Options, Tool
-from android_harness.errors import HarnessError
+from footseg.android_harness import benchmark_model, benchmark_output
+from footseg.android_harness.benchmark_model import Options, Tool
+from footseg.android_harness.errors import HarnessError
 from tests.phone.machine import Machine
 from tests.test_phone import Local
 

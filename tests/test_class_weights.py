@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from footseg import class_weights as cw
-from footseg.class_weights import ClassCounts, class_weights, count
 from footseg.data.images import IGNORE
+from footseg.training import class_weights as cw
+from footseg.training.class_weights import ClassCounts, class_weights, count
 
 
 def counts_of(*pixels: float) -> ClassCounts:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import comparison, cost, coverage, trials
-from benchmarks.comparison import interval
+from footseg.benchmarks import comparison, cost
+from footseg.benchmarks.comparison import interval
+from footseg.benchmarks.experiments import coverage, trials
 from footseg.errors import FootsegError
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from footseg import config
 from footseg.errors import FootsegError
+from footseg.training import config
 
 BASE = {"network": "fast_linknet", "data": "feet"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cost
+from footseg.benchmarks import cost
 from footseg.errors import FootsegError
 from tests.small_graphs import T, onnx_file, tflite
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, results_file
-from benchmarks.cost import roofline
-from benchmarks.cost import table as cost_table
-from benchmarks.measurement import Latency
 from footseg import artifact
+from footseg.benchmarks import cost, results_file
+from footseg.benchmarks.cost import roofline
+from footseg.benchmarks.cost import table as cost_table
+from footseg.benchmarks.measurement import Latency
 from tests.small_graphs import T, tflite
 from tests.test_cli import footseg, one_line
 from tests.test_measurement import a_measurement

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from footseg import cli, demo
+from footseg import demo
+from footseg.cli import COMMANDS, parser
 from footseg.errors import FootsegError
 
 
@@ -18,7 +19,7 @@ class Recorder:
         self.out, self.failing = out, failing
 
     def __call__(self, step: Sequence[str]) -> int:
-        cli.parser().parse_args(step)  # SystemExit where a step is no command
+        parser(COMMANDS).parse_args(step)  # SystemExit where a step is no command
         self.steps.append(list(step))
         if step[0] == "export":
             (self.out / "export").mkdir(parents=True)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from footseg import distill, networks, run
-from footseg.config import TrainConfig, from_values
+from footseg import networks, run
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
+from footseg.training import distill
+from footseg.training.config import TrainConfig, from_values
 
 LN2, LN3 = math.log(2), math.log(3)
 BOTH = np.zeros((1, 1, 2), int)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footseg import distribution
 from footseg.data.shapes import write_shapes
-from footseg.distribution import Team
 from footseg.errors import FootsegError
+from footseg.training import distribution
+from footseg.training.distribution import Team
 
 needs_jax = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="JAX is not installed: pip install 'footseg[dev]'"

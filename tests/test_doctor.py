@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from footseg import cli, doctor
+from footseg import doctor
+from footseg.cli import COMMANDS, parser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -145,7 +146,7 @@ def test_tools_are_looked_for_on_the_path(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "qemu-aarch64").write_text("#!/bin/sh\n")
     (tmp_path / "qemu-aarch64").chmod(0o755)
-    args = cli.parser().parse_args(["doctor", "--json"])
+    args = parser(COMMANDS).parse_args(["doctor", "--json"])
     tools = {finding["name"]: finding for finding in args.work(args).document}
     assert tools["adb"] == {
         "name": "adb",

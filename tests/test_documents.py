@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from footseg import cli, networks
+from footseg.cli import COMMANDS, parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md")
@@ -49,7 +50,7 @@ def test_each_command_is_accepted(document: str, command: str) -> None:
     if named and set(words[len(named.words) :]) <= flags(named):
         return  # a command or its flag, named in a sentence without values
     try:
-        cli.parser().parse_args(words)
+        parser(COMMANDS).parse_args(words)
     except SystemExit as ended:
         assert ended.code == 0, f"{document}: {command}"
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from android_harness import emulator, toolchain
-from android_harness.emulator import CORES, Counts
-from android_harness.errors import HarnessError
-from android_harness.runner import Plan
-from android_harness.toolchain import Kit
 from footseg import runtime
+from footseg.android_harness import emulator, toolchain
+from footseg.android_harness.emulator import CORES, Counts
+from footseg.android_harness.errors import HarnessError
+from footseg.android_harness.runner import Plan
+from footseg.android_harness.toolchain import Kit
 from tests import arm_graphs
 from tests.arm_graphs import FLOAT, PIXELS, Numbers
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.cost import cost_of_keras
-from export import export_run, freeze, quantize, verify
 from footseg import networks, runtime
+from footseg.benchmarks.cost import cost_of_keras
 from footseg.errors import FootsegError
+from footseg.export import export_run, freeze, quantize, verify
 from footseg.run import Run
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")

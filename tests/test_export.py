@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import export_run, freeze, onnx, quantize, tflite, verify
 from footseg import artifact, files, runtime
 from footseg.errors import FootsegError
+from footseg.export import export_run, freeze, onnx, quantize, tflite, verify
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -193,7 +193,7 @@ def test_a_cut_network_trained_for_int8(
             checked.append(path.name)
 
     checked: list[str] = []
-    monkeypatch.setattr("export.qat", Converter, raising=False)
+    monkeypatch.setattr("footseg.export.qat", Converter, raising=False)
     said: list[str] = []
     made = {
         a.recipe: a
@@ -257,7 +257,7 @@ def test_wrong_arguments(wrong: dict[str, Any], complaint: str, tiny_run: Path, 
 def test_both_formats_in_int8_say_that_onnx_stays_fp32(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export import pipeline
+    from footseg.export import pipeline
 
     said: list[str] = []
     targets = pipeline._targets(["onnx", "tflite"], ["int8", "fp32"], said.append)
@@ -365,7 +365,7 @@ def test_shape_arithmetic_is_found_and_named(tmp_path: Path) -> None:
 
 
 def test_a_failed_conversion_is_one_line_with_the_converters_words_kept() -> None:
-    from export.conversion import conversion
+    from footseg.export.conversion import conversion
 
     with (
         pytest.raises(FootsegError, match=r"^melting failed: KeyError: 'wax'") as caught,
@@ -378,7 +378,7 @@ def test_a_failed_conversion_is_one_line_with_the_converters_words_kept() -> Non
 
 @pytest.mark.parametrize("use_bias", [False, True])
 def test_a_narrow_transposed_convolution_means_the_same_when_lowered(use_bias: bool) -> None:
-    from export.lowering import PixelConvolution, lower
+    from footseg.export.lowering import PixelConvolution, lower
 
     image = keras.Input((4, 5, 3))
     x = keras.layers.Conv2DTranspose(
@@ -395,7 +395,7 @@ def test_a_narrow_transposed_convolution_means_the_same_when_lowered(use_bias: b
 
 
 def test_a_network_trained_in_mixed_precision_is_lowered_to_float32() -> None:
-    from export.lowering import lower
+    from footseg.export.lowering import lower
 
     image = keras.Input((4, 4, 3))
     model = keras.Model(image, keras.layers.Conv2D(2, 1, dtype="mixed_float16")(image))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import freeze, verify
-from export.verify import Sample, Verification
 from footseg import runtime
 from footseg.errors import FootsegError
+from footseg.export import freeze, verify
+from footseg.export.verify import Sample, Verification
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 

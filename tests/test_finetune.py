@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from footseg import files, networks, run
-from footseg.config import TrainConfig, from_values
 from footseg.errors import FootsegError
-from footseg.finetune import freeze, start_from
-from footseg.train import train
+from footseg.training.config import TrainConfig, from_values
+from footseg.training.finetune import freeze, start_from
+from footseg.training.train import train
 from tests.conftest import TINY, train_one_epoch
 
 OPTIONS = {"width": 0.25, "dropout": 0.0}
@@ -127,7 +127,7 @@ def test_a_run_says_what_it_started_from_and_resumes_without_it(tuned: Path, par
 
 
 def test_a_frozen_encoder_is_not_in_the_optimizer(parent: Path) -> None:
-    from footseg.step import TrainingStep
+    from footseg.training.step import TrainingStep
 
     config = config_of(Path("feet"), start_from=str(parent))
     network = build()

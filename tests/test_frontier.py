@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.pages import frontier
+from footseg.benchmarks.pages import frontier
 from footseg.errors import FootsegError
 
 

@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import comparison, gate, gate_table, results_file
-from benchmarks.gate import Gate, Verdict
-from benchmarks.measurement import Agreement, Calibration, Instructions, Latency, Measurement, Relative
+from footseg.benchmarks import comparison, gate, gate_table, results_file
+from footseg.benchmarks.gate import Gate, Verdict
+from footseg.benchmarks.measurement import (
+    Agreement,
+    Calibration,
+    Instructions,
+    Latency,
+    Measurement,
+    Relative,
+)
 from footseg.errors import FootsegError
 from tests.test_measurement import AGREEMENT, FIRST_LINE, a_measurement, android, emulated
 

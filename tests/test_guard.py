@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import adb, guard
-from android_harness.adb import TEMPORARY, Device, DeviceGoneError, NotAllowedError
-from android_harness.errors import HarnessError
-from android_harness.session import session
+from footseg.android_harness import adb, guard
+from footseg.android_harness.adb import TEMPORARY, Device, DeviceGoneError, NotAllowedError
+from footseg.android_harness.errors import HarnessError
+from footseg.android_harness.session import session
 from tests.phone import AdbServer, Phone
 
 pytestmark = pytest.mark.skipif(not shutil.which("adb"), reason="needs the real adb: make arm")

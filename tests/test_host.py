@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import fresh, host, profiles, trials
-from benchmarks.profiles import own_names
 from footseg import runtime
+from footseg.benchmarks import fresh, host, profiles
+from footseg.benchmarks.experiments import trials
+from footseg.benchmarks.profiles import own_names
 from footseg.errors import FootsegError
 
 ONNX_SIDE = 32
@@ -303,8 +304,8 @@ def waited_for(condition: Callable[[], Any]) -> Any:
 
 
 def is_a_worker(pid: str) -> bool:
-    """Whether process ``pid`` is there and runs benchmarks.worker."""
+    """Whether process ``pid`` is there and runs footseg.benchmarks.worker."""
     try:
-        return b"benchmarks.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"footseg.benchmarks.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return False

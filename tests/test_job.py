@@ -6,14 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from footseg import job, networks, run
-from footseg.class_weights import class_weights, count
-from footseg.config import TrainConfig, from_values
+from footseg import networks, run
 from footseg.data import folder
 from footseg.data.shapes import write_shapes
-from footseg.distribution import Team
 from footseg.errors import FootsegError
-from footseg.train import train
+from footseg.training import job
+from footseg.training.class_weights import class_weights, count
+from footseg.training.config import TrainConfig, from_values
+from footseg.training.distribution import Team
+from footseg.training.train import train
 from tests.conftest import train_one_epoch
 
 # The smallest network with everything that training meets, trained for a moment.
@@ -44,7 +45,7 @@ def weights(path: Path) -> list[np.ndarray]:
 def test_mixed_precision_resumes_to_the_bit_and_exports_float32(
     precision: str, tiny_data: Path, tmp_path: Path
 ) -> None:
-    from export import export_run
+    from footseg.export import export_run
 
     config = config_of(tiny_data, precision=precision)
     whole, halves = tmp_path / "whole", tmp_path / "halves"

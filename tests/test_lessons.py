@@ -6,14 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from footseg import files, lessons, networks, run
-from footseg.config import TrainConfig, from_values
+from footseg import files, networks, run
 from footseg.data import folder
-from footseg.distill import Teacher
 from footseg.errors import FootsegError
 from footseg.runtime import to_float
-from footseg.sampling import Pool
-from footseg.train import train
+from footseg.training import lessons
+from footseg.training.config import TrainConfig, from_values
+from footseg.training.distill import Teacher
+from footseg.training.sampling import Pool
+from footseg.training.train import train
 from tests.conftest import train_one_epoch
 
 PLAIN = {"flip": 0.0, "affine": 0.0, "zoom_out": 0.0, "colour": 0.0, "hue": 0.0}

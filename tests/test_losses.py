@@ -9,9 +9,9 @@ import pytest
 from keras import ops
 from keras.backend import standardize_dtype
 
-from footseg import losses
-from footseg.config import TrainConfig
 from footseg.data.images import IGNORE
+from footseg.training import losses
+from footseg.training.config import TrainConfig
 
 LN2 = math.log(2)
 

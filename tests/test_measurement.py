@@ -11,8 +11,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from jsonschema import Draft202012Validator
 
-from benchmarks import measurement, results_file
-from benchmarks.measurement import (
+from footseg.artifact import Artifact
+from footseg.benchmarks import measurement, results_file
+from footseg.benchmarks.measurement import (
     NOT_OF,
     Agreement,
     Calibration,
@@ -24,7 +25,6 @@ from benchmarks.measurement import (
     OperatorTime,
     Relative,
 )
-from footseg.artifact import Artifact
 from footseg.errors import FootsegError
 from footseg.runtime import Delegation
 

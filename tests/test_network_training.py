@@ -88,7 +88,7 @@ def moved(unmoved: list[str]) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tflite_says_what_keras_says(name: str, taken: dict[str, Taken], tmp_path: Path) -> None:
-    from export import freeze, tflite
+    from footseg.export import freeze, tflite
 
     path = tmp_path / f"{name}.tflite"
     path.write_bytes(tflite.convert(freeze.freeze(lowered(taken[name].network), tmp_path / "saved_model")))
@@ -100,7 +100,7 @@ def test_tflite_says_what_keras_says(name: str, taken: dict[str, Taken], tmp_pat
 def test_onnx_says_what_keras_says(name: str, taken: dict[str, Taken], tmp_path: Path) -> None:
     pytest.importorskip("tf2onnx", reason="writes ONNX: pip install 'footseg[onnx]'")
     pytest.importorskip("onnxruntime", reason="runs ONNX: pip install 'footseg[onnx]'")
-    from export import onnx
+    from footseg.export import onnx
 
     path = tmp_path / f"{name}.onnx"
     path.write_bytes(onnx.convert(lowered(taken[name].network)))
@@ -108,13 +108,13 @@ def test_onnx_says_what_keras_says(name: str, taken: dict[str, Taken], tmp_path:
 
 
 def lowered(network: Any) -> Any:
-    from export.lowering import lower
+    from footseg.export.lowering import lower
 
     return lower(network)
 
 
 def assert_says_the_same(path: Path, network: Any) -> None:
-    from export.verify import TOLERANCES
+    from footseg.export.verify import TOLERANCES
 
     expected = one_step.logits(network)
     found = runtime.load(path).logits(one_step.images())

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.cost import cost_of_keras
 from footseg import networks
+from footseg.benchmarks.cost import cost_of_keras
 
 pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import adb, ask, conditions, energy, heat, phone
-from android_harness.errors import HarnessError
+from footseg.android_harness import adb, ask, conditions, energy, heat, phone
+from footseg.android_harness.errors import HarnessError
 from tests.phone.machine import PIXEL_6, TWO_CORES, Cluster, Machine
 
 CPU = "/sys/devices/system/cpu"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import places
-from benchmarks.measurement import Measurement
+from footseg.benchmarks import places
+from footseg.benchmarks.measurement import Measurement
 from tests.test_measurement import a_measurement, android
 
 

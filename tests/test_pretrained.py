@@ -186,8 +186,9 @@ def test_a_run_never_needs_the_file_again(
     """Interrupted after an epoch, the file gone: resumed, loaded and built at another size all the same."""
     tf = pytest.importorskip("tensorflow")
     from footseg import run as runs
-    from footseg import runtime, train
-    from footseg.config import from_values
+    from footseg import runtime
+    from footseg.training import train
+    from footseg.training.config import from_values
     from tests.conftest import TINY
 
     weights = saved(theirs, tmp_path / "encoder.keras")

@@ -12,14 +12,14 @@ import tensorflow as tf
 import tf_keras
 from keras import layers
 
-from export import qat as converter
-from export import tflite
 from footseg import networks, runtime
 from footseg.compress import int8_graph
 from footseg.compress.kept import Kept
 from footseg.compress.qat import QuantizationAware
 from footseg.compress.quantizers import Follower, KernelQuantizer, Range
 from footseg.errors import FootsegError
+from footseg.export import qat as converter
+from footseg.export import tflite
 from footseg.networks._unpool import max_pool, max_unpool
 from tests.test_fold import trained
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import quantize, speed, tflite
 from footseg import runtime
+from footseg.export import quantize, speed, tflite
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -33,7 +33,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = keras.Model(image, keras.layers.AveragePooling2D(2)(x))
     model.get_layer("one").set_weights([KERNEL.T.reshape(1, 1, 3, 2)])
     folder = tmp_path_factory.mktemp("network")
-    from export import freeze
+    from footseg.export import freeze
 
     path = folder / "fp32.tflite"
     path.write_bytes(tflite.convert(freeze.freeze(model, folder / "saved_model")))

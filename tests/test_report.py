@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import results_file
-from benchmarks.measurement import (
+from footseg.artifact import Artifact
+from footseg.benchmarks import results_file
+from footseg.benchmarks.measurement import (
     Agreement,
     Calibration,
     ColdStart,
@@ -22,9 +23,8 @@ from benchmarks.measurement import (
     OperatorTime,
     Relative,
 )
-from benchmarks.pages import bars, charts, pictures, report
-from benchmarks.pages import page as pages
-from footseg.artifact import Artifact
+from footseg.benchmarks.pages import bars, charts, pictures, report
+from footseg.benchmarks.pages import page as pages
 from footseg.errors import FootsegError
 from footseg.run import Run
 from footseg.runtime import Delegation

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from footseg import cli, files, networks
+from footseg.cli import COMMANDS, parser
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
-from footseg.reproduce import claims, grid, settings, steps, tables, thesis
+from footseg.reproduce import claims, grid, results, settings, steps, tables, thesis
 from footseg.reproduce.results import THESIS, Figures, Result
 from footseg.run import Run
 from footseg.steps import StepsInterruptedError
@@ -35,7 +36,7 @@ class Maker:
         self.ending = ending  # of the first command with the word: its exit code
 
     def __call__(self, words: Sequence[str]) -> int:
-        args = cli.parser().parse_args(words)  # SystemExit where a step is no command
+        args = parser(COMMANDS).parse_args(words)  # SystemExit where a step is no command
         self.done.append(f"{words[0]} {Path(words[1]).name}")
         for word in [word for word in self.ending if word in words]:
             code = self.ending.pop(word)
@@ -122,6 +123,7 @@ def given(folders: dict[str, Path]) -> dict[str, Any]:
 def _light_networks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "end_to_end" not in request.node.name:
         monkeypatch.setattr(networks, "build", lambda name, shape, classes, **options: (name, shape, options))
+        monkeypatch.setattr(results, "cost_of_keras", cost_of)
 
 
 def cost_of(network: Any) -> Any:
@@ -135,7 +137,7 @@ def cost_of(network: Any) -> Any:
 
 def make(out: Path, given: dict[str, Any], maker: Maker, **more: Any) -> dict[str, Any]:
     said: list[str] = []
-    return thesis.reproduce(out, given, command=maker, cost_of=cost_of, say=said.append, **more)
+    return thesis.reproduce(out, given, command=maker, say=said.append, **more)
 
 
 # ---- steps
@@ -225,9 +227,7 @@ def test_a_nested_command_that_was_interrupted_ends_it_as_an_interrupt(
     tmp_path: Path, given: dict[str, Any]
 ) -> None:
     with pytest.raises(StepsInterruptedError):
-        thesis.reproduce(
-            tmp_path / "out", given, command=lambda words: 130, cost_of=cost_of, say=lambda line: None
-        )
+        thesis.reproduce(tmp_path / "out", given, command=lambda words: 130, say=lambda line: None)
 
 
 def test_a_network_trained_anew_is_scored_anew_and_no_other(tmp_path: Path, given: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost
-from benchmarks.cost import roofline
+from footseg.benchmarks import cost
+from footseg.benchmarks.cost import roofline
 from tests.small_graphs import T, tflite
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from android_harness import toolchain
-from android_harness.errors import HarnessError
-from android_harness.runner import Plan, Said, Tensor, arguments, parse
 from footseg import runtime
+from footseg.android_harness import toolchain
+from footseg.android_harness.errors import HarnessError
+from footseg.android_harness.runner import Plan, Said, Tensor, arguments, parse
 from tests import arm_graphs
 from tests.arm_graphs import FLOAT, PIXELS, Numbers
 

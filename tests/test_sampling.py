@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footseg.config import from_values
 from footseg.data.folder import Split, open_data
 from footseg.data.shapes import write_shapes
 from footseg.errors import FootsegError
-from footseg.sampling import Pool, Sampler, classes_in, load_pool, sampler
+from footseg.training.config import from_values
+from footseg.training.sampling import Pool, Sampler, classes_in, load_pool, sampler
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import arm, host
 from footseg import run as runs
-from footseg.config import TrainConfig, from_values
+from footseg.benchmarks import arm, host
 from footseg.errors import FootsegError, MissingExtraError
 from footseg.search import costs, goals
 from footseg.search.goals import parse_limit
+from footseg.training.config import TrainConfig, from_values
 
 CLASSES = ("background", "foot")
 ALL = tuple(goals.COSTS)

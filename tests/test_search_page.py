@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.pages import search, search_charts
-from benchmarks.pages.search_charts import Line, Mark, Scale
 from footseg import cli
 from footseg import run as runs
 from footseg.errors import FootsegError
 from footseg.run import duration
+from footseg.search import page as search
+from footseg.search import page_charts as search_charts
 from footseg.search import records, tables
+from footseg.search.page_charts import Line, Mark, Scale
 from tests.search_folder import VALUES, a_search
 from tests.test_report import NASTY, Page, training_run
 
@@ -315,7 +316,7 @@ def test_the_front_is_named_and_the_limit_drawn() -> None:
 
 
 def test_costs_have_the_units_of_their_size() -> None:
-    from benchmarks.pages.search_plots import CostAxis
+    from footseg.search.page_plots import CostAxis
 
     def said(name: str, *values: float) -> tuple[str, float, bool]:
         axis = CostAxis.of(name, values)

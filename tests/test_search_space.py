@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from footseg import networks
-from footseg.config import TrainConfig, from_values
 from footseg.errors import FootsegError
 from footseg.search import space as spaces
 from footseg.search.space import Branch, Choice, Range
+from footseg.training.config import TrainConfig, from_values
 
 FIXED = {"network": "fast_linknet", "data": "feet"}
 RATE = {"learning_rate": {"log_uniform": [1e-6, 1e-2]}}

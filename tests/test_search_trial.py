@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from footseg import cli, files, run
-from footseg.config import TrainConfig, from_values, resolve
+from footseg.cli import COMMANDS, parser
 from footseg.errors import MissingExtraError
 from footseg.search import costs, goals, records, trial
 from footseg.search.records import Settings, Trial
 from footseg.search.trial import run_trial
-from footseg.step import TrainingStep
-from footseg.train import TrainingInterruptedError
+from footseg.training.config import TrainConfig, from_values, resolve
+from footseg.training.step import TrainingStep
+from footseg.training.train import TrainingInterruptedError
 from tests.conftest import TINY, train_one_epoch
 
 EPOCHS = 3
@@ -314,7 +315,7 @@ def test_the_command_line_of_a_run_makes_it_again(values: dict[str, Any]) -> Non
     config = from_values({"network": "fast_linknet", "data": "feet", **values})
     program, *words = shlex.split(trial.command(config, Path("out")))
     assert program == "footseg"
-    given = vars(cli.parser().parse_args(words))
+    given = vars(parser(COMMANDS).parse_args(words))
     names = {option.name for option in dataclasses.fields(TrainConfig)}
     flags = {name: value for name, value in given.items() if name in names}
     assert resolve(preset=None, file=None, flags=flags) == config

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.searches import Table, nearest
 from footseg import files
+from footseg.benchmarks.experiments.searches import Table, nearest
 
 
 @pytest.mark.parametrize(

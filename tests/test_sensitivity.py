@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import freeze, mix, quantize, sensitivity, tflite
-from export.sensitivity import Cost, Reference, Sensitivity
-from export.verify import Sample
 from footseg import runtime
 from footseg.errors import FootsegError
+from footseg.export import freeze, mix, quantize, sensitivity, tflite
+from footseg.export.sensitivity import Cost, Reference, Sensitivity
+from footseg.export.verify import Sample
 
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
 pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")

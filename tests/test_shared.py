@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import freeze, quantize, shared, tflite, verify
-from export.shared import _reach, _widest
 from footseg import run, runtime
+from footseg.export import freeze, quantize, shared, tflite, verify
+from footseg.export.shared import _reach, _widest
 
 
 def test_ranges_by_hand() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from export import speed
-from export.speed import Speed
 from footseg import runtime
+from footseg.export import speed
+from footseg.export.speed import Speed
 
 
 def a_speed(**changes: Any) -> Speed:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from footseg import augment, distill, losses, networks
-from footseg.config import TrainConfig, from_values
-from footseg.distill import Teacher
-from footseg.step import TrainingStep, average_momentum, schedule
+from footseg import networks
+from footseg.training import augment, distill, losses
+from footseg.training.config import TrainConfig, from_values
+from footseg.training.distill import Teacher
+from footseg.training.step import TrainingStep, average_momentum, schedule
 
 STAGES = ("shallow", "deep")
 SIZE = (8, 8)

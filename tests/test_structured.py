@@ -11,12 +11,12 @@ keras = pytest.importorskip("keras", reason="rewrites networks: pip install 'foo
 
 from keras import layers, ops  # noqa: E402
 
-from benchmarks.cost import cost_of_keras  # noqa: E402
 from footseg import networks  # noqa: E402
+from footseg.benchmarks.cost import cost_of_keras  # noqa: E402
 from footseg.compress import structured  # noqa: E402
 from footseg.compress.channels import channels  # noqa: E402
 from footseg.compress.structured import Importance, Plan, plan, rewrite  # noqa: E402
-from footseg.losses import cross_entropy  # noqa: E402
+from footseg.training.losses import cross_entropy  # noqa: E402
 
 THIN = {"efficientnet_lite": {}, "emilseg": {"base": 4}, "unet": {"base": 8}}
 VARIANTS = [(name, variant) for name in networks.names() for variant in networks.variants(name)]

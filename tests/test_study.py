@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks import results_file
-from benchmarks.measurement import Measurement, Relative
-from benchmarks.pages import charts, page, recipes, study
-from benchmarks.pages.recipes import Figure, Point, winner
 from footseg import files
 from footseg import run as runs
+from footseg.benchmarks import results_file
+from footseg.benchmarks.measurement import Measurement, Relative
+from footseg.benchmarks.pages import charts, page
 from footseg.errors import FootsegError
 from footseg.runtime import Delegation
+from footseg.study import page as study
+from footseg.study import recipes
+from footseg.study.recipes import Figure, Point, winner
 from tests.test_report import NASTY, Page, evaluation, measured, results, sha, training_run
 
 PRUNE = {"method": "prune", "settings": {"sparsity": 0.7}}

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import table, terminal
-from benchmarks.measurement import (
+from footseg import terminal
+from footseg.benchmarks import table
+from footseg.benchmarks.measurement import (  # fmt: skip
     Calibration,
     ColdStart,
     Energy,
@@ -16,7 +17,7 @@ from benchmarks.measurement import (
     Measurement,
     OperatorTime,
     Relative,
-)  # fmt: skip
+)
 from footseg.runtime import Delegation
 from tests.test_measurement import AGREEMENT, a_measurement, android, emulated
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tiptoe import RECIPES, accuracy_goals, cost_goals
+from footseg.benchmarks.experiments.tiptoe import RECIPES, accuracy_goals, cost_goals
 
 
 def row(images: str, network: str, recipe: str, val: float, test: float) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from android_harness import errors, toolchain
-from android_harness.errors import HarnessError
-from android_harness.toolchain import Kit
+from footseg.android_harness import errors, toolchain
+from footseg.android_harness.errors import HarnessError
+from footseg.android_harness.toolchain import Kit
 
 VARIABLE = "FOOTSEG_LITERT_AARCH64"
 
@@ -58,7 +58,7 @@ def test_every_library_that_is_needed_is_there(kit: Kit) -> None:
 
 def test_the_runner_needs_no_more_than_any_64_bit_phone_has(kit: Kit) -> None:
     """The compiler says in the file what it was told to compile for."""
-    from android_harness.toolchain import RUNNER_FLAGS
+    from footseg.android_harness.toolchain import RUNNER_FLAGS
 
     assert "-march=armv8-a" in RUNNER_FLAGS
     command = ["aarch64-linux-gnu-objdump", "-d", str(kit.runner)]

@@ -14,11 +14,11 @@ import pytest
 
 from footseg import run
 from footseg.cli import main
-from footseg.config import from_values, load
 from footseg.errors import FootsegError
-from footseg.logbook import Row
-from footseg.step import TrainingStep
-from footseg.train import _out_of_patience, train
+from footseg.training.config import from_values, load
+from footseg.training.logbook import Row
+from footseg.training.step import TrainingStep
+from footseg.training.train import _out_of_patience, train
 from tests.conftest import TINY
 
 # A figure that depends on the clock, which no resume can repeat.

@@ -11,17 +11,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from android_harness import adb, toolchain
-from android_harness.adb import Device
-from android_harness.errors import HarnessError
-from benchmarks import agreement, cost
-from benchmarks.agreement import Task
-from benchmarks.android.phone import Phone
-from benchmarks.android.request import Job, Request
-from benchmarks.harness import as_footseg
-from benchmarks.measurement import Measurement
 from footseg import artifact
+from footseg.android_harness import adb, toolchain
+from footseg.android_harness.adb import Device
+from footseg.android_harness.errors import HarnessError
 from footseg.artifact import Artifact
+from footseg.benchmarks import agreement, cost
+from footseg.benchmarks.agreement import Task
+from footseg.benchmarks.android.phone import Phone
+from footseg.benchmarks.android.request import Job, Request
+from footseg.benchmarks.harness import as_footseg
+from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
 
 ALL = "all"

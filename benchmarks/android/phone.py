@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from android_harness import benchmark_model, energy, heat, phone
-from android_harness.adb import Device
-from android_harness.conditions import Conditions, conditions, unusable
-from android_harness.errors import HarnessError
-from android_harness.runner import Said
-from android_harness.session import Session, session
-from benchmarks import comparison
-from benchmarks.agreement import Task
-from benchmarks.android.request import Job
-from benchmarks.android.runners import BenchmarkModel, OwnRunner, Pushed, Runner, Timed, Work
-from benchmarks.harness import as_footseg
-from benchmarks.measurement import Agreement, Energy, Measurement, Relative
+from footseg.android_harness import benchmark_model, energy, heat, phone
+from footseg.android_harness.adb import Device
+from footseg.android_harness.conditions import Conditions, conditions, unusable
+from footseg.android_harness.errors import HarnessError
+from footseg.android_harness.runner import Said
+from footseg.android_harness.session import Session, session
+from footseg.benchmarks import comparison
+from footseg.benchmarks.agreement import Task
+from footseg.benchmarks.android.request import Job
+from footseg.benchmarks.android.runners import BenchmarkModel, OwnRunner, Pushed, Runner, Timed, Work
+from footseg.benchmarks.harness import as_footseg
+from footseg.benchmarks.measurement import Agreement, Energy, Measurement, Relative
 
 ABI = "arm64-v8a"
 # Seconds for which a phone that did not cool down in time is waited for again.

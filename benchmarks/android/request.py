@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_harness import ask, phone
-from android_harness.toolchain import Kit
-from benchmarks import comparison, places
-from benchmarks.agreement import Task
+from footseg.android_harness import ask, phone
+from footseg.android_harness.toolchain import Kit
 from footseg.artifact import Artifact
+from footseg.benchmarks import comparison, places
+from footseg.benchmarks.agreement import Task
 
 RUNNERS = ("footseg", "benchmark_model")
 

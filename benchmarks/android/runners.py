@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from android_harness import benchmark_model, energy
-from android_harness.benchmark_output import Timing, parse
-from android_harness.conditions import Conditions
-from android_harness.runner import Plan, Said
-from android_harness.session import Session
-from benchmarks import comparison, profiles
-from benchmarks.android.request import Request
-from benchmarks.measurement import Calibration, ColdStart, Latency, OperatorTime
 from footseg import runtime
+from footseg.android_harness import benchmark_model, energy
+from footseg.android_harness.benchmark_output import Timing, parse
+from footseg.android_harness.conditions import Conditions
+from footseg.android_harness.runner import Plan, Said
+from footseg.android_harness.session import Session
 from footseg.artifact import Artifact
+from footseg.benchmarks import comparison, profiles
+from footseg.benchmarks.android.request import Request
+from footseg.benchmarks.measurement import Calibration, ColdStart, Latency, OperatorTime
 
 # Fresh starts whose median cold start counts, and the inferences of each: the last tells how long one takes.
 COLD_STARTS = 5

@@ -34,11 +34,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cost import arena
-from benchmarks.cost import keras as cost_keras
-from benchmarks.cost import onnx as cost_onnx
-from benchmarks.cost import tflite as cost_tflite
-from benchmarks.cost.graph import Graph, Key, Operator, Shape
+from footseg.benchmarks.cost import arena
+from footseg.benchmarks.cost import keras as cost_keras
+from footseg.benchmarks.cost import onnx as cost_onnx
+from footseg.benchmarks.cost import tflite as cost_tflite
+from footseg.benchmarks.cost.graph import Graph, Key, Operator, Shape
 from footseg.errors import FootsegError
 
 

@@ -26,7 +26,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.cost.graph import VIEWS, Graph, Key, Operator
+from footseg.benchmarks.cost.graph import VIEWS, Graph, Key, Operator
 
 ALIGNMENT = 64
 # Which inputs LiteRT lets an operator write over; those of ``VIEWS`` change nothing.

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import places
-from benchmarks.cost.roofline import Bound
-from benchmarks.measurement import Measurement
-from benchmarks.terminal import aligned, wrapped
 from footseg import files
+from footseg.benchmarks import places
+from footseg.benchmarks.cost.roofline import Bound
+from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
+from footseg.terminal import aligned, wrapped
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.cost.graph import Macs, Shape
+from footseg.benchmarks.cost.graph import Macs, Shape
 
 
 def layers(model: Any) -> Iterator[tuple[str, str, Shape, int, Macs]]:

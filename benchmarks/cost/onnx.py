@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.cost.graph import Graph, Macs, Operator, Shape, Tensor, settled
+from footseg.benchmarks.cost.graph import Graph, Macs, Operator, Shape, Tensor, settled
 from footseg.errors import FootsegError, require
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from benchmarks.cost import Cost, OperatorCost
+from footseg.benchmarks.cost import Cost, OperatorCost
 
 
 @dataclass(frozen=True)

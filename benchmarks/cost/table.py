@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.cost import Cost
-from benchmarks.cost.roofline import Bound
-from benchmarks.terminal import aligned, wrapped
+from footseg.benchmarks.cost import Cost
+from footseg.benchmarks.cost.roofline import Bound
+from footseg.terminal import aligned, wrapped
 
 WIDEST_FILE = 40
 WIDEST_NAME = 24

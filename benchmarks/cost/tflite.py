@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cost.graph import Graph, Macs, Operator, Shape, Tensor, settled
+from footseg.benchmarks.cost.graph import Graph, Macs, Operator, Shape, Tensor, settled
 from footseg.errors import FootsegError
 
 # Where an operator that multiplies has its data and its weights among its inputs.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchmarks.pages.charts import Axes, Box, log_ticks, svg, ticks
+from footseg.benchmarks.pages.charts import Axes, Box, log_ticks, svg, ticks
 
 # Of one row: words, then the bar, then air.
 ROW, WORDS, BAR = 38, 14, 9

@@ -11,9 +11,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import charts
-from benchmarks.pages.charts import Axes, Box, Bubble
 from footseg import files
+from footseg.benchmarks.pages import charts
+from footseg.benchmarks.pages.charts import Axes, Box, Bubble
 from footseg.errors import FootsegError
 
 WIDTH, HEIGHT, ROW = 1060, 460, 17

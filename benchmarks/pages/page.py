@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from android_harness.ask import listed
-from benchmarks.measurement import Measurement
 from footseg import __version__, files, provenance
+from footseg.android_harness.ask import listed
+from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
 from footseg.run import Run
 
@@ -22,21 +22,21 @@ WIDE, NARROW = 1060, 340
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def write(template: str, out: Path, **values: Any) -> Path:
-    """Fill a template of this folder and write the page to ``out``; returns ``out``.
+def write(template: Path, out: Path, **values: Any) -> Path:
+    """Fill a template, which may extend those of this folder, and write the page to ``out``; returns ``out``.
 
     Raises:
         FootsegError: the disk is full.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader([template.parent, HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
-    text = environment.get_template(template).render(
+    text = environment.get_template(template.name).render(
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         created=provenance.now(),
         version=__version__,

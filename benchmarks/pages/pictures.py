@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measurement import Measurement
-from benchmarks.pages.page import Evaluation
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.pages.page import Evaluation
 from footseg.errors import FootsegError
 
 # Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.

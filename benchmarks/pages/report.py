@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import places
-from benchmarks.measurement import Measurement
-from benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
-from benchmarks.pages.page import Evaluation
-from benchmarks.pages.pictures import galleries
-from benchmarks.pages.report_plots import Accuracy, Plot, Profile
-from benchmarks.pages.report_tables import Table, short_place
-from benchmarks.pages.training_curves import training
-from benchmarks.results_file import read_all
 from footseg import run as runs_
+from footseg.benchmarks import places
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
+from footseg.benchmarks.pages.page import Evaluation
+from footseg.benchmarks.pages.pictures import galleries
+from footseg.benchmarks.pages.report_plots import Accuracy, Plot, Profile
+from footseg.benchmarks.pages.report_tables import Table, short_place
+from footseg.benchmarks.pages.training_curves import training
+from footseg.benchmarks.results_file import read_all
 
 # So many values of a condition are written out; of more numbers the range.
 VALUES = 3
@@ -91,7 +91,7 @@ def write_report(
     sections = [_section(f"place-{i}", members, evaluated) for i, members in enumerate(groups, start=1)]
     head = report_head.Head.of(groups, evaluated)
     return page.write(
-        "report.html.j2",
+        page.HERE / "report.html.j2",
         out,
         title=title,
         headline=head.sentence(len(groups) > 1),

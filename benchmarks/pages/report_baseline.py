@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import gate
-from benchmarks.gate import Verdict
-from benchmarks.measurement import Measurement
-from benchmarks.pages import page
-from benchmarks.pages.report_tables import Cell, Column, Table, table
-from benchmarks.results_file import read_all
+from footseg.benchmarks import gate
+from footseg.benchmarks.gate import Verdict
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.pages import page
+from footseg.benchmarks.pages.report_tables import Cell, Column, Table, table
+from footseg.benchmarks.results_file import read_all
 
 # Shown as a share with as many places as the page has elsewhere; IoUs are not.
 PIXELS = gate.ACCURACY["pixels_equal"]

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import places
-from benchmarks.measurement import Measurement, Relative
-from benchmarks.pages import page, report_plots, report_tables
-from benchmarks.pages.page import Evaluation
-from benchmarks.pages.report_plots import Accuracy
-from benchmarks.pages.report_tables import short_place
+from footseg.benchmarks import places
+from footseg.benchmarks.measurement import Measurement, Relative
+from footseg.benchmarks.pages import page, report_plots, report_tables
+from footseg.benchmarks.pages.page import Evaluation
+from footseg.benchmarks.pages.report_plots import Accuracy
+from footseg.benchmarks.pages.report_tables import short_place
 
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
 # quantization is allowed.

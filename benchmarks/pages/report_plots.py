@@ -7,12 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks import places
-from benchmarks.measurement import Instructions, Measurement, OperatorTime
-from benchmarks.pages import bars, charts, page
-from benchmarks.pages.bars import Bar, Interval
-from benchmarks.pages.page import Evaluation
-from benchmarks.pages.report_tables import images_of, millions, short_place
+from footseg.benchmarks import places
+from footseg.benchmarks.measurement import Instructions, Measurement, OperatorTime
+from footseg.benchmarks.pages import bars, charts, page
+from footseg.benchmarks.pages.bars import Bar, Interval
+from footseg.benchmarks.pages.page import Evaluation
+from footseg.benchmarks.pages.report_tables import images_of, millions, short_place
 
 SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
 OTHER_SERIES = 3

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import places
-from benchmarks.measurement import Agreement, Instructions, Measurement
-from benchmarks.pages import page
-from benchmarks.pages.page import Evaluation
+from footseg.benchmarks import places
+from footseg.benchmarks.measurement import Agreement, Instructions, Measurement
+from footseg.benchmarks.pages import page
+from footseg.benchmarks.pages.page import Evaluation
 
 PHOTOGRAPHS = "measured on photographs"
 COMPUTED = "computed from the file"

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks.pages import charts, page
+from footseg.benchmarks.pages import charts, page
 from footseg.errors import FootsegError
 from footseg.run import Run, duration
 

@@ -1,55 +1,17 @@
-"""What the commands share: what a command is, what it found, and the arguments that several of them take.
-
-Nothing heavy is imported here; a command's work is imported when the command is called. The outer
-packages (export, benchmarks) are named as strings, because footseg does not depend on them.
-"""
+"""Arguments that several commands take, and how they are ended."""
 
 import argparse
 import contextlib
 import dataclasses
-import importlib
 import json
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, get_type_hints
 
-from footseg import config
-
-Arguments = argparse.Namespace
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a command found: ``document`` for --json, ``text`` for people, ``ok`` for the exit code."""
-
-    document: Any
-    text: str
-    ok: bool = True
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command: its words, its help, its arguments and its work."""
-
-    words: tuple[str, ...]
-    help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    work: Callable[[Arguments], Output]
-
-
-def say(line: str) -> None:
-    """Progress and errors go to standard error, so that standard output stays a document."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def load(name: str) -> Any:
-    """What a module names so, "module:function" for a function, imported now."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+from footseg.commands._command import Arguments
+from footseg.training import config
 
 
 def add_option(group: Any, option: "dataclasses.Field[Any]", kind: Any, *, with_default: bool = True) -> None:
@@ -137,19 +99,6 @@ def no_arguments(sub: argparse.ArgumentParser) -> None:
     """For commands that take none but the common ones."""
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; all but the first and the last flush right."""
-    widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
-    last = len(heads) - 1
-    return "\n".join(
-        "  ".join(
-            f"{cell:<{width}}" if i in (0, last) else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (heads, *rows)
-    )
-
-
 @contextlib.contextmanager
 def ended_as_by_ctrl_c() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end the block as Ctrl-C does: with all of its cleaning up.
@@ -172,11 +121,3 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-
-
-def to_stderr(words: Sequence[str]) -> int:
-    """Run a command as a step of another one, whose standard output stays its own."""
-    from footseg.cli import main  # which imports this module
-
-    with contextlib.redirect_stdout(sys.stderr):
-        return main(words)

@@ -2,25 +2,14 @@
 
 import argparse
 import dataclasses
-import functools
-import importlib
 import json
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from footseg import config
-from footseg.commands._shared import (
-    Arguments,
-    Command,
-    Output,
-    add_option,
-    load,
-    parse_pair,
-    say,
-    threads_argument,
-    to_stderr,
-)
+from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._shared import add_option, parse_pair
 from footseg.errors import require
+from footseg.training import config
 
 # What follows from the run that is compressed.
 OF_THE_RUN = ("network", "network_options", "size", "start_from", "freeze_encoder", "precision")
@@ -125,7 +114,9 @@ def _compress(args: Arguments) -> Output:
         require(package, "train")
     for package in ("tf_keras", "tensorflow_model_optimization"):
         require(package, "compress")
-    pipeline = importlib.import_module("footseg.compress.pipeline")
+    from footseg.compress import pipeline
+    from footseg.compress.request import from_json
+
     names = {field.name for field in dataclasses.fields(config.TrainConfig)} - set(OF_THE_RUN)
     training = {name: value for name, value in vars(args).items() if name in names}
     request = None
@@ -135,9 +126,7 @@ def _compress(args: Arguments) -> Output:
             "or give RUN, too, to have them compared"
         )
     if args.run is not None:
-        request = load("footseg.compress.request:from_json")(
-            {"run": args.run, "steps": getattr(args, "sequence", []), "training": training}
-        )
+        request = from_json({"run": args.run, "steps": getattr(args, "sequence", []), "training": training})
     done = pipeline.compress(
         request, args.out, resume=args.resume, force=args.force, command=args.command_line, say=say
     )
@@ -147,61 +136,6 @@ def _compress(args: Arguments) -> Output:
     )
 
 
-def _study_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN",
-        help="the network as it was trained, then what came of it",
-    )
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything goes there")
-    sub.add_argument("--data", type=Path, metavar="DIR", help="data set to score on (default: the run's own)")
-    sub.add_argument("--split", default="test", help="train, val or test (default: test)")
-    sub.add_argument(
-        "--precision", nargs="+", default=["fp32", "int8"], metavar="P", help="files of each run (fp32 int8)"
-    )
-    sub.add_argument("--also", nargs="+", default=[], metavar="P", help="more files of the first run")
-    sub.add_argument(
-        "--baseline", metavar="FILE", help="fp32 file to hold others against (default: each training's)"
-    )
-    sub.add_argument(
-        "--max-loss", type=float, default=0.01, metavar="X", help="IoU the winner may lose (0.01)"
-    )
-    sub.add_argument("--max-mb", type=float, metavar="MB", help="download (gzip) of the winner at most")
-    sub.add_argument(
-        "--max-latency", type=float, metavar="X", help="its latency over fp32's at most (default: no slower)"
-    )
-    sub.add_argument("--title", default="footseg compression study", help="heading of the page")
-    threads_argument(sub)
-
-
-def _study(args: Arguments) -> Output:
-    require("tensorflow", "train")
-    budget = {"max_loss": args.max_loss, "max_bytes": args.max_mb and args.max_mb * 1e6}
-    if args.max_latency is not None:
-        budget["max_latency"] = args.max_latency
-    page = load("footseg.study:study")(
-        args.runs,
-        args.out,
-        data=args.data,
-        split=args.split,
-        precisions=tuple(args.precision),
-        also=tuple(args.also),
-        threads=args.threads,
-        command=to_stderr,
-        write_page=functools.partial(
-            load("benchmarks.pages.study:write_study"),
-            baseline=args.baseline,
-            budget=load("benchmarks.pages.study:Budget")(**budget),
-            title=args.title,
-        ),
-        say=say,
-    )
-    return Output({"page": str(page)}, str(page))
-
-
 COMMANDS = (
     Command(("compress",), "make a smaller run of a run, step by step", _compress_arguments, _compress),
-    Command(("study",), "one page of what compression gave: size, speed, IoU", _study_arguments, _study),
 )

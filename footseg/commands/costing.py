@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from footseg.commands._shared import Arguments, Command, Output, load
+from footseg.commands._command import Arguments, Command, Output
 
 
 def _cost_arguments(sub: argparse.ArgumentParser) -> None:
@@ -24,23 +24,23 @@ def _cost_arguments(sub: argparse.ArgumentParser) -> None:
 def _cost(args: Arguments) -> Output:
     if args.results and args.core is None:
         raise ValueError("--results needs --core: describe the core that the times were measured on")
-    core = load("benchmarks.cost.roofline:core_of")(args.core) if args.core is not None else None
-    measured = load("benchmarks.results_file:read_all")(args.results) if args.results else ()
+    from footseg.benchmarks.cost import distance, of_file, roofline, table
+    from footseg.benchmarks.results_file import read_all
+
+    core = roofline.core_of(args.core) if args.core is not None else None
+    measured = read_all(args.results) if args.results else ()
     files = []
     for path in args.artifacts:
-        cost = load("benchmarks.cost:of_file")(path)
-        limit = load("benchmarks.cost.roofline:bound")(cost, core) if core else None
-        files.append((path.name, cost, limit))
-    parts = [load("benchmarks.cost.table:totals")(files)]
+        cost = of_file(path)
+        files.append((path.name, cost, roofline.bound(cost, core) if core else None))
+    parts = [table.totals(files)]
     if args.layers:
-        layers = load("benchmarks.cost.table:layers")
-        parts += [f"{name}\n{layers(cost, limit)}" for name, cost, limit in files]
-    document = [load("benchmarks.cost.table:document")(*file) for file in files]
+        parts += [f"{name}\n{table.layers(cost, limit)}" for name, cost, limit in files]
+    document = [table.document(*file) for file in files]
     if args.results:
-        limits = [(path, limit) for path, (_, _, limit) in zip(args.artifacts, files, strict=True)]
-        found = load("benchmarks.cost.distance:distances")(limits, measured)
-        columns = load("benchmarks.cost.table:COLUMNS")
-        parts.insert(1, load("benchmarks.cost.distance:as_text")(found, args.core, columns))
+        limits = [(path, limit) for path, (*_, limit) in zip(args.artifacts, files, strict=True) if limit]
+        found = distance.distances(limits, measured)
+        parts.insert(1, distance.as_text(found, args.core, table.COLUMNS))
         for path, entry in zip(args.artifacts, document, strict=True):
             entry["measured"] = [dataclasses.asdict(one) for one in found if one.file == path.name]
     return Output(document, "\n\n".join(parts))

@@ -4,7 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from footseg.commands._shared import Arguments, Command, Output, load, size_argument
+from footseg.commands._command import Arguments, Command, Output
+from footseg.commands._shared import size_argument
 from footseg.errors import FootsegError
 
 DRAWN = {"train": 400, "val": 60, "test": 60}
@@ -27,15 +28,18 @@ def _synth_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _synth(args: Arguments) -> Output:
+    from footseg.data.composite import write_composites
+    from footseg.data.shapes import write_shapes
+
     if bool(args.feet) != bool(args.floors):
         given, other = ("--feet", "--floors") if args.feet else ("--floors", "--feet")
         raise FootsegError(f"{given} needs {other} DIR too: feet are cut from one and laid on the other")
     counts = _synth_counts(args)
     rest = (counts, args.seed, tuple(args.size), args.workers, args.force)
     if args.feet:
-        load("footseg.data.composite:write_composites")(args.out, args.feet, args.floors, *rest)
+        write_composites(args.out, args.feet, args.floors, *rest)
     else:
-        load("footseg.data.shapes:write_shapes")(args.out, *rest)
+        write_shapes(args.out, *rest)
     return Output(
         {"data": str(args.out), "images": counts},
         f"{sum(counts.values())} images in {args.out}: "
@@ -45,12 +49,14 @@ def _synth(args: Arguments) -> Output:
 
 def _synth_counts(args: Arguments) -> dict[str, int]:
     """Images by split: --count divided, or --train, --val and --test."""
+    from footseg.data.composite import counts_of
+
     named = {split: getattr(args, split) for split in DRAWN}
     if args.count is None:
         return {split: DRAWN[split] if count is None else count for split, count in named.items()}
     if any(count is not None for count in named.values()):
         raise FootsegError("give --count N, or --train, --val and --test, not both")
-    return load("footseg.data.composite:counts_of")(args.count)
+    return counts_of(args.count)
 
 
 def _check_arguments(sub: argparse.ArgumentParser) -> None:
@@ -61,8 +67,10 @@ def _check_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _check(args: Arguments) -> Output:
-    fixed = load("footseg.data.check:fix_masks")(args.data) if args.fix else None
-    report = load("footseg.data.check:check")(args.data)
+    from footseg.data.check import check, fix_masks
+
+    fixed = fix_masks(args.data) if args.fix else None
+    report = check(args.data)
     document = report.to_json() | ({"fixed": fixed.to_json()} if fixed else {})
     text = report.to_text() if not fixed else f"{fixed.to_text()}\n\n{report.to_text()}"
     return Output(document, text, ok=report.ok)
@@ -78,7 +86,9 @@ def _preview_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _preview(args: Arguments) -> Output:
-    out = load("footseg.data.preview:preview")(args.data, args.out, args.split, args.count)
+    from footseg.data.preview import preview
+
+    out = preview(args.data, args.out, args.split, args.count)
     return Output({"preview": str(out)}, f"{out}")
 
 

@@ -2,22 +2,14 @@
 
 import argparse
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from footseg.commands._shared import (
-    Arguments,
-    Command,
-    Output,
-    load,
-    no_arguments,
-    say,
-    size_argument,
-    table,
-)
+from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._shared import no_arguments, size_argument
 from footseg.errors import require
+from footseg.terminal import table
 
 
 def _demo_arguments(sub: argparse.ArgumentParser) -> None:
@@ -27,16 +19,19 @@ def _demo_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _demo(args: Arguments) -> Output:
-    from footseg.cli import main  # which imports this module
+    from footseg.demo import demo
 
-    report = load("footseg.demo:demo")(args.out, data=args.data, seed=args.seed, command=main, say=say)
+    report = demo(args.out, data=args.data, seed=args.seed, say=say)
     return Output({"report": str(report)}, f"\nOpen {report} in a browser, or send it to your phone.")
 
 
 def _doctor(args: Arguments) -> Output:
-    findings = load("footseg.doctor:diagnose")()
-    for need in load("android_harness.toolchain:needs")():
-        findings.append(load("footseg.doctor:tool")(need.name, need.path, need.use, need.package))
+    from footseg.android_harness.toolchain import needs
+    from footseg.doctor import diagnose, tool
+
+    findings = diagnose()
+    for need in needs():
+        findings.append(tool(need.name, need.path, need.use, need.package))
     width = max(len(f.name) for f in findings)
     lines = []
     for finding in findings:
@@ -53,12 +48,14 @@ def _networks_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _networks(args: Arguments) -> Output:
     require("keras", "train")
-    networks, cost_of = importlib.import_module("footseg.networks"), load("benchmarks.cost:cost_of_keras")
+    from footseg import networks
+    from footseg.benchmarks.cost import cost_of_keras
+
     rows = []
     for name in networks.names():
         for variant, figures in networks.variants(name).items():
             try:
-                cost = cost_of(networks.build(name, (*args.size, 3), **figures["options"]))
+                cost = cost_of_keras(networks.build(name, (*args.size, 3), **figures["options"]))
             except ValueError as error:  # a size that its strides do not allow
                 say(f"left out: {error}")
                 continue

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from footseg.commands._shared import Arguments, Command, Output, ended_as_by_ctrl_c, load, say
+from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._shared import ended_as_by_ctrl_c
 
 
 def _bench_arguments(sub: argparse.ArgumentParser) -> None:
@@ -64,25 +65,26 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _bench(args: Arguments) -> Output:
     # Flags leave no trace where they are not given.
-    known = sorted(set().union(*load("benchmarks.bench:OPTIONS").values()))
+    from footseg.benchmarks import bench, gate_table, table
+    from footseg.benchmarks import gate as gate_
+
+    known = sorted(set().union(*bench.OPTIONS.values()))
     options = {name: getattr(args, name) for name in known if hasattr(args, name)}
     limits = {name: getattr(args, name) for name in ("allow", "allow_iou") if hasattr(args, name)}
     baseline = None
     if args.gate:
-        baseline = load("benchmarks.gate:baseline")(args.gate, out=args.out, **limits)
+        baseline = gate_.baseline(args.gate, out=args.out, **limits)
     elif limits:
         flag = "--" + next(iter(limits)).replace("_", "-")
         raise ValueError(f"{flag} means nothing without --gate BASELINE.jsonl")
     with ended_as_by_ctrl_c():
-        found = load("benchmarks.bench:bench")(
-            args.artifacts, args.on or ["host"], out=args.out, say=say, **options
-        )
-    text = load("benchmarks.table:as_table")(found.measured)
+        found = bench.bench(args.artifacts, args.on or ["host"], out=args.out, say=say, **options)
+    text = table.as_table(found.measured)
     document: object = [measurement.to_json() for measurement in found.measured]
     passed = not found.failures
     if baseline is not None:
-        gate = load("benchmarks.gate:check")(found.measured, baseline, **limits)
-        text += "\n\n" + load("benchmarks.gate_table:as_text")(gate)
+        gate = gate_.check(found.measured, baseline, **limits)
+        text += "\n\n" + gate_table.as_text(gate)
         document = {"measurements": document, "gate": gate.to_json()}
         passed = passed and gate.ok
     return Output(document, text, ok=passed)
@@ -106,6 +108,9 @@ def _report_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _report(args: Arguments) -> Output:
+    from footseg.benchmarks.pages.report import write_report
+    from footseg.search.page import write_search_page
+
     title = {"title": args.title} if args.title else {}
     if args.results.is_dir():
         for name in ("run", "evaluation", "baseline"):
@@ -113,9 +118,9 @@ def _report(args: Arguments) -> Output:
                 raise ValueError(
                     f"--{name} means nothing with a folder: a search's page has all of its own runs"
                 )
-        out = load("benchmarks.pages.search:write_search_page")(args.results, args.out, **title)
+        out = write_search_page(args.results, args.out, **title)
         return Output({"report": str(out)}, str(out))
-    out = load("benchmarks.pages.report:write_report")(
+    out = write_report(
         args.results,
         args.out,
         runs=args.run,

@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from footseg.commands._shared import Arguments, Command, Output, load, say, threads_argument, to_stderr
+from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._shared import threads_argument
 from footseg.errors import require
 
 
@@ -51,14 +52,14 @@ def _thesis_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _thesis(args: Arguments) -> Output:
     require("tensorflow", "train")
-    names = {option.name for option in dataclasses.fields(load("footseg.reproduce.settings:Settings"))}
+    from footseg.reproduce.settings import Settings
+    from footseg.reproduce.thesis import reproduce
+
+    names = {option.name for option in dataclasses.fields(Settings)}
     given = {name: value for name, value in vars(args).items() if name in names}
     # It takes the many networks of one process for one network that is traced again and again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    document = load("footseg.reproduce.thesis:reproduce")(
-        args.out, given, students=args.students, threads=args.threads,
-        command=to_stderr, cost_of=load("benchmarks.cost:cost_of_keras"), say=say,
-    )  # fmt: skip
+    document = reproduce(args.out, given, students=args.students, threads=args.threads, say=say)
     page = args.out / "tables" / "README.md"
     return Output(document, f"{page.read_text(encoding='utf-8')}\n{page}")
 

@@ -9,18 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from footseg import config, files
-from footseg.commands._shared import (
-    Arguments,
-    Command,
-    Output,
-    ended_as_by_ctrl_c,
-    given_training_options,
-    load,
-    say,
-    training_options,
-)
+from footseg import files
+from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._shared import ended_as_by_ctrl_c, given_training_options, training_options
 from footseg.errors import require
+from footseg.training import config
 
 # Settings of a search that are flags of their own.
 OWN = ("algorithm", "objective", "against", "limits", "stop")
@@ -153,20 +146,27 @@ def _plain(resolved: config.TrainConfig, varied: Collection[str]) -> dict[str, A
 
 def _check_given(values: Mapping[str, Any], varied: Collection[str]) -> None:
     """What no trial could be trained with, said before there is one."""
+    from footseg.data.folder import open_data
+    from footseg.run import load_trained
+    from footseg.training.lessons import check
+
     if not values.get("data"):
         raise ValueError(f"no data given: {USAGE}")
-    load("footseg.data.folder:open_data")(Path(values["data"]))
+    open_data(Path(values["data"]))
     for name in ("teacher", "start_from"):
         if values.get(name):
-            load("footseg.run:load_trained")(Path(values[name]))
+            load_trained(Path(values[name]))
     if "loss" not in varied:
-        load("footseg.lessons:check")(config.from_values(values))
+        check(config.from_values(values))
 
 
 def _work(args: Arguments, lock: int) -> Any:
+    from footseg.search.spark import run_spark
+    from footseg.search.workers import run_local
+
     if args.spark is None:
-        return functools.partial(load("footseg.search.workers:run_local"), count=args.workers, lock=lock)
-    return functools.partial(load("footseg.search.spark:run_spark"), count=args.workers, master=args.spark)
+        return functools.partial(run_local, count=args.workers, lock=lock)
+    return functools.partial(run_spark, count=args.workers, master=args.spark)
 
 
 def _view(args: Arguments, settings: Any, budget: Any) -> Any:

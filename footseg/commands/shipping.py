@@ -4,8 +4,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from footseg.commands._shared import Arguments, Command, Output, load, say, table, threads_argument
+from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._shared import threads_argument
 from footseg.errors import require
+from footseg.terminal import table
 
 # Those of the export package, which is not imported before it is used.
 PRECISIONS = ("fp32", "fp16", "int8", "int8w", "int16x8", "int4w", "dynamic")
@@ -64,7 +66,9 @@ def _export(args: Arguments) -> Output:
         return _export_auto(args)
     if args.sensitivity:
         return _export_sensitivity(args)
-    artifacts = load("export:export_run")(
+    from footseg.export import export_run
+
+    artifacts = export_run(
         args.run,
         args.out,
         formats=tuple(args.to),
@@ -86,7 +90,10 @@ def _export(args: Arguments) -> Output:
 
 
 def _export_auto(args: Arguments) -> Output:
-    found = load("export.auto:auto")(
+    from footseg.benchmarks.pages import frontier
+    from footseg.export.auto import auto
+
+    found = auto(
         args.run,
         args.out,
         args.auto,
@@ -101,12 +108,14 @@ def _export_auto(args: Arguments) -> Output:
         threads=args.threads,
         say=say,
     )
-    page = load("benchmarks.pages.frontier:write")(found.record)
+    page = frontier.write(found.record)
     return Output(found.to_json(), f"{found.artifact.path}\n{found.record}\n{page}")
 
 
 def _export_sensitivity(args: Arguments) -> Output:
-    found, saved = load("export.auto:costs")(
+    from footseg.export.auto import costs
+
+    found, saved = costs(
         args.run,
         args.out,
         data_dir=args.data,

@@ -5,18 +5,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from footseg import config
-from footseg.commands._shared import (
-    Arguments,
-    Command,
-    Output,
-    given_training_options,
-    load,
-    say,
-    threads_argument,
-    training_options,
-)
+from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._shared import given_training_options, threads_argument, training_options
 from footseg.errors import require
+from footseg.training import config
 
 
 def _train_arguments(sub: argparse.ArgumentParser) -> None:
@@ -36,13 +28,15 @@ def _train_arguments(sub: argparse.ArgumentParser) -> None:
 def _train(args: Arguments) -> Output:
     require("keras", "train")
     require("tensorboardX", "train")
+    from footseg.training.train import train
+
     resolved = config.resolve(
         preset=args.preset,
         file=args.config,
         flags=given_training_options(args),
         resumed=args.out / "config.toml" if args.resume else None,
     )
-    run = load("footseg.train:train")(
+    run = train(
         resolved, args.out, resume=args.resume, force=args.force, distribute=args.distribute,
         command=args.command_line, say=say if not sys.stderr.isatty() else lambda line: None,
     )  # fmt: skip
@@ -62,9 +56,9 @@ def _evaluate_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: Arguments) -> Output:
-    evaluation = load("footseg.evaluate:evaluate")(
-        args.model, args.data, args.split, args.out, threads=args.threads
-    )
+    from footseg.evaluate import evaluate
+
+    evaluation = evaluate(args.model, args.data, args.split, args.out, threads=args.threads)
     scores = evaluation.metrics
     text = (
         f"{evaluation.model} on {evaluation.images} images of {evaluation.data}/{evaluation.split}: "
@@ -84,7 +78,9 @@ def _predict_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _predict(args: Arguments) -> Output:
-    done = load("footseg.predict:predict")(args.model, args.images, args.out, threads=args.threads)
+    from footseg.predict import predict
+
+    done = predict(args.model, args.images, args.out, threads=args.threads)
     lines = [f"{item.overlay}  foot on {item.foot_share:.1%} of the pixels" for item in done]
     return Output([dataclasses.asdict(item) for item in done], "\n".join(lines))
 

@@ -11,12 +11,12 @@ import numpy as np
 from footseg import files, run, runtime
 from footseg.compress import structured
 from footseg.compress.retrain import load_network, say_left_out
-from footseg.config import TrainConfig
 from footseg.data import folder as data_sets
 from footseg.errors import did_you_mean
 from footseg.evaluate import evenly_spaced
-from footseg.job import Builder, Trainee, trainee_of
-from footseg.losses import combined
+from footseg.training.config import TrainConfig
+from footseg.training.job import Builder, Trainee, trainee_of
+from footseg.training.losses import combined
 
 IMPORTANCES = ("taylor", "bn", "magnitude")
 # Images that Taylor importance is averaged over: 12 s of one core for FastLinkNet at 256x256.

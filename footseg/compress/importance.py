@@ -69,7 +69,7 @@ def taylor_importance(
     Args:
         model: gives logits (N, H, W, classes); called as in inference, so statistics do not move.
         batches: images float32 (N, H, W, 3) in [0, 1] and masks (N, H, W).
-        loss: of logits and masks, as in ``footseg.losses``.
+        loss: of logits and masks, as in ``footseg.training.losses``.
 
     Raises:
         ValueError: no batch, or as ``channels``.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from footseg import files, run, train
+from footseg import files, run
 from footseg.compress import retrain
 from footseg.compress.kept import Kept
 from footseg.compress.method import Method
@@ -29,9 +29,10 @@ from footseg.compress.request import (
     root_of,
 )
 from footseg.compress.sizes import layer_sizes
-from footseg.config import TrainConfig
 from footseg.errors import FootsegError
 from footseg.run import Run
+from footseg.training import train
+from footseg.training.config import TrainConfig
 
 LAYERS, STEPS = "layers.json", "steps"
 

@@ -174,7 +174,7 @@ class QuantizationAware:
     def save(self, wrapped: Twin, folder: Path) -> None:
         """Write a SavedModel: ``image`` float32 (1, H, W, 3) in [0, 1] to {"logits"}, rounded as int8 will.
 
-        The converter of ``export.qat`` makes int8 of it, and needs no TFMOT for that.
+        The converter of ``footseg.export.qat`` makes int8 of it, and needs no TFMOT for that.
         """
         height, width, channels = wrapped.inputs[0].shape[1:]
         spec = tf.TensorSpec((1, height, width, channels), tf.float32, name=INPUT)

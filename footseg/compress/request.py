@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from footseg import config as configs
-from footseg import lessons, networks, run
+from footseg import networks, run
 from footseg.compress import retrain
 from footseg.compress.method import Method
-from footseg.config import TrainConfig
 from footseg.data import folder as data_sets
 from footseg.errors import FootsegError, did_you_mean
-from footseg.losses import TEACHER_TERMS, parse
 from footseg.run import Run
+from footseg.training import config as configs
+from footseg.training import lessons
+from footseg.training.config import TrainConfig
+from footseg.training.losses import TEACHER_TERMS, parse
 
 # The file in a compressed run's folder.
 REQUEST = "compress.json"

@@ -13,15 +13,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from footseg import augment, files, run, runtime
+from footseg import files, run, runtime
 from footseg.compress.kept import Kept
 from footseg.compress.method import Method, Twin
-from footseg.config import TrainConfig
-from footseg.distill import Lesson, Teacher, teacher_terms
 from footseg.errors import FootsegError, require
-from footseg.job import Builder, Step, Trainee, Validated
-from footseg.losses import ClassWeights, combined
-from footseg.step import NO_DECAY, schedule
+from footseg.training import augment
+from footseg.training.config import TrainConfig
+from footseg.training.distill import Lesson, Teacher, teacher_terms
+from footseg.training.job import Builder, Step, Trainee, Validated
+from footseg.training.losses import ClassWeights, combined
+from footseg.training.step import NO_DECAY, schedule
 
 QAT_FOLDER = "qat"
 # Names in a line for people; the run's record has all of them.
@@ -224,7 +225,7 @@ def _tapped(wrapped: Twin, stages: Sequence[str]) -> Any:
 
 
 def _optimizer(config: TrainConfig, variables: Sequence[Any]) -> Any:
-    """AdamW as ``footseg.step.optimizer`` has it, for variables that are TensorFlow's own."""
+    """AdamW as ``footseg.training.step.optimizer`` has it, for variables that are TensorFlow's own."""
     tf_keras = require("tf_keras", "compress")
     adam = tf_keras.optimizers.AdamW(
         config.learning_rate, weight_decay=config.weight_decay, global_clipnorm=config.clip or None

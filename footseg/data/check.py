@@ -15,15 +15,7 @@ from scipy import fft
 
 from footseg import files
 from footseg.data.folder import SPLITS, Colour, DataSet, Pair, check_sizes, images_by_name, open_data
-from footseg.data.images import (
-    FIX_FLAG,
-    IGNORE,
-    BadFileError,
-    open_image,
-    read_image,
-    read_mask,
-    write_mask,
-)
+from footseg.data.images import FIX_FLAG, IGNORE, BadFileError, open_image, read_image, read_mask, write_mask
 from footseg.data.threads import each
 
 ORIGINALS = "masks_original"

@@ -2,13 +2,14 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from footseg import files, networks
 from footseg import run as runs
+from footseg.benchmarks.cost import cost_of_keras
 from footseg.data.folder import images_by_name, open_data
 from footseg.reproduce import steps
 from footseg.reproduce.settings import Settings
@@ -66,15 +67,11 @@ class Result:
     training: Mapping[str, Any]
 
 
-def gather(out: Path, settings: Settings, made: Sequence[Row], cost_of: Callable[[Any], Any]) -> list[Result]:
-    """The results of the rows ``made``, all of whose steps are done.
-
-    Args:
-        cost_of: the cost of a Keras network, with a ``summary()``.
-    """
+def gather(out: Path, settings: Settings, made: Sequence[Row]) -> list[Result]:
+    """The results of the rows ``made``, all of whose steps are done."""
     lines = [json.loads(line) for line in (out / "bench.jsonl").read_text(encoding="utf-8").splitlines()]
     measured = {line["artifact"]["sha256"]: line for line in lines}
-    return [_result(out, settings, row, measured, cost_of) for row in made]
+    return [_result(out, settings, row, measured) for row in made]
 
 
 def made_on(out: Path, settings: Settings, made: Sequence[Row]) -> dict[str, Any]:
@@ -115,10 +112,9 @@ def _result(
     settings: Settings,
     row: Row,
     measured: Mapping[str, Mapping[str, Any]],
-    cost_of: Callable[[Any], Any],
 ) -> Result:
     shape = (THESIS_SIZE, THESIS_SIZE, 3)
-    cost = cost_of(networks.build(row.network, shape, 2, **row.options)).summary()
+    cost = cost_of_keras(networks.build(row.network, shape, 2, **row.options)).summary()
     exported = {p: _file(out, settings, row, p, measured) for p in steps.PRECISIONS}
     accuracy = {
         what: _scores(folder)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from footseg import config, files
+from footseg import files
 from footseg.errors import FootsegError, did_you_mean
-from footseg.losses import parse
 from footseg.steps import STEPS
+from footseg.training import config
+from footseg.training.losses import parse
 
 RECORD = "settings.json"
 FOLDERS = ("feet", "floors", "real")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from footseg.errors import did_you_mean
-from footseg.losses import TEACHER_TERMS, parse
 from footseg.reproduce.settings import Settings
 from footseg.steps import Step
+from footseg.training.losses import TEACHER_TERMS, parse
 
 TEACHER = "emilseg"
 DATA, BENCH = "data", "bench"

@@ -1,12 +1,14 @@
 """``footseg reproduce thesis``: from photographs of feet to the thesis's two tables and two figures."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from footseg import files
+from footseg.commands import data, measuring, shipping, training
+from footseg.commands._command import run_step
 from footseg.reproduce import claims, grid, results, settings, steps, tables
 from footseg.steps import Command, Say, run_steps
 
@@ -17,15 +19,19 @@ FIGURES = (
 )
 
 
+def command(words: Sequence[str]) -> int:
+    """Run one step."""
+    return run_step(words, (*data.COMMANDS, *training.COMMANDS, *shipping.COMMANDS, *measuring.COMMANDS))
+
+
 def reproduce(
     out: Path,
     given: Mapping[str, Any],
     *,
     students: Sequence[str] = (),
     threads: int = 1,
-    command: Command,
-    cost_of: Callable[[Any], Any],
     say: Say,
+    command: Command = command,
 ) -> dict[str, Any]:
     """Do what is not done yet in the folder ``out``, then write ``out/tables``; returns ``results.json``.
 
@@ -34,7 +40,6 @@ def reproduce(
         students: which of the students (default: all); more of them may be added to a folder later.
         threads: of the runtime whose latency is measured.
         command: runs one footseg command line and returns its exit code.
-        cost_of: the cost of a Keras network, with a ``summary()``.
 
     Raises:
         ValueError: a setting is missing, wrong, or not the one that ``out`` was begun with.
@@ -50,14 +55,12 @@ def reproduce(
     run_steps(before, out, command, say, go_on=go_on)
     after = steps.after_export(out, chosen, made, threads)  # which depends on what could be exported
     run_steps(after, out, command, say, go_on=go_on, first=len(before) + 1)
-    return write(out, chosen, made, cost_of)
+    return write(out, chosen, made)
 
 
-def write(
-    out: Path, chosen: settings.Settings, made: Sequence[steps.Row], cost_of: Callable[[Any], Any]
-) -> dict[str, Any]:
+def write(out: Path, chosen: settings.Settings, made: Sequence[steps.Row]) -> dict[str, Any]:
     """Read what the steps left and write tables, text and figures; returns ``results.json``."""
-    found = results.gather(out, chosen, made, cost_of)
+    found = results.gather(out, chosen, made)
     made_on = results.made_on(out, chosen, made)
     # Ratios measured in turns, not medians minutes apart: claims about latency only compare.
     ours = {r.key: replace(r.figures, latency_ms=r.files["fp32"].get("ratio")) for r in found}

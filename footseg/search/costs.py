@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from footseg import doctor, files, networks, provenance
-from footseg.commands._shared import load
-from footseg.config import TrainConfig
 from footseg.errors import FootsegError, check_installed
 from footseg.search import goals
 from footseg.search.goals import Limit
+from footseg.training.config import TrainConfig
 
 FOLDER = "costs"
 # Costs of the int8 file, and the packages that make it, with the extras that bring them.
@@ -40,6 +39,8 @@ def check(wanted: Collection[str]) -> None:
         FootsegError: a tool is missing, or Keras is to run on a backend that exports nothing.
         MissingExtraError: a package is not installed.
     """
+    from footseg.benchmarks.arm import tools
+
     names = goals.costs_in_order(wanted)
     if of_file := [name for name in names if name in OF_FILE]:
         for package, extra in PACKAGES.items():
@@ -52,7 +53,7 @@ def check(wanted: Collection[str]) -> None:
                 "parameters and macs"
             )
     if "arm" in names:
-        load("benchmarks.arm:tools")()
+        tools()
 
 
 def costs(
@@ -108,22 +109,37 @@ class _Network:
     @cached_property
     def file(self) -> Path:
         """Its int8 file."""
-        return load("export.untrained:int8_file")(
-            self.model, Path(self.config.data), self.folder / "int8.tflite"
-        )
+        from footseg.export.untrained import int8_file
+
+        return int8_file(self.model, Path(self.config.data), self.folder / "int8.tflite")
 
 
 def _arm(network: _Network) -> float:
-    (line,) = load("benchmarks.arm:measure_all")([network.file], [CORE], images=1, inferences=1)
+    from footseg.benchmarks.arm import measure_all
+
+    (line,) = measure_all([network.file], [CORE], images=1, inferences=1)
+    assert line.instructions is not None  # as in every emulated measurement
     return line.instructions.total
+
+
+def _macs(network: _Network) -> float:
+    from footseg.benchmarks.cost import cost_of_keras
+
+    return cost_of_keras(network.model).macs
+
+
+def _latency(network: _Network) -> float:
+    from footseg.benchmarks.host import quick_latency
+
+    return round(quick_latency(network.file), 4)
 
 
 MEASURES: Mapping[str, Callable[[_Network], float]] = {
     "parameters": lambda network: network.model.count_params(),
-    "macs": lambda network: load("benchmarks.cost:cost_of_keras")(network.model).macs,
+    "macs": _macs,
     "size": lambda network: network.file.stat().st_size,
     "arm": _arm,
-    "latency": lambda network: round(load("benchmarks.host:quick_latency")(network.file), 4),
+    "latency": _latency,
 }
 
 

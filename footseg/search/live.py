@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from footseg.commands._shared import table
 from footseg.run import duration
 from footseg.search import goals, records, space, tables
 from footseg.search.records import Settings, Trial
+from footseg.terminal import table
 
 if TYPE_CHECKING:
     from rich.console import Group

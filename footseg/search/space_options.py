@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from footseg import networks
-from footseg.config import TrainConfig, from_values
 from footseg.errors import did_you_mean
 from footseg.search.parameters import Branch, Choice, Parameter, Range, placeholders
+from footseg.training.config import TrainConfig, from_values
 
 NETWORK = "network_options."
 """How the options of a network are named beside the others."""
@@ -179,7 +179,7 @@ def _check_value(name: str, value: Any, place: Place) -> None:
         if name == "network":
             networks.check(value, {})
         if name == "loss":
-            from footseg import losses  # brings Keras
+            from footseg.training import losses  # brings Keras
 
             losses.parse(from_values({name: value}).loss)
     except ValueError as error:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from footseg import config, files
+from footseg import files
 from footseg.search import goals, importance, pareto, records, space
 from footseg.search.importance import Importance
 from footseg.search.records import Settings, Trial
 from footseg.search.space import Label, Space
+from footseg.training import config
 
 CSV, JSON = "results.csv", "results.json"
 # Of results.json; one more when a key changes its meaning or goes.

@@ -21,16 +21,16 @@ from typing import Any
 import keras
 
 from footseg import files
-from footseg.config import TrainConfig, from_values
 from footseg.data.folder import open_data
-from footseg.distill import teacher_terms
 from footseg.errors import FootsegError, MissingExtraError
 from footseg.evaluate import evaluate
-from footseg.logbook import Row
 from footseg.run import Run
 from footseg.search import goals, records, stopping
 from footseg.search.records import Settings, Trial
-from footseg.train import DivergedError, TrainingInterruptedError, train
+from footseg.training.config import TrainConfig, from_values
+from footseg.training.distill import teacher_terms
+from footseg.training.logbook import Row
+from footseg.training.train import DivergedError, TrainingInterruptedError, train
 
 # As much of an error's text as a table can hold.
 LONGEST_REASON = 300

@@ -5,13 +5,13 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from footseg import children
 from footseg.errors import FootsegError
 from footseg.search import worker
 
@@ -86,7 +86,7 @@ class _Process:
         self.ready = False
         self.log = _log(folder, slot)
         self.channel, theirs = multiprocessing.Pipe()
-        command = [sys.executable, "-m", "footseg.search.worker", str(folder)]
+        command = [*children.command("footseg.search.worker"), str(folder)]
         with theirs, self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(lock), function],
@@ -272,10 +272,7 @@ def environment(count: int) -> dict[str, str]:
     """
     threads = str(max(1, cores() // count))
     shared = dict.fromkeys(THREADS, threads) | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    root = str(Path(__file__).resolve().parents[2])
-    python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    always = {"PYTHONPATH": python_path, "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
-    return {**shared, **os.environ, **always}
+    return {**shared, **children.environment(), "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def cores() -> int:

@@ -15,7 +15,7 @@ from tests.phone.device import Phone
 class AdbServer:
     """The server, on a free port, in a home of its own; killed at the end.
 
-    ``env`` is the environment in which clients find it: give it to ``android_harness.adb``.
+    ``env`` is the environment in which clients find it: give it to ``footseg.android_harness.adb``.
     """
 
     def __init__(self, home: Path) -> None:

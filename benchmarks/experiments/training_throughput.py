@@ -1,6 +1,7 @@
 """Images a second in training: the whole input path with augmentation against the same step on a fixed batch.
 
-    python -m benchmarks.training_throughput --data DIR --out benchmarks/results/training_throughput.json
+    python -m benchmarks.experiments.training_throughput --data DIR \
+        --out benchmarks/results/training_throughput.json
 
 Both feed the same compiled step. With augmentation, each step draws new images and new numbers, as
 footseg train does; the fixed batch is the same arrays again and again, so the step alone is timed. Turns
@@ -20,10 +21,11 @@ from footseg import files, provenance
 WORKER = """
 import json, sys, time
 import numpy as np
-from footseg import augment, networks
-from footseg.config import from_values
+from footseg import networks
+from footseg.training import augment
+from footseg.training.config import from_values
 from footseg.data.folder import load_split, open_data
-from footseg.step import TrainingStep
+from footseg.training.step import TrainingStep
 
 data, rounds, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 config = from_values({"network": "fast_linknet", "data": data})

@@ -22,6 +22,11 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collectio
     )
 
 
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """As ``aligned``, all but the first and the last column flush right."""
+    return aligned(heads, rows, left=(0, len(heads) - 1))
+
+
 def wrapped(text: str, width: int = WIDTH) -> str:
     """A sentence in lines of ``width`` columns at most, names left whole."""
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

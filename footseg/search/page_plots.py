@@ -7,10 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks.pages import bars, page, search_charts
-from benchmarks.pages.report_plots import Picture, Plot
-from benchmarks.pages.search_charts import Line, Mark, Scale
+from footseg.benchmarks.pages import bars, page
+from footseg.benchmarks.pages.report_plots import Picture, Plot
 from footseg.search import goals, records, space
+from footseg.search import page_charts as search_charts
+from footseg.search.page_charts import Line, Mark, Scale
 from footseg.search.records import Trial
 from footseg.search.tables import Results
 

@@ -1,6 +1,7 @@
 """What each ingredient of the training recipe gives: the same network and budget, several seeds a row.
 
-    python -m benchmarks.ablation --data DIR --composites DIR --teacher RUN --runs DIR --out FILE.json
+    python -m benchmarks.experiments.ablation --data DIR --composites DIR --teacher RUN --runs DIR \
+        --out FILE.json
 
 Every run is a ``footseg train`` of its own, is taken up where it was stopped, and is scored on the validation
 split alone: the mean over the last quarter of its epochs' validation IoU, because the best of many epochs
@@ -22,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import footseg
 from footseg import files, run
+from footseg.benchmarks.experiments.accuracy import footseg
 
 # Options that say where something lies, of no meaning on another machine.
 FOLDERS = ("teacher", "extra_data")

@@ -6,10 +6,10 @@ import hashlib
 import numpy as np
 
 from footseg import files, runtime
-from footseg.config import TrainConfig
 from footseg.data.folder import cache_folder, new_file
-from footseg.distill import LOGIT_TERMS, Teacher, teacher_terms
-from footseg.sampling import Pool
+from footseg.training.config import TrainConfig
+from footseg.training.distill import LOGIT_TERMS, Teacher, teacher_terms
+from footseg.training.sampling import Pool
 
 
 def check(config: TrainConfig) -> None:

@@ -1,7 +1,7 @@
 """Our exported files against Keras's own LiteRT export and ONNX Runtime: latency, interleaved.
 
     footseg export RUN --out DIR --to tflite onnx --precision fp32 fp16 int8
-    python -m benchmarks.export_latency RUN DIR
+    python -m benchmarks.experiments.export_latency RUN DIR
 
 Files are run in turns, one inference each, so that whatever else the machine does meets all of them alike;
 the ratio of two files is the median of the ratios of neighbouring inferences. Measured, on one thread.
@@ -22,7 +22,7 @@ from footseg import run as runs
 from footseg.errors import FootsegError, require
 from footseg.quiet import quiet
 
-RESULTS = Path(__file__).parent / "results" / "export_latency.json"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "export_latency.json"
 
 # The figures to meet: (numerator, denominator, limit).
 LIMITS = (

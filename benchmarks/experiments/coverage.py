@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import comparison
+from footseg.benchmarks import comparison
 
 COMPARISONS = 2000
 # Starts of a comparison, and Student's t with one degree of freedom less at 99.5 %.

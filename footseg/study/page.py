@@ -11,18 +11,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks import places
-from benchmarks.measurement import Measurement
-from benchmarks.pages import charts, page, recipes
-from benchmarks.pages.page import Evaluation
-from benchmarks.pages.recipes import Figure, Point, winner
-from benchmarks.results_file import read_all
 from footseg import files
 from footseg import run as runs_
+from footseg.benchmarks import places
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.pages import charts, page
+from footseg.benchmarks.pages.page import Evaluation
+from footseg.benchmarks.results_file import read_all
 from footseg.compress import sizes
 from footseg.compress.sizes import LayerSize
 from footseg.errors import FootsegError
 from footseg.run import Run
+from footseg.study import recipes
+from footseg.study.recipes import Figure, Point, winner
 
 # Losses of IoU that the table of winners has a row for.
 LOSSES = (0.005, 0.01, 0.02)
@@ -38,6 +39,7 @@ SERIES = {
     "qat": (3, "quantization-aware training"),
 }
 RADIUS = 6.0
+TITLE = "footseg compression study"
 # Operators of a sensitivity that are drawn; the others cost less than the last of these.
 BARS = 20
 
@@ -127,7 +129,7 @@ def write_study(
     sensitivity: Sequence[Path] = (),
     baseline: str | None = None,
     budget: Budget = WITHIN_A_HUNDREDTH,
-    title: str = "footseg compression study",
+    title: str = TITLE,
 ) -> Path:
     """Write the page to ``out``; returns ``out``.
 
@@ -155,7 +157,7 @@ def write_study(
     points = recipes.gather(measured, evaluated, trained, baseline)
     drawn = _near(points)
     return page.write(
-        "study.html.j2",
+        Path(__file__).parent / "study.html.j2",
         out,
         title=title,
         headline=_headline(points, budget),

@@ -1,6 +1,6 @@
 """Accuracy on real photographs: train, export, score once on the test split, as footseg commands.
 
-    python -m benchmarks.accuracy --data DIR --run RUN --out benchmarks/results/accuracy.json
+    python -m benchmarks.experiments.accuracy --data DIR --run RUN --out benchmarks/results/accuracy.json
 
 The recipe is footseg's default configuration; every choice in it was made on the validation split. A RUN that
 is finished is not trained again.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from footseg.errors import FootsegError, did_you_mean
 
 if TYPE_CHECKING:
-    from footseg.augment import Augmentation
+    from footseg.training.augment import Augmentation
 
 
 def _option(default: Any, text: str, *, choices: tuple[str, ...] = (), **limits: float) -> Any:
@@ -83,7 +83,7 @@ class TrainConfig:
 
     def augmentation(self) -> "Augmentation":
         """The part of it that says how images are augmented."""
-        from footseg.augment import Augmentation  # brings numpy, which footseg --help does without
+        from footseg.training.augment import Augmentation  # brings numpy, which footseg --help does without
 
         return Augmentation(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Augmentation)})
 

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from footseg import augment
-from footseg.config import TrainConfig
-from footseg.distill import Lesson, Teacher, teacher_terms
-from footseg.losses import ClassWeights, combined
+from footseg.training import augment
+from footseg.training.config import TrainConfig
+from footseg.training.distill import Lesson, Teacher, teacher_terms
+from footseg.training.losses import ClassWeights, combined
 
 Tensor = Any
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from footseg.config import TrainConfig
 from footseg.data.images import IGNORE
 from footseg.errors import did_you_mean
+from footseg.training.config import TrainConfig
 
 Tensor = Any
 Loss = Callable[..., Tensor]
@@ -213,7 +213,7 @@ WEIGHTED = ("ce", "focal", "boundary")
 """The losses that class weights act on."""
 
 TEACHER_TERMS = ("distill", "regression", "hint", "attention")
-"""Terms that compare with a teacher (``footseg.distill``); here they are only read."""
+"""Terms that compare with a teacher (``footseg.training.distill``); here they are only read."""
 
 
 def parse(terms: Sequence[str]) -> tuple[tuple[str, float], ...]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from footseg.config import TrainConfig
 from footseg.data import folder
 from footseg.data.folder import DataSet, Split
 from footseg.errors import FootsegError
+from footseg.training.config import TrainConfig
 
 CHUNK = 64
 """Masks looked at together: a memory-mapped set is never in memory as a whole."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measurement import Measurement
-from benchmarks.pages.page import Evaluation, metric
 from footseg import files
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.pages.page import Evaluation, metric
 from footseg.errors import FootsegError, did_you_mean
 from footseg.run import Run
 

@@ -1,7 +1,7 @@
 """What footseg search promises, measured: nothing lost after kills, little overhead, and TPE against random.
 
-    python -m benchmarks.searches resume --work DIR [--trials 100] [--kills 5]
-    python -m benchmarks.searches algorithms --work DIR [--trials 100] [--seeds 10]
+    python -m benchmarks.experiments.searches resume --work DIR [--trials 100] [--kills 5]
+    python -m benchmarks.experiments.searches algorithms --work DIR [--trials 100] [--seeds 10]
 
 Both tune a small TipToe on drawn feet, in DIR. ``resume`` kills a search by the real command with
 SIGKILL wherever it is, resumes it as often, and holds the records of finished trials at each kill against
@@ -28,11 +28,11 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from benchmarks.accuracy import footseg
 from footseg import files, provenance
+from footseg.benchmarks.experiments.accuracy import footseg
 from footseg.search import records, space, suggest
 
-RESULTS = Path(__file__).parent / "results" / "searches.json"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "searches.json"
 # Seconds a trial; large enough that a bad learning rate shows.
 DATA = ("--train", "96", "--val", "32", "--test", "8", "--size", "64", "--seed", "7")
 NETWORK = "tiptoe"
@@ -189,8 +189,8 @@ class Table:
     def _train(self, rate: float, dropout: float, loss: list[str]) -> float:
         import keras
 
-        from footseg.config import from_values
-        from footseg.train import train
+        from footseg.training.config import from_values
+        from footseg.training.train import train
 
         options = {**OPTIONS, "dropout": dropout}
         config = from_values(

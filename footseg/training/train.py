@@ -14,24 +14,16 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from footseg import (
-    augment,
-    distribution,
-    files,
-    logbook,
-    metrics,
-    networks,
-    provenance,
-    run,
-)
-from footseg.config import TrainConfig, dump
+from footseg import files, metrics, networks, provenance, run
 from footseg.data import images
 from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
-from footseg.job import Builder, Job, prepare
-from footseg.logbook import Row
 from footseg.run import Run
 from footseg.runtime import to_float
+from footseg.training import augment, distribution, logbook
+from footseg.training.config import TrainConfig, dump
+from footseg.training.job import Builder, Job, prepare
+from footseg.training.logbook import Row
 
 SAMPLES = 4
 
@@ -76,7 +68,7 @@ def train(
 
     With ``resume`` an unfinished run in ``out`` goes on where its last whole epoch ended, to the same
     history as if it had never stopped; a finished one is returned as it is. ``distribute`` uses all
-    devices of one or several processes (``footseg.distribution``). ``build`` makes the network in place of
+    devices of one or several processes (``training.distribution``). ``build`` makes the network in place of
     ``config.network``: compression trains what it made of a trained one. ``say`` gets a line an epoch.
     ``stop`` is asked before each epoch but the first, when the one before is on the disk; where it gives a
     reason, training ends there, and the run is returned "interrupted", to be resumed by whoever wants to.

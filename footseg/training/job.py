@@ -13,21 +13,22 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from footseg import distribution, files, finetune, lessons, networks, run, sampling
-from footseg.class_weights import class_weights, count
-from footseg.config import TrainConfig, dump
+from footseg import files, networks, run
 from footseg.data import folder
-from footseg.distill import Teacher, load_teacher
-from footseg.distribution import Team
-from footseg.losses import ClassWeights, Loss
-from footseg.step import TrainingStep
+from footseg.training import distribution, finetune, lessons, sampling
+from footseg.training.class_weights import class_weights, count
+from footseg.training.config import TrainConfig, dump
+from footseg.training.distill import Teacher, load_teacher
+from footseg.training.distribution import Team
+from footseg.training.losses import ClassWeights, Loss
+from footseg.training.step import TrainingStep
 
 # Options that may differ from machine to machine: where equal things lie.
 ELSEWHERE: dict[str, Any] = {"data": "", "extra_data": (), "teacher": "", "start_from": ""}
 
 
 class Step(Protocol):
-    """One training step after another; ``footseg.step.TrainingStep`` is one."""
+    """One training step after another; ``footseg.training.step.TrainingStep`` is one."""
 
     loss_of: Loss
     schedule: Callable[[Any], Any]

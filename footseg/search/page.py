@@ -13,14 +13,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks.pages import page, search_charts, search_plots
-from benchmarks.pages.search_plots import Drawing
 from footseg import run as runs
+from footseg.benchmarks.pages import page
 from footseg.run import duration
 from footseg.search import goals, records, space, tables
+from footseg.search import page_charts as search_charts
+from footseg.search import page_plots as search_plots
+from footseg.search.page_plots import Drawing
 from footseg.search.records import Trial
 from footseg.search.tables import Results
 
+HERE = Path(__file__).parent
 # Where nothing is held against the score, so many of the best are shown with their commands.
 BEST = 5
 # Of a list of trials in a sentence.
@@ -46,9 +49,9 @@ def write_search_page(folder: Path, out: Path, title: str = "footseg search") ->
         "table": _table(drawn),
     }
     return page.write(
-        "search.html.j2",
+        HERE / "search.html.j2",
         out,
-        own_style=Markup((page.HERE / "search.css").read_text(encoding="utf-8")),
+        own_style=Markup((HERE / "search.css").read_text(encoding="utf-8")),
         title=title,
         headline=headline(results),
         lead=_lead(results),

@@ -15,10 +15,10 @@ from keras import ops
 
 from footseg import networks, runtime
 from footseg import run as runs
-from footseg.config import TrainConfig
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
-from footseg.losses import TEACHER_TERMS, parse, weighted_mean
+from footseg.training.config import TrainConfig
+from footseg.training.losses import TEACHER_TERMS, parse, weighted_mean
 
 Tensor = Any
 

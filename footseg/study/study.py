@@ -9,17 +9,25 @@ OUT/export/RUN/          artifacts of each run
 """
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from footseg import run
+from footseg.commands import measuring, shipping, training
+from footseg.commands._command import run_step
 from footseg.errors import FootsegError
 from footseg.steps import Command, Say, Step, run_steps
+from footseg.study.page import TITLE, WITHIN_A_HUNDREDTH, Budget, write_study
 
 PAGE, RESULTS = "study.html", "results.jsonl"
 PRECISIONS = ("fp32", "int8")
 # A run that was trained for int8 has no other file to show.
 QAT_PRECISIONS = ("int8",)
+
+
+def command(words: Sequence[str]) -> int:
+    """Run one step."""
+    return run_step(words, (*training.COMMANDS, *shipping.COMMANDS, *measuring.COMMANDS))
 
 
 def study(
@@ -31,9 +39,11 @@ def study(
     precisions: Sequence[str] = PRECISIONS,
     also: Sequence[str] = (),
     threads: int = 1,
-    command: Command,
-    write_page: Callable[..., Path],
+    baseline: str | None = None,
+    budget: Budget = WITHIN_A_HUNDREDTH,
+    title: str = TITLE,
     say: Say,
+    command: Command = command,
 ) -> Path:
     """Make the page of a compression study in ``out``; what was done there before is not done again.
 
@@ -43,8 +53,8 @@ def study(
         precisions: of the files; a run that was trained for int8 gives int8 only.
         also: more precisions of the first run.
         threads: of the runtime.
+        baseline: as for ``page.write_study``, with ``budget`` and ``title``.
         command: runs one footseg command line and returns its exit code.
-        write_page: as ``benchmarks.pages.study.write_study``.
 
     Raises:
         FootsegError: not a finished run, two runs of one name, a step that failed, Ctrl-C.
@@ -86,12 +96,15 @@ def study(
         go_on=go_on,
         first=len(steps) + 1,
     )
-    return write_page(
+    return write_study(
         out / RESULTS,
         out / PAGE,
         runs=list(folders),
         evaluations=[folder for path in exported if (folder := _evaluation(out, path)).is_dir()],
         sensitivity=[costs] if costs.is_file() else [],
+        baseline=baseline,
+        budget=budget,
+        title=title,
     )
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchmarks.pages import charts
-from benchmarks.pages.bars import fit
-from benchmarks.pages.charts import Axes, Box, Bubble, svg
+from footseg.benchmarks.pages import charts
+from footseg.benchmarks.pages.bars import fit
+from footseg.benchmarks.pages.charts import Axes, Box, Bubble, svg
 
 RADIUS = 4
 # Of a row of `parallel` where its axes lie: title, axis, ticks.

@@ -5,8 +5,8 @@ from pathlib import Path
 import keras
 
 from footseg import networks, runtime
-from footseg.config import TrainConfig
 from footseg.errors import FootsegError
+from footseg.training.config import TrainConfig
 
 Shape = tuple[int, ...]
 

@@ -1,12 +1,13 @@
 """How often a comparison of two files is wrong: false alarms of a file against itself, slow-downs missed.
 
-    python -m benchmarks.trials [--file MODEL.tflite] [--trials 40] [--seconds 10] [--out FILE.json]
+    python -m benchmarks.experiments.trials [--file MODEL.tflite] [--trials 40] [--seconds 10] \
+        [--out FILE.json]
 
 Two networks are made by hand: one of 20 identical convolutions and one of 21, which is 5 % more work. The
 first is compared with itself, and the second with the first; with ``--file`` that file is compared with
 itself, too. Each trial is one ``benchmarks.host.compare``. Trials that --out already holds are not made
 again, so the command goes on where it was stopped; all ratios of all rounds are kept there. Last it
-simulates intervals, see benchmarks/coverage.py.
+simulates intervals, see coverage.py.
 """
 
 import argparse
@@ -23,11 +24,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from benchmarks import comparison, cost, coverage, host
 from footseg import files, provenance
+from footseg.benchmarks import comparison, cost, host
+from footseg.benchmarks.experiments import coverage
 from footseg.errors import FootsegError
 
-RESULTS = Path(__file__).parent / "results" / "comparison.json"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "comparison.json"
 CONVOLUTIONS = (20, 21)
 # 9.4 million MACs a convolution: some 2 ms for all of them on one core of a server.
 SIDE, CHANNELS, CLASSES = 32, 32, 2

@@ -1,6 +1,7 @@
 """What each way of compressing costs and gives: one network, several seeds, scored on the test split.
 
-    python -m benchmarks.compression --data DIR --runs RUN... --work DIR --out benchmarks/results/compression
+    python -m benchmarks.experiments.compression --data DIR --runs RUN... --work DIR \
+        --out benchmarks/results/compression
 
 Each RUN is a finished ``footseg train`` of another seed. Every variant is a ``footseg compress`` of it with
 the settings below, chosen on the validation split; ``footseg study`` then exports, scores and measures
@@ -20,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurement import Measurement
-from benchmarks.results_file import read_all
 from footseg import files, run
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.results_file import read_all
 from footseg.steps import Step, run_steps
-from footseg.study import PAGE, RESULTS
+from footseg.study.study import PAGE, RESULTS
 
 DENSE = "dense"
 PRECISIONS, ALSO = ("fp32", "int8"), ("fp16", "int8w", "int16x8", "int4w", "dynamic")
@@ -177,7 +178,7 @@ def main() -> None:
     folders = [args.work.resolve() / f"seed{number}" for number in range(len(args.runs))]
     for number in numbers:
         steps = steps_of(folders[number], args.runs[number], args.data.resolve())
-        again = f"{sys.executable} -m benchmarks.compression with the same arguments"
+        again = f"{sys.executable} -m benchmarks.experiments.compression with the same arguments"
         run_steps(steps, folders[number], _footseg, _say, go_on=again)
     if args.seeds is None and args.out is not None:
         places = {args.work.resolve(): "WORK", args.data.resolve(): "DIR"}

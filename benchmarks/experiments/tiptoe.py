@@ -1,6 +1,6 @@
 """TipToe against FastLinkNet in int8: IoU on photographs and on composites, Arm instructions and bytes.
 
-    python -m benchmarks.tiptoe --data DIR --composites DIR --runs DIR [--out FILE.json]
+    python -m benchmarks.experiments.tiptoe --data DIR --composites DIR --runs DIR [--out FILE.json]
 
 Every run is a ``footseg train`` of its own, is taken up where it was stopped, and gives the int8 file of
 ``footseg export``. On the composites, with so few epochs, both networks have two recipes, and the one that is
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation import spread
-from benchmarks.accuracy import footseg, scores
-from benchmarks.results_file import read_all
 from footseg import files, run
+from footseg.benchmarks.experiments.ablation import spread
+from footseg.benchmarks.experiments.accuracy import footseg, scores
+from footseg.benchmarks.results_file import read_all
 
-RESULTS = Path(__file__).parent / "results" / "tiptoe.json"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "tiptoe.json"
 OWN, OTHER = "tiptoe", "fast_linknet"
 SEEDS, SPLITS, CORES = (0, 1, 2), ("val", "test"), ("a53", "a72", "a76")
 # What was promised of TipToe, as shares of FastLinkNet's.

@@ -1,7 +1,7 @@
 """Weights that balance classes of unequal area, from the pixels of the training masks. Numpy only.
 
 All but numbers given by hand are scaled to a mean of 1 over the classes that occur. The losses divide by the
-sum of the weights (``footseg.losses``), so the scale changes nothing there and the learning rate need not
+sum of the weights (``training.losses``), so the scale changes nothing there and the learning rate need not
 follow it; it keeps logits at their size in the direct form, and makes the printed weights comparable.
 
 A class without a single training pixel has no frequency to go by and gets 1, the neutral value: in the outer

@@ -1,0 +1,1 @@
+"""The long experiments: scripts, with what they gave in ``benchmarks/results``. They are not installed."""

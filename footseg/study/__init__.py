@@ -1,0 +1,1 @@
+"""``footseg study``: what compression gave, several runs on one page."""
