@@ -210,7 +210,7 @@ def score_masks(
     outlines = [metrics.boundary_f(t, p, tolerance) for t, p in zip(truth, predicted, strict=True)]
     pixels = np.maximum(matrices.sum(axis=(1, 2)), 1)
     columns = (
-        metrics.foot_iou(matrices),
+        metrics.foreground_iou(matrices),
         outlines,
         metrics.pixel_accuracy(matrices),
         matrices[:, 1:].sum(axis=(1, 2)) / pixels,
@@ -235,8 +235,8 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 def draw(picture: Picture, colours: Sequence[Colour]) -> dict[str, np.ndarray]:
     """Pictures uint8 of 256 px (the longer side): ``image``, ``truth``, ``prediction`` and ``error``.
 
-    ``error`` is a grey photograph with what was taken for a foot and is none in vermilion, what was missed
-    in sky blue (a foot of another class is both: vermilion); ignored pixels stay grey.
+    ``error`` is a grey photograph with what was taken for foreground and is none in vermilion, what was
+    missed in sky blue (foreground of another class is both: vermilion); ignored pixels stay grey.
     """
     image = resize_longer(picture.image, PICTURE_PX, Image.Resampling.BILINEAR)
     truth = resize_longer(picture.truth, PICTURE_PX, Image.Resampling.NEAREST)

@@ -60,10 +60,10 @@ def _confusion(truth: Mask, predicted: Mask, classes: int) -> NDArray[np.int64]:
 def scores(confusion: NDArray[np.integer]) -> dict[str, Any]:
     """The figures of one (classes, classes) confusion matrix, each in [0, 1].
 
-    ``iou``, ``f1``, ``precision`` and ``recall`` are the foot's: of class 1 where there are two classes, else
-    the mean over all classes but 0. ``mean_iou`` is the mean over every class. A class that is neither in the
-    truth nor predicted is left out of means and None in ``per_class`` (a list, by class index); where that
-    leaves nothing the score is 1: nothing was there and nothing was found.
+    ``iou``, ``f1``, ``precision`` and ``recall`` are the foreground's: of class 1 where there are two
+    classes, else the mean over all classes but 0. ``mean_iou`` is the mean over every class. A class that
+    is neither in the truth nor predicted is left out of means and None in ``per_class`` (a list, by class
+    index); where that leaves nothing the score is 1: nothing was there and nothing was found.
     """
     by_class = {
         "iou": class_iou(confusion),
@@ -96,7 +96,7 @@ def class_iou(confusion: NDArray[np.integer]) -> Scores:
     return _class_ratio(confusion, 1, 1, 1)
 
 
-def foot_iou(confusion: NDArray[np.integer]) -> Scores:
+def foreground_iou(confusion: NDArray[np.integer]) -> Scores:
     """The ``iou`` of ``scores`` for a stack of matrices: (..., C, C) to (...)."""
     return _mean_present(class_iou(confusion)[..., 1:])
 
@@ -130,7 +130,7 @@ def boundary_tolerance(height: int, width: int) -> int:
 def boundary(inside: NDArray[np.bool_], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The outline of a region: its valid pixels beside (4-neighbours) a valid pixel that is not in it.
 
-    All arrays are (H, W). The image's border and the edge of an ignored area are no outline: where a foot
+    All arrays are (H, W). The image's border and the edge of an ignored area are no outline: where a thing
     leaves the picture nobody knows where it ends, so a network earns nothing for "finding" the border.
     """
     inside = inside & valid

@@ -1,5 +1,6 @@
 """Masks and overlays for any photograph, of any size."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from footseg import artifact as artifacts
 from footseg import run as runs
 from footseg import runtime
 from footseg.data.folder import Colour, default_colours, images_by_name, shorten
@@ -165,6 +167,17 @@ def _write(
         mask = resize_longer(mask, OVERLAY_PX, Image.Resampling.NEAREST)
     write_image(overlay_path, overlay(image, mask, colours))
     return Prediction(path, mask_path, overlay_path, foot_share)
+
+
+def foreground(model: Path) -> str:
+    """What is not class 0: the name of class 1, where run or sidecar name just two, else "foreground"."""
+    names: tuple[str, ...] = ()
+    if model.is_dir():
+        names = runs.load(model).classes
+    elif model.suffix in artifacts.FORMATS:
+        with contextlib.suppress(FootsegError):  # a sidecar of another file names nothing
+            names = artifacts.load(model).classes
+    return names[1] if len(names) == 2 else "foreground"
 
 
 def _colours(model: Path, classes: int) -> Sequence[Colour]:

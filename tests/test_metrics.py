@@ -62,7 +62,7 @@ def test_confusion_refuses_what_it_cannot_count(truth, predicted, classes, messa
         metrics.confusion(truth, predicted, classes)
 
 
-def test_scores_of_two_classes_are_those_of_the_foot():
+def test_scores_of_two_classes_are_those_of_the_foreground():
     found = metrics.scores(np.array([[50, 10], [20, 20]]))
     assert found["pixel_accuracy"] == 70 / 100
     assert found["iou"] == 20 / (20 + 10 + 20)
@@ -93,7 +93,7 @@ def test_scores_of_a_stack_are_those_of_its_matrices():
     stack = np.random.default_rng(1).integers(0, 9, (6, 3, 3))
     each = [metrics.scores(matrix) for matrix in stack]
     # One unit in the last place: the order of summing may differ between one matrix and a stack.
-    np.testing.assert_allclose(metrics.foot_iou(stack), [s["iou"] for s in each], rtol=1e-15)
+    np.testing.assert_allclose(metrics.foreground_iou(stack), [s["iou"] for s in each], rtol=1e-15)
     np.testing.assert_allclose(metrics.pixel_accuracy(stack), [s["pixel_accuracy"] for s in each], rtol=1e-15)
 
 

@@ -1,5 +1,6 @@
 """Prediction of photographs by a network whose masks are known beforehand: red is foot."""
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from footseg import artifact, cli
 from footseg import run as runs
 from footseg.data.images import Letterbox, read_image, read_mask, unletterbox_logits, write_image
 from footseg.errors import FootsegError
@@ -47,6 +49,17 @@ def test_a_mask_has_the_size_of_its_photograph(model, out, tmp_path, height, wid
     assert np.count_nonzero(mask != truth) <= height * max(height, width) / 32
     assert found.foot_share == np.count_nonzero(mask) / mask.size
     assert read_image(found.overlay).shape == (height, width, 3)
+
+
+def test_the_line_of_a_photograph_names_the_class(model, out, tmp_path, capsys):
+    photograph(tmp_path / "in" / "a.png", 40, 40)
+    words = ["predict", str(model), str(tmp_path / "in" / "a.png"), "--out", str(out)]
+    assert cli.main(words) == 0
+    assert " foreground on 50.0% of the pixels" in capsys.readouterr().out
+    named = dataclasses.replace(artifact.load(model), classes=("road", "pothole"))
+    named.save_sidecar()
+    assert cli.main(words) == 0
+    assert " pothole on 50.0% of the pixels" in capsys.readouterr().out
 
 
 def test_the_camera_was_turned(model, out, tmp_path):

@@ -63,7 +63,7 @@ def galleries(
         yield Gallery(
             "The worst images",
             f"Where {evaluation.record['model']} fails most, worst first. In the last picture orange was "
-            "taken for a foot and is none, blue was missed.",
+            "taken for foreground and is none, blue was missed.",
             kept,
             len(worst) - len(kept),
         )

@@ -88,7 +88,9 @@ class Head:
         """The same in large figures."""
         best, tiles = self.best, []
         if self.iou is not None and self.accuracy:
-            tiles.append(Tile(f"{self.iou:.3f}", "IoU", "of the foot, over all pixels", self.accuracy.words))
+            tiles.append(
+                Tile(f"{self.iou:.3f}", "IoU", "of the foreground, over all pixels", self.accuracy.words)
+            )
         if median := latency(best):
             name = f"median latency, {places.threads(best.threads)}"
             tiles.append(Tile(page.ms(median), "ms", name, f"measured on {short_place(best)}{_doubts(best)}"))

@@ -140,7 +140,7 @@ def pareto(
     many = numbered(members)
     options: dict[str, Any] = {
         "x_label": x_label,
-        "y_label": "IoU of the foot",
+        "y_label": "IoU of the foreground",
         "front": True,
         "x_log": max(values) > 8 * min(values),
     }

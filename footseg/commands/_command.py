@@ -22,7 +22,7 @@ from footseg.quiet import native_quiet
 Arguments = argparse.Namespace
 
 
-GROUPS = {
+GROUPS: dict[tuple[str, ...], str] = {
     ("data",): "make, check and look at data sets",
     ("reproduce",): "make published results anew",
 }
@@ -100,11 +100,12 @@ def parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"footseg {__version__}")
     listed: dict[str, Any] = {"title": "commands", "metavar": "COMMAND", "required": True}
     groups: dict[tuple[str, ...], Any] = {(): top.add_subparsers(**listed)}
-    for words, text in GROUPS.items():
-        group = groups[words[:-1]].add_parser(words[-1], help=text, description=text)
-        groups[words] = group.add_subparsers(**listed)
     for command in commands:
-        sub = groups[command.words[:-1]].add_parser(
+        above = command.words[:-1]
+        if above not in groups:  # help lists a group where its first command stands
+            group = groups[()].add_parser(above[0], help=GROUPS[above], description=GROUPS[above])
+            groups[above] = group.add_subparsers(**listed)
+        sub = groups[above].add_parser(
             command.words[-1], parents=[common], help=command.help, description=command.help
         )
         command.add_arguments(sub)

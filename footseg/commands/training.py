@@ -78,10 +78,11 @@ def _predict_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _predict(args: Arguments) -> Output:
-    from footseg.predict import predict
+    from footseg.predict import foreground, predict
 
     done = predict(args.model, args.images, args.out, threads=args.threads)
-    lines = [f"{item.overlay}  foot on {item.foot_share:.1%} of the pixels" for item in done]
+    what = foreground(args.model)
+    lines = [f"{item.overlay}  {what} on {item.foot_share:.1%} of the pixels" for item in done]
     return Output([dataclasses.asdict(item) for item in done], "\n".join(lines))
 
 

@@ -202,7 +202,7 @@ def _empty(mask: np.ndarray) -> tuple[str, str] | None:
     if not mask.any():
         return "all background", "fine if nothing is to be seen in the image, else label it"
     if (mask == IGNORE).all():
-        return "every pixel is ignored (255)", f"if 255 means foot, {FIX_FLAG}; else remove the pair"
+        return "every pixel is ignored (255)", f"if 255 means foreground, {FIX_FLAG}; else remove the pair"
     return None
 
 

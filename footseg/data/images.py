@@ -56,7 +56,7 @@ def read_mask(path: Path, classes: int) -> np.ndarray:
     """Read a mask as uint8 (H, W): each pixel a class index in [0, classes), or 255 = ignored.
 
     The indices of a palette PNG are its mask. A mask of only 0 and 255 is taken for a black and white
-    drawing of the foot, not for one without any foot and with ignored pixels.
+    drawing of the foreground, not for one without any and with ignored pixels.
 
     Raises:
         BadFileError: "unreadable", "jpeg" (lossy: indices change), "colour" (more than one channel),

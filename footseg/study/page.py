@@ -212,7 +212,7 @@ def _tiles(points: Sequence[Point], budget: Budget) -> list[tuple[str, str, str,
         return []
     tiles = []
     if best.iou:
-        tiles.append((f"{best.iou.value:.4f}", "IoU", "of the foot, over all pixels", "measured"))
+        tiles.append((f"{best.iou.value:.4f}", "IoU", "of the foreground, over all pixels", "measured"))
     tiles.append((page.mb(best.gzip_bytes), "MB", "to download, gzip", "computed"))
     if "gzip" in best.smaller:
         tiles.append((f"{best.smaller['gzip']:.1f}", "times", "smaller than fp32, both gzip", "computed"))

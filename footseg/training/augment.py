@@ -68,7 +68,7 @@ def apply(images: Tensor, masks: Tensor, drawn: Mapping[str, Tensor]) -> tuple[T
     """Augment uint8 images (N, H, W, 3) and masks (N, H, W); returns float32 in [0, 1] and int32.
 
     Images are sampled bilinearly with mirrored edges, masks by nearest neighbour with ``IGNORE``
-    outside, so that a foot mirrored in at the edge is not taught as background.
+    outside, so that a thing mirrored in at the edge is not taught as background.
     """
     from keras import ops
 

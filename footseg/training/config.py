@@ -78,7 +78,7 @@ class TrainConfig:
     zoom_out: float = _option(0.15, "how far its corners may lie outside, as a share", least=0, most=0.5)
     colour: float = _option(0.4, "half-width of brightness, contrast, saturation changes", least=0, most=1)
     hue: float = _option(0.02, "half-width of hue changes, in turns", least=0, most=0.5)
-    paste: float = _option(0.0, "probability of pasting another image's feet in", least=0, most=1)
+    paste: float = _option(0.0, "probability of pasting another image's foreground in", least=0, most=1)
     memory_limit_mb: int = _option(2048, "larger decoded sets are memory-mapped from a cache file", least=1)
 
     def augmentation(self) -> "Augmentation":
