@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,12 @@ def photograph(folder: Path, name: str, colour: tuple[int, int, int], mask: np.n
     )
     write_image(folder / "images" / f"{name}.png", image.clip(0, 255).astype(np.uint8))
     write_mask(folder / "masks" / f"{name}.png", mask)
+
+
+def shown(folder: Path, mask: np.ndarray) -> Source:
+    """The photograph of a red foot where ``mask`` has one."""
+    photograph(folder, "a", (200, 0, 0), mask)
+    return Source("a", folder / "images/a.png", folder / "masks/a.png")
 
 
 def two_feet(shift: int = 0, kind: int = 1) -> np.ndarray:
@@ -279,8 +286,7 @@ class TestCutouts:
     def test_ignored_pixels_are_never_pasted(self, tmp_path: Path) -> None:
         mask = two_feet()
         mask[30:60, 30:36] = 255
-        photograph(tmp_path, "a", (200, 0, 0), mask)
-        person = prepare(Source("a", tmp_path / "images/a.png", tmp_path / "masks/a.png"), 2, 100)
+        person = prepare(shown(tmp_path, mask), 2, 100)
         assert len(person.feet) == 2
         left = min(person.feet, key=lambda foot: foot.left)
         ignored = left.pixels[30 - left.top : 60 - left.top, 30 - left.left : 36 - left.left]
@@ -296,39 +302,41 @@ class TestCutouts:
         assert person.ground is None and person.figure is None
         np.testing.assert_array_equal(foot.pixels[25 - foot.top, 20 - foot.left, :5], (10, 20, 200, 255, 1))
 
-    def test_fragments_belong_to_their_foot_and_specks_to_none(self) -> None:
+    def test_fragments_belong_to_their_foot_and_specks_to_none(self, tmp_path: Path) -> None:
         mask = two_feet()
         mask[20:28, 14:24] = 1  # a strap, 2 pixels above the left foot
         mask[2:4, 70:72] = 1
-        first, second = cutouts._feet(mask)
-        assert (first.sum(), second.sum()) == (540 + 80, 540)
+        first, second = prepare(shown(tmp_path, mask), 2, 100).feet
+        for foot, ends in ((first, (20, 60)), (second, (34, 64))):
+            rows = foot.points[:, 1]
+            assert ends[0] < rows.min() < ends[0] + 2
+            assert ends[1] - 2 < rows.max() < ends[1]
 
     def test_a_large_photograph_is_scaled_down(self, tmp_path: Path) -> None:
         mask = np.kron(two_feet(), np.ones((4, 4), np.uint8))
-        photograph(tmp_path, "a", (200, 0, 0), mask)
-        person = prepare(Source("a", tmp_path / "images/a.png", tmp_path / "masks/a.png"), 2, 50)
+        person = prepare(shown(tmp_path, mask), 2, 50)
         # Both feet together are 200 pixels wide, and a foot 120 high: 30 after scaling by a quarter.
         assert [round(foot.length) for foot in person.feet] == [35, 35]  # hypot(30, 18)
 
     @pytest.mark.parametrize(
         ("cut", "out"), [("top", (0, -1)), ("bottom", (0, 1)), ("left", (-1, 0)), ("right", (1, 0))]
     )
-    def test_border_that_cuts_a_foot(self, cut: str, out: tuple[int, int]) -> None:
-        inside = np.zeros((40, 50), bool)
+    def test_border_that_cuts_a_foot(self, cut: str, out: tuple[int, int], tmp_path: Path) -> None:
+        mask = np.zeros((40, 50), np.uint8)
         rows = {"top": slice(0, 9), "bottom": slice(31, 40)}.get(cut, slice(15, 25))
         columns = {"left": slice(0, 9), "right": slice(41, 50)}.get(cut, slice(15, 25))
-        inside[rows, columns] = True
-        points, direction = cutouts._cut_by_border(inside)
-        np.testing.assert_array_equal(direction, out)
+        mask[rows, columns] = 1
+        (foot,) = prepare(shown(tmp_path, mask), 2, 100).feet
+        np.testing.assert_array_equal(foot.out, out)
         ends = {"top": (15, 25, 0), "bottom": (15, 25, 40), "left": (15, 25, 0), "right": (15, 25, 50)}[cut]
-        along = points[:, 0] if cut in ("top", "bottom") else points[:, 1]
-        across = points[:, 1] if cut in ("top", "bottom") else points[:, 0]
+        along, across = foot.cut.T if cut in ("top", "bottom") else foot.cut.T[::-1]
         assert (along.min(), along.max(), *np.unique(across)) == ends
 
-    def test_cut_on_opposite_sides_it_is_left_out(self) -> None:
-        inside = np.zeros((40, 50), bool)
-        inside[:, 20:30] = True
-        assert cutouts._cut_by_border(inside)[1] is None
+    def test_cut_on_opposite_sides_it_is_left_out(self, tmp_path: Path) -> None:
+        mask = two_feet()
+        mask[:, 12:30] = 1
+        (right,) = prepare(shown(tmp_path, mask), 2, 100).feet
+        assert right.points[:, 0].min() > 44
 
     def test_kept_and_read_again(self, feet: Path, tmp_path: Path) -> None:
         person = prepare(cutouts.find_feet(feet).parts[""][0], 2, 100)
@@ -341,14 +349,27 @@ class TestCutouts:
             assert (one.left, one.top, one.length) == (other.left, other.top, other.length)
 
 
-def square(kind: int = 1, cut: bool = False) -> Cutout:
-    """An opaque white square, 20 pixels a side; ``cut`` by its photograph's upper border."""
+def square(kind: int = 1, cut: bool = False, grey: int = 255) -> Cutout:
+    """An opaque square, 20 pixels a side; ``cut`` by its photograph's upper border."""
     pixels = np.zeros((20, 20, 6), np.uint8)
-    pixels[..., :4], pixels[..., 4], pixels[-3:, :, 5] = 255, kind, 255
+    pixels[..., :3], pixels[..., 3], pixels[..., 4], pixels[-3:, :, 5] = grey, 255, kind, 255
     at = np.stack(np.meshgrid(np.arange(1, 20, 3), np.arange(1, 20, 3)), -1).reshape(-1, 2) + 0.5
     ends = np.array([(x, 0) for x in range(21)], np.float32) if cut else np.zeros((0, 2), np.float32)
     out = np.array((0, -1) if cut else (0, 0), np.float32)
     return Cutout("0", pixels, 0, 0, ends, out, at.astype(np.float32), float(np.hypot(20, 20)))
+
+
+def through(matrix: Any, points: Any) -> np.ndarray:
+    """Points x, y (n, 2) of a photograph in the image, by a foot's ``matrix`` (2, 3) of the manifest."""
+    return np.asarray(points) @ np.asarray(matrix)[:, :2].T + np.asarray(matrix)[:, 2]
+
+
+def from_the_middle(matrix: Any) -> np.ndarray:
+    """How far each pixel's centre is from a square's middle, in its own pixels and along its sides: 10 at the rim."""
+    back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))
+    columns, rows = np.meshgrid(np.arange(SIZE[1]) + 0.5, np.arange(SIZE[0]) + 0.5)
+    own = through(back[:2], np.stack([columns.ravel(), rows.ravel()], -1))
+    return np.abs(own - 10).max(1).reshape(SIZE)
 
 
 class TestCompose:
@@ -369,27 +390,41 @@ class TestCompose:
             assert mask.any()
 
     def test_classes_are_kept_and_the_nearer_foot_hides_the_other(self) -> None:
-        canvas = np.zeros((40, 40, 3), np.float32)
-        cover, classes = np.zeros((40, 40), np.float32), np.zeros((40, 40), np.uint8)
-        for kind, left in ((1, 5.0), (2, 15.0)):
-            matrix = np.array([[1.0, 0, left], [0, 1, 10]])
-            placed = composite._Placed(square(kind), matrix, None, {})
-            composite._paste(canvas, cover, classes, placed, np.ones(3, np.float32))
-        expected = np.zeros((40, 40), np.uint8)
-        expected[10:30, 5:15], expected[10:30, 15:35] = 1, 2
-        np.testing.assert_array_equal(np.where(cover >= 0.5, classes, 0), expected)
+        people = [(name, Person((one,), None, None), (one,)) for name, one in zip("ab", (square(1), square(2)), strict=True)]
+        floor, both = Floor(np.zeros((32, 32, 3), np.uint8), True), 0
+        for seed in range(30):
+            _, mask, record = compose(np.random.default_rng(seed), floor, people, SIZE)
+            expected, sure = np.zeros(SIZE, np.uint8), np.ones(SIZE, bool)
+            for foot in record["feet"]:  # the nearest last
+                away = from_the_middle(foot["matrix"])
+                both += ((expected > 0) & (away < 8)).sum()
+                expected[away < 10] = {"a": 1, "b": 2}[foot["source"]]
+                # Cut-out and image have pixels: half of each, at no more than 1.5 times, is open at the rim.
+                sure &= np.abs(away - 10) > 2
+            np.testing.assert_array_equal(mask[sure], expected[sure])
+        assert both > 100, "some must hide others, or this proves nothing"
+
+    def test_who_stands_lower_stands_nearer(self) -> None:
+        people = [(name, Person((square(),), None, None), (square(),)) for name in "abc"]
+        floor, clear = Floor(np.zeros((32, 32, 3), np.uint8), True), 0
+        for seed in range(20):
+            feet = compose(np.random.default_rng(seed), floor, people, SIZE)[2]["feet"]
+            turn = np.radians(np.median([foot["rotation"] for foot in feet]))  # the camera's, about
+            soles = [through(foot["matrix"], [(10, 20)])[0] @ (-np.sin(turn), np.cos(turn)) for foot in feet]
+            # The camera's turn is known to some 0.2 radians: of 40 pixels beside each other 8.
+            assert all(after > before - 8 for before, after in itertools.pairwise(soles))
+            clear += sum(after > before + 8 for before, after in itertools.pairwise(soles))
+        assert clear > 5
 
     def test_what_a_photograph_cut_lies_at_the_border(self) -> None:
-        """The cut side of 21 points must lie outside the image, whatever the aim and the rotation."""
+        """The cut side of 21 points must lie outside the image, wherever the foot is and however it is turned."""
         foot = square(cut=True)
-        rng = np.random.default_rng(0)
-        for flush in (False, True):
-            for _ in range(40):
-                turn = rng.uniform(-np.pi, np.pi)
-                linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-                matrix = composite._aimed(linear, [foot], rng.uniform(10, 54, 2), SIZE, flush)
-                ends = composite._through(matrix, foot.cut)
-                assert not np.all((ends > 0) & (ends < 64), 1).any()
+        floor = Floor(np.zeros((32, 32, 3), np.uint8), True)
+        for seed in range(40):
+            people = [("a", Person((foot,), None, None), (foot,))]
+            (placed,) = compose(np.random.default_rng(seed), floor, people, SIZE)[2]["feet"]
+            ends = through(placed["matrix"], foot.cut)
+            assert not np.all((ends > 0) & (ends < 64), 1).any()
 
     def test_long_legs_never_push_the_feet_out(self) -> None:
         """A figure twice as long as the image: its feet are seen none the less."""
@@ -403,18 +438,35 @@ class TestCompose:
             assert compose(np.random.default_rng(seed), floor, people, SIZE)[1].any()
 
     def test_a_shadow_lies_under_the_sole(self) -> None:
-        placed = composite._Placed(square(), np.array([[1.0, 0, 20], [0, 1, 20]]), None, {})
-        light = composite._shadows(np.random.default_rng(0), [placed], SIZE)
-        assert light[41, 25:35].mean() < 0.8  # just below the sole, at row 40
-        assert light[41, 25:35].mean() < light[5, 5] - 0.1
+        """Below it the floor is darker than elsewhere, beside the same floor without feet."""
+        floor, left = Floor(np.full((32, 32, 3), 150, np.uint8), True), []
+        for seed in range(20):
+            people = [("a", Person((square(),), None, None), (square(),))]
+            image, mask, record = compose(np.random.default_rng(seed), floor, people, SIZE)
+            bare, _, _ = compose(np.random.default_rng(seed), floor, [], SIZE)
+            light = image.mean(-1) / bare.mean(-1)
+            below = through(record["feet"][0]["matrix"], [(x, 21.5) for x in range(5, 16)]).astype(int)
+            columns, rows = below[((below >= 0) & (below < 64)).all(1)].T
+            near = light[rows, columns][mask[rows, columns] == 0]
+            left += [np.median(near) / np.median(light[mask == 0])] if len(near) else []
+        # At the sole a contact shadow takes half of the light and more, blurred over its edge.
+        assert np.median(left) < 0.8
 
     def test_brightness_follows_the_floor_in_part(self) -> None:
-        def gain(level: float) -> float:
-            return float(composite._gain(np.random.default_rng(0), (100.0,) * 3, np.full(3, level)).mean())
+        def brightness(level: int, seed: int) -> float:
+            foot = square(grey=100)
+            people = [("a", Person((foot,), None, (100.0,) * 3), (foot,))]
+            floor = Floor(np.full((32, 32, 3), level, np.uint8), True)
+            image, mask, _ = compose(np.random.default_rng(seed), floor, people, SIZE)
+            return float(image[mask == 1].mean())
 
-        assert gain(40) < gain(100) < gain(200)
-        assert gain(100) == pytest.approx(1, abs=0.061)  # only its random part, 6 %
-        assert gain(200) < 2  # never the whole way
+        for seed in range(10):
+            dark, same, bright = (brightness(level, seed) for level in (40, 100, 200))
+            assert dark < same < bright
+            assert bright < 2 * same  # never the whole way
+            assert dark > 0.4 * same
+        # On a floor like its own it keeps its brightness: what camera and light do at random evens out.
+        assert np.mean([brightness(100, seed) for seed in range(20)]) == pytest.approx(100, rel=0.1)
 
     def test_a_foot_may_leave_the_image_but_is_seen(self, feet: Path) -> None:
         person = prepare(cutouts.find_feet(feet).parts[""][0], 2, 100)
@@ -447,13 +499,13 @@ class TestFloors:
         np.testing.assert_array_equal(shown[:, 24:], again)
 
     def test_camera_straight_above_only_scales(self) -> None:
-        homography = floors._camera((64, 96), zoom=2, tilt=0, turn=0, roll=0, focal=1.5)
+        homography = floors.camera((64, 96), zoom=2, tilt=0, turn=0, roll=0, focal=1.5)
         middle, right = (homography @ (x, 32, 1) for x in (48, 58))
         np.testing.assert_allclose(middle[:2] / middle[2], 0, atol=1e-9)
         np.testing.assert_allclose(right[:2] / right[2], (5, 0), atol=1e-9)  # 10 pixels, twice enlarged
 
     def test_a_tilted_camera_sees_further_at_the_top(self) -> None:
-        homography = floors._camera((64, 64), zoom=1, tilt=np.pi / 4, turn=0, roll=0, focal=1.5)
+        homography = floors.camera((64, 64), zoom=1, tilt=np.pi / 4, turn=0, roll=0, focal=1.5)
         top, middle, bottom = (homography @ (32, y, 1) for y in (0, 32, 64))
         top, middle, bottom = (point[1] / point[2] for point in (top, middle, bottom))
         assert middle == pytest.approx(0, abs=1e-9)

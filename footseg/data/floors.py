@@ -67,7 +67,7 @@ def view(rng: Rng, floor: Floor, size: Size, roll: float) -> tuple[np.ndarray, n
     else:
         zoom = unit / min(height, width) * rng.uniform(1, 2)
         tilt, turn, roll = rng.uniform(0, 0.3), rng.normal(0, 0.1), 0.0
-    homography = _camera(size, zoom, tilt, turn, roll, focal=rng.uniform(1.2, 3))
+    homography = camera(size, zoom, tilt, turn, roll, focal=rng.uniform(1.2, 3))
     span = _span(homography, size)
     slack = np.maximum((width, height) - (span[1] - span[0]), 0)
     offset = rng.random(2) * ((width, height) if repeated else slack) - span[0]
@@ -77,7 +77,7 @@ def view(rng: Rng, floor: Floor, size: Size, roll: float) -> tuple[np.ndarray, n
     return sample(floor, homography, size), homography
 
 
-def _camera(size: Size, zoom: float, tilt: float, turn: float, roll: float, focal: float) -> np.ndarray:
+def camera(size: Size, zoom: float, tilt: float, turn: float, roll: float, focal: float) -> np.ndarray:
     """Homography (3, 3) from a picture's pixels to a floor's, that of the picture's middle at (0, 0).
 
     The camera looks down, ``tilt`` radians from the vertical, its ``focal`` length in units of the
