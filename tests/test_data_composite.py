@@ -365,7 +365,7 @@ def through(matrix: Any, points: Any) -> np.ndarray:
 
 
 def from_the_middle(matrix: Any) -> np.ndarray:
-    """How far each pixel's centre is from a square's middle, in its own pixels and along its sides: 10 at the rim."""
+    """How far each pixel of the image is from a square's middle, along its sides: 10 is the rim."""
     back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))
     columns, rows = np.meshgrid(np.arange(SIZE[1]) + 0.5, np.arange(SIZE[0]) + 0.5)
     own = through(back[:2], np.stack([columns.ravel(), rows.ravel()], -1))
@@ -390,7 +390,10 @@ class TestCompose:
             assert mask.any()
 
     def test_classes_are_kept_and_the_nearer_foot_hides_the_other(self) -> None:
-        people = [(name, Person((one,), None, None), (one,)) for name, one in zip("ab", (square(1), square(2)), strict=True)]
+        people = [
+            (name, Person((one,), None, None), (one,))
+            for name, one in zip("ab", (square(1), square(2)), strict=True)
+        ]
         floor, both = Floor(np.zeros((32, 32, 3), np.uint8), True), 0
         for seed in range(30):
             _, mask, record = compose(np.random.default_rng(seed), floor, people, SIZE)
@@ -417,7 +420,7 @@ class TestCompose:
         assert clear > 5
 
     def test_what_a_photograph_cut_lies_at_the_border(self) -> None:
-        """The cut side of 21 points must lie outside the image, wherever the foot is and however it is turned."""
+        """The cut side of 21 points must lie outside the image, wherever the foot is."""
         foot = square(cut=True)
         floor = Floor(np.zeros((32, 32, 3), np.uint8), True)
         for seed in range(40):

@@ -5,8 +5,9 @@ import gc
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,36 @@ def others(
     """Trials 1 and on of constant ``score``."""
     for number in range(1, count + 1):
         records.save_trial(folder, Trial(number, {}, {}, status=status))
-        rows = "".join(f"{epoch},{score}\n" for epoch in range(1, epochs + 1))
-        files.write_text(records.run_folder(folder, number) / "history.csv", f"epoch,val_iou\n{rows}")
+        write_curve(records.run_folder(folder, number), [score] * epochs)
+
+
+def write_curve(out: Path, scores: list[float]) -> None:
+    rows = "".join(f"{epoch},{score}\n" for epoch, score in enumerate(scores, 1))
+    files.write_text(out / "history.csv", f"epoch,val_iou\n{rows}")
 
 
 class KilledError(BaseException):
     """As a kill, it is caught by nothing."""
+
+
+def training(scores: Iterable[float | None]) -> Callable[..., Any]:
+    """In place of ``train``: epochs of these scores, on the disk before the rule is asked; None is a kill."""
+
+    def train(config: TrainConfig, out: Path, *, stop: Callable[[list[Any]], str], **_: object) -> Any:
+        done: list[float] = []
+        for score in scores:
+            if done and stop([{}] * len(done)):
+                status = "interrupted"
+                break
+            if score is None:
+                raise KilledError
+            done.append(score)
+            write_curve(out, done)
+        else:
+            status = "finished"
+        return SimpleNamespace(path=out, status=status, epochs_done=len(done), best={"val_iou": max(done)})
+
+    return train
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -103,7 +128,7 @@ def test_a_trial_killed_at_every_moment_ends_like_one_that_was_not(
     before = dataclasses.replace(records.load_trial(folder, 0), seconds=1000.0)
     records.save_trial(folder, before)
     with monkeypatch.context() as patch:  # after the last epoch
-        patch.setattr(trial, "_scores", raising(KilledError()))
+        patch.setattr(trial, "evaluate", raising(KilledError()))
         with pytest.raises(KilledError):
             run_trial(folder, 0)
     assert records.load_trial(folder, 0).status == "running"
@@ -150,50 +175,61 @@ def test_a_stopped_trial_is_a_run_that_the_command_line_takes_to_its_end(
 
     # Killed before its end was written: what was said of it stands, though those that were better are gone.
     others(folder, 0.9, status="failed")
-    book = trial._Book(folder, 0, 0.0)
-    book.note(status="running", scores={})
-    assert trial._judge(book, "halving", EPOCHS)([{}]) == stopped.reason
-    records.save_trial(folder, stopped)
+    records.save_trial(folder, dataclasses.replace(stopped, status="running", scores={}))
+    again = run_trial(folder, 0)
+    assert dataclasses.replace(again, seconds=stopped.seconds) == stopped
 
     assert cli.main(["train", "--resume", "--out", str(out)]) == 0
     assert f"{EPOCHS} epochs" in capsys.readouterr().out
     assert run.load(out).status == "finished"
     assert len(records.curve(folder, 0)) == EPOCHS
-    assert run_trial(folder, 0) == stopped, "the record is of the search, and is left alone"
+    assert run_trial(folder, 0) == again, "the record is of the search, and is left alone"
 
 
-def test_an_epoch_is_judged_once(search: Callable[..., Path]) -> None:
+def test_an_epoch_is_judged_once(search: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = search(stop="halving")
     others(folder, 0.0)
-    book = trial._Book(folder, 0, 0.0)
-    stop = trial._judge(book, "halving", EPOCHS)
-    files.write_text(book.run / "history.csv", "epoch,val_iou\n1,0.5\n")
-    assert stop([{}]) == ""
-    # Better ones come, and the process ends here: the next one asks again after the same epoch.
+    monkeypatch.setattr(trial, "train", training([0.5, None]))
+    with pytest.raises(KilledError):
+        run_trial(folder, 0)
+    # Better ones come, and the next process asks again after the same epoch.
     others(folder, 0.9)
-    assert trial._judge(book, "halving", EPOCHS)([{}]) == ""
-    assert book.read().epochs_done == 1
+    monkeypatch.setattr(trial, "train", training([0.5] * EPOCHS))
+    assert run_trial(folder, 0).status == "finished"
 
 
 @pytest.mark.parametrize(("status", "stops"), [("stopped", True), ("running", True), ("failed", False)])
-def test_others_count_unless_they_failed(search: Callable[..., Path], status: str, stops: bool) -> None:
+def test_others_count_unless_they_failed(
+    search: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, status: str, stops: bool
+) -> None:
     folder = search(stop="halving")
     others(folder, 0.9, status=status)
-    files.write_text(records.run_folder(folder, 0) / "history.csv", "epoch,val_iou\n1,0.5\n")
-    assert bool(trial._judge(trial._Book(folder, 0, 0.0), "halving", EPOCHS)([{}])) is stops
+    monkeypatch.setattr(trial, "train", training([0.5] * EPOCHS))
+    assert run_trial(folder, 0).status == ("stopped" if stops else "finished")
 
 
-def test_running_others_are_read_again_and_ended_ones_once(search: Callable[..., Path]) -> None:
-    folder = search()
-    others(folder, 0.9, count=1, epochs=1)
-    others(folder, 0.9, count=1, epochs=1, status="running")
-    ended: dict[int, list[float]] = {}
-    book = trial._Book(folder, 0, 0.0)
-    assert trial._others(book, ended) == [[0.9]]
-    others(folder, 0.8, count=1, epochs=2)
-    assert trial._others(book, ended) == [[0.8, 0.8]]
-    others(folder, 0.7, count=1, epochs=3)
-    assert trial._others(book, ended) == [[0.8, 0.8]]
+def test_running_others_are_read_again_and_ended_ones_once(
+    search: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = search({"epochs": 27}, stop="halving")  # judged after epochs 3 and 9
+    others(folder, 0.1, count=6, epochs=3)
+    others(folder, 0.1, count=5, epochs=3, status="running")
+    read: list[int] = []
+
+    def curve(folder: Path, number: int, real: Callable[..., list[float]] = records.curve) -> list[float]:
+        read.append(number)
+        return real(folder, number)
+
+    def scores() -> Iterator[float]:
+        yield from [0.5] * 8
+        others(folder, 0.9, count=5, epochs=9, status="running")
+        yield from [0.5] * 19
+
+    monkeypatch.setattr(records, "curve", curve)
+    monkeypatch.setattr(trial, "train", training(scores()))
+    ended = run_trial(folder, 0)
+    assert (ended.status, ended.epochs_done) == ("stopped", 9)
+    assert [read.count(number) for number in range(1, 7)] == [2, 2, 2, 2, 2, 1]
 
 
 # ---- failures
