@@ -28,6 +28,7 @@ from footseg.artifact import Artifact
 from footseg.compress.sizes import packed
 from footseg.errors import FootsegError
 from footseg.export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
+from footseg.export.precisions import PRECISIONS
 from footseg.export.sensitivity import Reference, Sensitivity
 from footseg.run import Run
 
@@ -420,7 +421,7 @@ def _verify(
     """
     expected = runtime.load(model, threads).logits(against.sample.images)
     own = verify.compare(expected, against.logits, against.sample)
-    verify.check(own, verify.TOLERANCES["fp32"], "the fp32 file")
+    verify.check(own, PRECISIONS["fp32"].tolerance, "the fp32 file")
     found = verify.compare(
         expected, runtime.load(file, threads).logits(against.sample.images), against.sample
     )

@@ -10,15 +10,14 @@ import numpy as np
 
 from footseg import files, provenance, runtime
 from footseg import run as runs
-from footseg.artifact import Artifact
+from footseg.artifact import FORMATS, Artifact
 from footseg.data.folder import open_data
 from footseg.errors import FootsegError, did_you_mean
 from footseg.export import freeze, onnx, quantize, shared, tflite, verify
 from footseg.export import speed as speeds
+from footseg.export.precisions import PRECISIONS
 from footseg.run import Run
 
-FORMATS = ("tflite", "onnx")
-PRECISIONS = tuple(quantize.PRECISIONS)
 # Where a run keeps its fake-quantized network, if it was trained for quantization.
 QAT = "qat"
 
@@ -96,7 +95,7 @@ class _Recipe:
 
     def ends(self, precision: str) -> str:
         """The type of input and output of a file."""
-        return self.io if precision in quantize.INTEGER_ENDS else "float32"
+        return self.io if PRECISIONS[precision].integer_ends else "float32"
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class _Work:
 
     def shared(self, precision: str) -> dict[str, dict[str, np.ndarray]]:
         """The ranges of weights of a clustered network with which its values stay shared in integers."""
-        if precision not in quantize.CALIBRATED:
+        if not PRECISIONS[precision].calibrated:
             return {}
         kernels = shared.clustered_kernels(self.network)
         found = quantize.operators(self.float_file()) if kernels else []
@@ -209,7 +208,7 @@ def _make(work: _Work, target: _Target, out_dir: Path, timed: bool, say: Callabl
             details = _details(work, temporary, target, lambda line: say(f"{path.name}: {line}"))
             ratio = _ratio(work, temporary, path.name, say) if timed else {}
     calibration = work.recipe.calibration
-    calibrated = precision in quantize.CALIBRATED and not work.trained_for(precision)
+    calibrated = PRECISIONS[precision].calibrated and not work.trained_for(precision)
     return artifact(
         run,
         path,
@@ -244,11 +243,11 @@ def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> A
 def _details(work: _Work, path: Path, target: _Target, say: Callable[[str], None]) -> dict[str, Any]:
     """What became of the operators, for the sidecar; those that the precision did not reach are said."""
     found = tflite.contents(path)
-    asked = quantize.WEIGHT_TYPES[target.precision]
+    asked = PRECISIONS[target.precision].weights
     for kind, count in found.weights.items():
         if kind != asked:
             say(f"weights in {kind}, not in {asked}: {_counted(count)}")
-    floats = found.floats if target.precision in quantize.CALIBRATED else {}
+    floats = found.floats if PRECISIONS[target.precision].calibrated else {}
     if floats:
         say(f"computed in float: {_counted(floats)}")
     trained = work.trained_for(target.precision)
@@ -277,7 +276,7 @@ def _counted(kinds: dict[str, int]) -> str:
 
 def _check_ends(precisions: Sequence[str], io: str, ranges: str) -> None:
     """Refuse an io that none of the files can have (those that cannot are float32 beside one that can)."""
-    able = [precision for precision in precisions if precision in quantize.INTEGER_ENDS]
+    able = [precision for precision in precisions if PRECISIONS[precision].integer_ends]
     quantize.check_options((able or list(precisions))[0], io, ranges)
 
 
@@ -299,7 +298,7 @@ def _calibration(
     run: Run, data_dir: Path, targets: Sequence[_Target], count: int, seed: int, say: Callable[[str], None]
 ) -> quantize.Calibration | None:
     """Calibration images, if a file needs some; fewer than asked for are said to be so."""
-    needing = [target.precision for target in targets if target.precision in quantize.CALIBRATED]
+    needing = [target.precision for target in targets if PRECISIONS[target.precision].calibrated]
     if (run.path / QAT).is_dir():
         needing = [precision for precision in needing if precision != "int8"]
     if count < 1:

@@ -10,9 +10,9 @@ import numpy as np
 from footseg import runtime
 from footseg.errors import FootsegError
 from footseg.export.conversion import conversion
-from footseg.export.quantize import IO
+from footseg.export.precisions import ENDS
 
-ENDS = ("QUANTIZE", "DEQUANTIZE")
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # What training puts before the names of layers that it rounds.
 WRAPPED = "quant_"
 
@@ -24,8 +24,8 @@ def convert(saved_model: Path, io: str = "float32") -> bytes:
         ValueError: another ``io``.
         FootsegError: no such SavedModel, or the converter refused the network.
     """
-    if io not in IO:
-        raise ValueError(f"io is {io!r}: expected one of {', '.join(IO)}")
+    if io not in ENDS:
+        raise ValueError(f"io is {io!r}: expected one of {', '.join(ENDS)}")
     if not (saved_model / "saved_model.pb").is_file():
         raise FootsegError(
             f"{saved_model} has no network trained for int8: make one with footseg compress --qat"
@@ -49,7 +49,7 @@ def islands(path: Path, left_out: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(
         f"{node['op_name']} (operator {node['index']})"
         for node in interpreter._get_ops_details()
-        if node["op_name"] not in (*ENDS, "DELEGATE")
+        if node["op_name"] not in (*CONVERSIONS, "DELEGATE")
         and any(tensors[index]["dtype"] == np.float32 for index in node["outputs"])
         and not _layers(tensors[node["outputs"][0]]["name"]).intersection(left_out)
     )

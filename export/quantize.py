@@ -1,4 +1,4 @@
-"""The fp32 ``.tflite`` in fewer bits, by ai-edge-quantizer: see ``PRECISIONS`` for what each one does."""
+"""The fp32 ``.tflite`` in fewer bits, by ai-edge-quantizer: see ``precisions`` for what each one is."""
 
 import hashlib
 import re
@@ -15,38 +15,7 @@ from footseg.data.images import letterbox, read_image
 from footseg.errors import did_you_mean, require
 from footseg.export.conversion import conversion
 from footseg.export.freeze import INPUT, SIGNATURE
-
-# Weights by channel, symmetric, in all of them; their sum is always that of the fp32 file's operators.
-PRECISIONS = {
-    "fp32": "as it was trained",
-    "fp16": "weights in 16 bits, float arithmetic",
-    "int8": "weights and activations in 8 bits, integer arithmetic, ranges by calibration",
-    "int8w": "weights in 8 bits, float arithmetic",
-    "int16x8": "weights in 8 bits, activations in 16, integer arithmetic, ranges by calibration",
-    "int4w": "weights of convolutions in 4 bits, others' in 8, float arithmetic",
-    "dynamic": "weights in 8 bits, activations too, by ranges found anew in each inference",
-}
-CALIBRATED = ("int8", "int16x8")
-# What the weights are stored in, where the library can.
-WEIGHT_TYPES = {
-    "fp16": "float16",
-    "int8": "int8",
-    "int8w": "int8",
-    "int16x8": "int8",
-    "int4w": "int4",
-    "dynamic": "int8",
-}
-
-# How a file's ends may look. "float32" is a drop-in for the fp32 file; integers, which only the precisions of
-# INTEGER_ENDS take, save an app that already has such pixels the conversion.
-IO = ("float32", "int8", "uint8")
-INTEGER_ENDS = ("int8",)
-
-# How ranges are estimated. Activations: the widest seen in calibration, but for "average", which moves them
-# 5 % of the way to those of each new image. Weights: their extremes, but for "octav" (clipping by Sakr et al.
-# 2022, equation 6) and "mse" (clipping for a normal distribution of their spread).
-RANGES = ("minmax", "average", "octav", "mse")
-WEIGHT_RANGES = ("octav", "mse")
+from footseg.export.precisions import ENDS, ESTIMATORS, PRECISIONS
 
 # Operators with weights, by the quantizer's names, and those whose weights it can keep in 4 bits.
 WEIGHTED = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -102,15 +71,14 @@ def check_options(precision: str, io: str = "float32", ranges: str = "minmax") -
     """
     for kind, given, known in (
         ("precision", precision, PRECISIONS),
-        ("io", io, IO),
-        ("ranges", ranges, RANGES),
+        ("io", io, ENDS),
+        ("ranges", ranges, ESTIMATORS),
     ):
         if given not in known:
             raise ValueError(f"unknown {kind} {given!r}: {did_you_mean(given, known)}")
-    if io != "float32" and precision not in INTEGER_ENDS:
-        raise ValueError(
-            f"{precision} files take float32, not {io}: {io} is for {' and '.join(INTEGER_ENDS)}"
-        )
+    if io != "float32" and not PRECISIONS[precision].integer_ends:
+        able = [name for name, row in PRECISIONS.items() if row.integer_ends]
+        raise ValueError(f"{precision} files take float32, not {io}: {io} is for {' and '.join(able)}")
 
 
 def quantize(
@@ -124,12 +92,12 @@ def quantize(
     weight_ranges: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     threads: int = 1,
 ) -> bytes:
-    """The fp32 ``.tflite`` at ``path`` in another precision (see ``PRECISIONS``).
+    """The fp32 ``.tflite`` at ``path`` in another precision.
 
-    ``images``, uint8 (N, H, W, 3), calibrate the precisions of ``CALIBRATED``; the others need none. ``io``
-    is the type of the file's ends (see ``IO``), ``ranges`` how ranges are estimated (see ``RANGES``) and
-    ``keep`` names the output tensors of operators that stay in float. ``weight_ranges`` are {"min", "max"} by
-    name of weight tensors, in place of their extremes (see ``footseg.export.shared``).
+    ``images``, uint8 (N, H, W, 3), calibrate the precisions that are ``calibrated``; the others need none.
+    ``io`` is the type of the file's ends (of ``ENDS``), ``ranges`` how ranges are estimated (of
+    ``ESTIMATORS``) and ``keep`` names the output tensors of operators that stay in float. ``weight_ranges``
+    are {"min", "max"} by name of weight tensors, in place of their extremes (see ``footseg.export.shared``).
 
     Raises:
         ValueError: as ``check_options``; no images for a precision that needs some, or of another size or
@@ -145,7 +113,7 @@ def quantize(
         )
     if precision == "fp32":
         return path.read_bytes()
-    calibrated = precision in CALIBRATED
+    calibrated = PRECISIONS[precision].calibrated
     if calibrated:
         _check_images(path, precision, images)
     with conversion(f"quantization of {path.name} to {precision}"):
@@ -179,13 +147,10 @@ def _check_images(path: Path, precision: str, images: np.ndarray | None) -> None
 
 
 def estimators(precision: str, ranges: str) -> dict[str, str]:
-    """Which of ``RANGES`` a precision takes for "weights" and "activations", where it rounds them at all."""
-    if precision in ("fp32", "fp16"):
-        return {}
-    found = {"weights": ranges if ranges in WEIGHT_RANGES else "minmax"}
-    if precision in CALIBRATED:
-        found["activations"] = "average" if ranges == "average" else "minmax"
-    return found
+    """How a precision's ranges are found: of "weights" and "activations", where it rounds them at all."""
+    row, estimator = PRECISIONS[precision], ESTIMATORS[ranges]
+    found = {"weights": estimator.weights} if row.rounds_weights else {}
+    return found | ({"activations": estimator.activations} if row.calibrated else {})
 
 
 def recipe(precision: str, ranges: str) -> Any:
@@ -193,12 +158,14 @@ def recipe(precision: str, ranges: str) -> Any:
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
+    row = PRECISIONS[precision]
+    clipped = row.rounds_weights and ESTIMATORS[ranges].weights != "minmax"
     manager = RecipeManager()
     configure(manager, TFLOperationName.ALL_SUPPORTED, precision, ranges)
     # By operator, since estimators of weights refuse those without; the last one that matches holds.
     for kind in WEIGHTED:
-        four = precision == "int4w" and kind in FOUR_BITS
-        if four or (precision != "fp16" and ranges in WEIGHT_RANGES):
+        four = row.weights == "int4" and kind in FOUR_BITS
+        if four or clipped:
             configure(manager, TFLOperationName(kind), precision, ranges, 4 if four else 8)
     return manager
 
@@ -215,15 +182,14 @@ def configure(
     """
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-    algorithm = AlgorithmName.MIN_MAX_UNIFORM_QUANT
-    if operation.value in WEIGHTED:
-        algorithm = {"octav": AlgorithmName.OCTAV, "mse": AlgorithmName.MSE}.get(ranges, algorithm)
-    if precision in CALIBRATED:
-        bits = 16 if precision == "int16x8" else 8
+    row, estimator = PRECISIONS[precision], ESTIMATORS[ranges if operation.value in WEIGHTED else "minmax"]
+    algorithm = AlgorithmName[estimator.algorithm]
+    if row.calibrated:
+        bits = 16 if row.activations == "int16" else 8
         manager.add_static_config(scope, operation, bits, weight_bits, algorithm_key=algorithm)
-    elif precision == "dynamic":
+    elif row.activations == "int8":
         manager.add_dynamic_config(scope, operation, weight_bits, algorithm_key=algorithm)
-    elif precision == "fp16":
+    elif row.weights == "float16":
         manager.add_weight_only_config(scope, operation, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
     else:
         manager.add_weight_only_config(scope, operation, weight_bits, algorithm_key=algorithm)
@@ -244,7 +210,11 @@ def statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, thread
     from ai_edge_quantizer import calibrator
     from ai_edge_quantizer.utils import qsv_utils
 
-    update = qsv_utils.moving_average_update if ranges == "average" else qsv_utils.min_max_update
+    update = (
+        qsv_utils.moving_average_update
+        if ESTIMATORS[ranges].activations == "average"
+        else qsv_utils.min_max_update
+    )
     found = calibrator.Calibrator(path.read_bytes(), num_threads=threads, qsv_update_func=update)
     found.calibrate({SIGNATURE: [{INPUT: runtime.to_float(image[None])} for image in images]}, manager)
     return found.get_model_qsvs()

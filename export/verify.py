@@ -1,6 +1,6 @@
 """Hold an exported file against the Keras network it came from, on real images. Part of every export.
 
-Logits differ by rounding, so each precision has limits of its own; see ``TOLERANCES``.
+Logits differ by rounding, so each precision has limits of its own; see ``precisions``.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from footseg.data.folder import open_data, pairs, read_pair
 from footseg.data.images import IGNORE, letterbox, letterbox_mask
 from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
+from footseg.export.precisions import PRECISIONS, Tolerance
 
 # Enough that one odd photograph does not decide, and a second or two of work at 256x256.
 IMAGES = 32
@@ -66,54 +67,6 @@ class Verification:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """The largest differences allowed, in units of ``Verification``; pixels as the share that may differ."""
-
-    logit_max: float
-    logit_mean: float
-    pixels_differ: float
-    iou: float
-    boundary_f: float
-
-
-# Dividing logit differences by the logits' spread makes one limit fit trained and barely trained networks
-# alike: rounding grows with the values that are rounded. Seen, as the largest of five FastLinkNets (random
-# weights at 256x256; 36 and 48 steps of training at 64x64, the former also at a quarter of the width, IoU
-# 0.13 to 0.38; IoU 0.63 at 128x128; up to 32 images each; int8 with float and with int8 ends):
-#   fp32  max 3.5e-6  mean 4.6e-7  differ 0       IoU 0       boundary F 0
-#   fp16  max 2.7e-3  mean 4.8e-4  differ 1.5e-4  IoU 0.0002  boundary F 0.0006
-#   int8  max 0.65    mean 0.019   differ 0.010   IoU 0.0046  boundary F 0.006
-# all of int8's worst but boundary F at a quarter of the width; the trained network: 0.11, 0.009, 0.003.
-# The others, on three FastLinkNets (IoU 0.76 at 256x256; 24 drawn feet at 64x64 and a quarter of the width,
-# 60 and 12 epochs), 8 to 32 images, with the widest ranges and, in brackets, the worst estimator of weights:
-#   int8w    max 0.09 (0.23)  mean 0.009 (0.024)  differ 0.003 (0.010)  IoU 0.0001 (0.005)  boundary F 0.002
-#   int16x8  max 0.25 (0.27)  mean 0.013 (0.026)  differ 0.005 (0.011)  IoU 0.0022 (0.007)  boundary F 0.002
-#   dynamic  max 0.10 (0.24)  mean 0.010 (0.024)  differ 0.004 (0.010)  IoU 0.0006 (0.005)  boundary F 0.002
-#   int4w    max 1.24 (1.41)  mean 0.15  (0.18)   differ 0.054 (0.069)  IoU 0.019  (0.026)  boundary F 0.035
-# int4w's at a quarter of the width; the first network: 0.60, 0.036, 0.005, 0.003, 0.001.
-# Red and blue swapped moved the five by max 0.67 to 1.8, mean 0.013 (random weights) and 0.034 to 0.10.
-TOLERANCES = {
-    # The same arithmetic in another order: 30 times what was seen leaves room for other processors and deeper
-    # networks, and is a thousandth of what the mildest planted fault does. A pixel may tie.
-    "fp32": Tolerance(logit_max=1e-4, logit_mean=1e-5, pixels_differ=1e-4, iou=1e-3, boundary_f=2e-3),
-    # fp16 keeps 11 bits: each weight moves by up to 4.9e-4 of itself, in random directions.
-    "fp16": Tolerance(logit_max=2e-2, logit_mean=2e-3, pixels_differ=1e-3, iou=2e-3, boundary_f=5e-3),
-    # 8 bits at each of some 70 tensors. The largest difference is that of a single pixel, brighter than any
-    # in calibration, and says little; the mean is the sharp one. IoU: what the project promises of int8.
-    # Boundary F moves twice as much, because the pixels that change lie on outlines.
-    "int8": Tolerance(logit_max=1.0, logit_mean=0.03, pixels_differ=0.02, iou=0.01, boundary_f=0.02),
-    # Weights alone are rounded, to the same 8 bits.
-    "int8w": Tolerance(logit_max=0.5, logit_mean=0.03, pixels_differ=0.02, iou=0.01, boundary_f=0.02),
-    # The weights' error again; and a pixel brighter than any in calibration is cut off, as in int8.
-    "int16x8": Tolerance(logit_max=1.0, logit_mean=0.03, pixels_differ=0.02, iou=0.01, boundary_f=0.02),
-    # Weights and activations in 8 bits, as in int8, but ranges are each image's own: nothing is cut off.
-    "dynamic": Tolerance(logit_max=0.5, logit_mean=0.03, pixels_differ=0.02, iou=0.01, boundary_f=0.02),
-    # 15 levels for each weight: what that loses is to be known, not promised. Twice what was seen, so that it
-    # stops what is useless; and faults of conversion are caught in the fp32 file that this one is made from.
-    "int4w": Tolerance(logit_max=3.0, logit_mean=0.35, pixels_differ=0.12, iou=0.05, boundary_f=0.1),
-}
-
 # What is allowed on top to a network that remembers where maxima stood (max-unpooling): it moves a value by
 # a pixel wherever rounding turns two nearly equal neighbours around, few pixels but by any amount. Seen in
 # ENets, max and mean: in fp32 0.92 and 9.4e-5 (random weights; a trained one had none in 48 photographs), in
@@ -128,9 +81,9 @@ def tolerance(precision: str, positions: bool) -> Tolerance:
     Raises:
         ValueError: none for this ``precision``.
     """
-    if precision not in TOLERANCES:
-        raise ValueError(f"no tolerance for precision {precision!r}: known are {', '.join(TOLERANCES)}")
-    limits = TOLERANCES[precision]
+    if precision not in PRECISIONS:
+        raise ValueError(f"no tolerance for precision {precision!r}: known are {', '.join(PRECISIONS)}")
+    limits = PRECISIONS[precision].tolerance
     if not positions:
         return limits
     return dataclasses.replace(

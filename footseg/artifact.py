@@ -11,7 +11,8 @@ from typing import Any
 from footseg import files
 from footseg.errors import FootsegError
 
-FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
+# As a file's name ends.
+FORMATS = ("tflite", "onnx")
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,13 @@ def load(path: Path) -> Artifact:
     """
     if not path.is_file():
         raise FootsegError(f"no such file: {path}")
-    if path.suffix not in FORMATS:
+    kind = path.suffix.removeprefix(".")
+    if kind not in FORMATS:
         raise FootsegError(f"{path} is neither .tflite nor .onnx: export a run first (footseg export RUN)")
     digest = files.sha256(path)
     sidecar = sidecar_path(path)
     if not sidecar.is_file():
-        return Artifact(path=path, format=FORMATS[path.suffix], sha256=digest)
+        return Artifact(path=path, format=kind, sha256=digest)
     record = files.read_json(sidecar)
     if record.get("sha256") != digest:
         raise FootsegError(

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from footseg.artifact import FORMATS
 from footseg.commands import data as data_
 from footseg.commands import measuring, shipping, training
 from footseg.commands._command import run
@@ -40,7 +41,7 @@ def demo(
     steps = before_export(out, data, seed)
     for number, step in enumerate(steps, start=1):
         _do(step, f"{number}", command, say)
-    artifacts = sorted(p for p in (out / EXPORT).iterdir() if p.suffix in (".tflite", ".onnx"))
+    artifacts = sorted(p for p in (out / EXPORT).iterdir() if p.suffix.removeprefix(".") in FORMATS)
     (out / "results.jsonl").unlink(missing_ok=True)  # bench appends; an earlier demo's lines go
     for number, step in enumerate(after_export(out, data, artifacts, report), start=len(steps) + 1):
         _do(step, f"{number}", command, say)

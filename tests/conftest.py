@@ -64,7 +64,7 @@ def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What ``footseg export`` makes of ``tiny_run``, by "fp32", "fp16", "int8" and "onnx"."""
-    from footseg.export import export_run
+    from footseg.export.pipeline import export_run
 
     out = tmp_path_factory.mktemp("export")
     artifacts = export_run(

@@ -10,7 +10,9 @@ import pytest
 from footseg import networks, runtime
 from footseg.benchmarks.cost import cost_of_keras
 from footseg.errors import FootsegError
-from footseg.export import export_run, freeze, quantize, verify
+from footseg.export import freeze, quantize, verify
+from footseg.export.pipeline import export_run
+from footseg.export.precisions import PRECISIONS
 from footseg.run import Run
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
@@ -331,14 +333,15 @@ def test_a_fault_is_still_seen_where_positions_may_move(
     network = runtime.load(artifacts["fp32"])
     right, wrong = network.logits(sample.images), network.logits(sample.images[..., ::-1])
     # Four bits move logits as much as this fault: their file is made of one that is held to fp32's limits.
-    for precision in verify.TOLERANCES.keys() - {"int4w"}:
+    for precision in PRECISIONS.keys() - {"int4w"}:
         limits = verify.tolerance(precision, positions=True)
         with pytest.raises(FootsegError, match="mean logit difference"):
             verify.check(verify.compare(right, wrong, sample), limits, "enet.tflite")
 
 
 def test_positions_loosen_only_what_they_move() -> None:
-    for precision, usual in verify.TOLERANCES.items():
+    for precision, row in PRECISIONS.items():
+        usual = row.tolerance
         loose = verify.tolerance(precision, positions=True)
         assert (loose.pixels_differ, loose.iou, loose.boundary_f) == (
             usual.pixels_differ, usual.iou, usual.boundary_f,

@@ -11,7 +11,8 @@ import pytest
 
 from footseg import artifact, files, runtime
 from footseg.errors import FootsegError
-from footseg.export import export_run, freeze, onnx, quantize, tflite, verify
+from footseg.export import freeze, onnx, quantize, tflite, verify
+from footseg.export.pipeline import export_run
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")

@@ -11,6 +11,7 @@ import pytest
 from footseg import runtime
 from footseg.errors import FootsegError
 from footseg.export import freeze, verify
+from footseg.export.precisions import PRECISIONS
 from footseg.export.verify import Sample, Verification
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
@@ -140,7 +141,7 @@ def test_the_error_names_measure_value_limit_and_the_three_worst_images() -> Non
         worst=(("b", 0.5), ("a", 0.25), ("d", 0.0)),
     )
     with pytest.raises(FootsegError) as caught:
-        verify.check(found, verify.TOLERANCES["int8"], "net.tflite")
+        verify.check(found, PRECISIONS["int8"].tolerance, "net.tflite")
     text = str(caught.value)
     assert "net.tflite" in text
     assert "mean logit difference 0.25 (limit 0.03); difference in boundary F 0.5 (limit 0.02)" in text
@@ -151,10 +152,10 @@ def test_the_error_names_measure_value_limit_and_the_three_worst_images() -> Non
 @pytest.mark.parametrize("measure", ["logit_max", "logit_mean", "pixels_equal", "iou", "boundary_f"])
 def test_a_measure_that_is_no_number_fails(measure: str) -> None:
     good = Verification(4, "val", 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, ())
-    verify.check(good, verify.TOLERANCES["fp32"], "net.tflite")
+    verify.check(good, PRECISIONS["fp32"].tolerance, "net.tflite")
     with pytest.raises(FootsegError):
         verify.check(
-            dataclasses.replace(good, **{measure: float("nan")}), verify.TOLERANCES["fp32"], "net.tflite"
+            dataclasses.replace(good, **{measure: float("nan")}), PRECISIONS["fp32"].tolerance, "net.tflite"
         )
 
 

@@ -45,7 +45,7 @@ def weights(path: Path) -> list[np.ndarray]:
 def test_mixed_precision_resumes_to_the_bit_and_exports_float32(
     precision: str, tiny_data: Path, tmp_path: Path
 ) -> None:
-    from footseg.export import export_run
+    from footseg.export.pipeline import export_run
 
     config = config_of(tiny_data, precision=precision)
     whole, halves = tmp_path / "whole", tmp_path / "halves"

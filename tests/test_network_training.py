@@ -114,15 +114,15 @@ def lowered(network: Any) -> Any:
 
 
 def assert_says_the_same(path: Path, network: Any) -> None:
-    from footseg.export.verify import TOLERANCES
+    from footseg.export.precisions import PRECISIONS
 
     expected = one_step.logits(network)
     found = runtime.load(path).logits(one_step.images())
     assert found.shape == expected.shape == (one_step.BATCH, *one_step.SIZE, 3)
     # As an export is held to, where the reasons stand.
     difference = np.abs(found - expected) / expected.std()
-    assert difference.max() < TOLERANCES["fp32"].logit_max
-    assert difference.mean() < TOLERANCES["fp32"].logit_mean
+    assert difference.max() < PRECISIONS["fp32"].tolerance.logit_max
+    assert difference.mean() < PRECISIONS["fp32"].tolerance.logit_mean
 
 
 # Last: what JAX found has been worked out meanwhile.

@@ -8,6 +8,7 @@ import pytest
 
 from footseg import runtime
 from footseg.export import quantize, speed, tflite
+from footseg.export.precisions import PRECISIONS
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -80,9 +81,9 @@ def test_types_of_weights_and_results(
 ) -> None:
     found = tflite.contents(made(network, tmp_path, precision))
     assert found.weights == weights
-    floats = {} if precision in quantize.CALIBRATED else {**ALL, "AVERAGE_POOL_2D": 1}
+    floats = {} if PRECISIONS[precision].calibrated else {**ALL, "AVERAGE_POOL_2D": 1}
     assert found.floats == floats
-    assert weights.keys() >= {quantize.WEIGHT_TYPES.get(precision, "float32")}
+    assert weights.keys() >= {PRECISIONS[precision].weights}
 
 
 def test_ranges_of_activations_by_hand(network: Path, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_a_kept_operator_stays_in_float(precision: str, network: Path, tmp_path:
     found = tflite.contents(made(network, tmp_path, precision, keep=[transposed]))
     assert found.weights["float32"] == {"TRANSPOSE_CONV": 1}
     rest = {kind: 1 for kind in ALL if kind != "TRANSPOSE_CONV"}
-    assert found.weights[quantize.WEIGHT_TYPES[precision]] == rest
+    assert found.weights[PRECISIONS[precision].weights] == rest
 
 
 def test_what_is_dead_in_calibration_stays_in_float(network: Path, tmp_path: Path) -> None:

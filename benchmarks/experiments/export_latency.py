@@ -57,7 +57,9 @@ def exported(run: Path, folder: Path) -> dict[str, Path]:
         FootsegError: one is missing.
     """
     parent = files.sha256(runs.load_trained(run).model)
-    artifacts = [artifact.load(p) for p in sorted(folder.iterdir()) if p.suffix in artifact.FORMATS]
+    artifacts = [
+        artifact.load(p) for p in sorted(folder.iterdir()) if p.suffix.removeprefix(".") in artifact.FORMATS
+    ]
     found = {
         "onnxruntime" if item.format == "onnx" else item.recipe: item.path
         for item in artifacts

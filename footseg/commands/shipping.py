@@ -4,21 +4,18 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from footseg.artifact import FORMATS
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
+from footseg.export.precisions import ENDS, ESTIMATORS, PRECISIONS
 from footseg.terminal import table
-
-# Those of the export package, which is not imported before it is used.
-PRECISIONS = ("fp32", "fp16", "int8", "int8w", "int16x8", "int4w", "dynamic")
 
 
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="artifacts and sidecars go there")
-    sub.add_argument(
-        "--to", nargs="+", choices=("tflite", "onnx"), default=["tflite"], help="default: tflite"
-    )
+    sub.add_argument("--to", nargs="+", choices=FORMATS, default=["tflite"], help="default: tflite")
     sub.add_argument(
         "--precision", nargs="+", choices=PRECISIONS, default=["fp32"], metavar="P",
         help=f"{', '.join(PRECISIONS)} (default: fp32)",
@@ -46,17 +43,14 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--calibration", type=int, default=64, metavar="N", help="training images for int8 (64)")
     sub.add_argument("--seed", type=int, default=0, help="which training images (default 0)")
     sub.add_argument(
-        "--ranges", choices=("minmax", "average", "octav", "mse"), default="minmax",
+        "--ranges", choices=ESTIMATORS, default="minmax",
         help="how ranges of activations and weights are estimated (default: minmax)",
     )  # fmt: skip
     sub.add_argument(
         "--keep", nargs="+", default=[], metavar="TENSOR",
         help="operators that stay in float, by the names of their outputs, as --sensitivity gives them",
     )  # fmt: skip
-    sub.add_argument(
-        "--io", choices=("float32", "int8", "uint8"), default="float32",
-        help="input and output of int8 files",
-    )  # fmt: skip
+    sub.add_argument("--io", choices=ENDS, default="float32", help="input and output of int8 files")
     threads_argument(sub)
 
 
@@ -66,7 +60,7 @@ def _export(args: Arguments) -> Output:
         return _export_auto(args)
     if args.sensitivity:
         return _export_sensitivity(args)
-    from footseg.export import export_run
+    from footseg.export.pipeline import export_run
 
     artifacts = export_run(
         args.run,

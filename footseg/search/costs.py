@@ -18,14 +18,14 @@ from typing import Any
 
 from footseg import doctor, files, networks, provenance
 from footseg.errors import FootsegError, check_installed
+from footseg.export.precisions import PRECISIONS
 from footseg.search import goals
 from footseg.search.goals import Limit
 from footseg.training.config import TrainConfig
 
 FOLDER = "costs"
-# Costs of the int8 file, and the packages that make it, with the extras that bring them.
+# Costs of the int8 file.
 OF_FILE = ("size", "arm", "latency")
-PACKAGES = {"tensorflow": "train", "ai_edge_litert": "train", "ai_edge_quantizer": "compress"}
 CORE = "cortex-a76"
 
 
@@ -43,7 +43,7 @@ def check(wanted: Collection[str]) -> None:
 
     names = goals.costs_in_order(wanted)
     if of_file := [name for name in names if name in OF_FILE]:
-        for package, extra in PACKAGES.items():
+        for package, extra in PRECISIONS["int8"].needs.items():
             check_installed(package, extra)
         backend, source = doctor.keras_backend()
         if backend != "tensorflow":
