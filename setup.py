@@ -1,11 +1,19 @@
 """Packaging: the base install measures files; training, compression and export are extras."""
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+
+for name in ("export", "benchmarks", "android_harness"):
+    if not (HERE / "footseg" / name).is_dir():  # git writes a small file where it may not make a link
+        sys.exit(
+            f"footseg/{name} is no link to ../{name}: allow links (on Windows, developer mode), "
+            "then git config core.symlinks true and git checkout footseg"
+        )
 
 EXTRAS = {
     "train": ["tensorflow>=2.21", "keras>=3.15", "tensorboardX>=2.6", "tomli-w>=1.1"],

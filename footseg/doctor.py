@@ -30,6 +30,8 @@ NEEDED_FOR = {
     "dev": "footseg's own tests and checks",
 }
 BACKENDS = ("tensorflow", "jax", "torch")
+# TensorFlow is the last to have wheels for a new Python: 2.21 has none for 3.14. All other packages have.
+EXTRAS_UP_TO = "3.13"
 # Training FastLinkNet at 256x256 held 1.6 GB, and a decoded split may take 2 more;
 # TensorFlow and its companions take 2 GB of disk.
 MEMORY_GB, DISK_GB = 4, 2
@@ -119,7 +121,21 @@ def _python_and_packages() -> Iterator[Finding]:
         fix=f"install Python {least} and make a new environment with it",
         required=True,
     )
+    yield _extras(least)
     yield from (_package(requirement) for requirement in wanted)
+
+
+def _extras(least: str) -> Finding:
+    """Whether this Python is one that all extras can be installed on."""
+    here = ".".join(platform.python_version_tuple()[:2])
+    if _release(here) > _release(EXTRAS_UP_TO):
+        return Finding(
+            "extras",
+            "warning",
+            f"train and compress need TensorFlow, which has no wheels for Python {here}; the others are fine",
+            f"make an environment with Python {EXTRAS_UP_TO} to train, compress or export in",
+        )
+    return Finding("extras", "ok", f"all can be installed on Python {least} to {EXTRAS_UP_TO}")
 
 
 def _package(requirement: Requirement) -> Finding:

@@ -14,6 +14,7 @@ from footseg import doctor
 from footseg.cli import COMMANDS, parser
 
 ROOT = Path(__file__).resolve().parents[1]
+LINKED = ("export", "benchmarks", "android_harness")
 
 
 def install(site: Path, name: str, version: str, *lines: str) -> None:
@@ -84,6 +85,8 @@ def test_every_requirement_of_setup_py_is_understood(site, tmp_path):
     (project / "footseg").mkdir(parents=True)
     for name in ("setup.py", "footseg/__init__.py"):
         shutil.copy(ROOT / name, project / name)
+    for name in LINKED:
+        (project / "footseg" / name).mkdir()
     (project / "README.md").touch()
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(site)]
     subprocess.run(command, cwd=project, check=True)
@@ -97,11 +100,45 @@ def test_every_requirement_of_setup_py_is_understood(site, tmp_path):
     assert extras <= set(doctor.NEEDED_FOR), "an extra of setup.py that the doctor cannot explain"
 
 
+def test_setup_py_says_where_links_are_no_links(tmp_path):
+    """As git checks them out where it may not make links: the target's path in a file."""
+    pytest.importorskip("setuptools", reason="this Python has no setuptools to run setup.py with")
+    (tmp_path / "footseg").mkdir()
+    for name in ("setup.py", "footseg/__init__.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "README.md").touch()
+    for name in LINKED:
+        (tmp_path / "footseg" / name).write_text(f"../{name}")
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--version"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("footseg/export is no link to ../export: ")
+
+
 def test_an_old_python_is_told(site):
     install_footseg(site, python=">=3.99")
     finding = found("python")
     assert (finding.status, finding.required) == ("old", True)
     assert "3.99 or later" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "said"),
+    [
+        ("3.11.7", "ok", "3.11 to 3.13"),
+        ("3.13.0", "ok", "3.11 to 3.13"),
+        ("3.14.1", "warning", "Python 3.14;"),
+    ],
+)
+def test_a_python_that_tensorflow_has_no_wheels_for(site, monkeypatch, version, status, said):
+    install_footseg(site)
+    monkeypatch.setattr(doctor.platform, "python_version_tuple", lambda: tuple(version.split(".")))
+    finding = found("extras")
+    assert (finding.status, finding.required) == (status, False)
+    assert said in finding.detail
+    assert ("Python 3.13" in finding.fix) == (status == "warning")
 
 
 def test_running_from_a_folder_says_how_to_install():
