@@ -213,7 +213,7 @@ def _sweep(cache: Path) -> None:
 
 def _download(version: str, folder: Path) -> Path:
     """The aarch64 wheel of LiteRT from the Python package index."""
-    command = [sys.executable, "-m", "pip", "download", f"{PACKAGE}=={version}", "--no-deps", "--quiet"]
+    command = [sys.executable, "-P", "-m", "pip", "download", f"{PACKAGE}=={version}", "--no-deps", "--quiet"]
     command += ["--platform", "manylinux_2_27_aarch64", "--only-binary=:all:", "--dest", str(folder)]
     try:
         run([*command, "--disable-pip-version-check"], timeout=DOWNLOAD_SECONDS)
