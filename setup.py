@@ -44,7 +44,7 @@ setup(
     package_data={
         "footseg": ["py.typed"],
         "footseg.search": ["spaces/*.toml", "*.html.j2", "*.css"],
-        "footseg.study": ["*.html.j2"],
+        "footseg.study": ["*.html.j2", "*.css"],
         "footseg.benchmarks": ["*.schema.json", "pages/*.html.j2", "pages/*.css"],
         "footseg.android_harness": ["packages.txt", "native/*.c"],
     },

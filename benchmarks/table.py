@@ -2,29 +2,19 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from footseg.benchmarks import places
+from footseg.benchmarks.figures import ALIKE, EMULATED, HOST, PHONE, throttled
 from footseg.benchmarks.measurement import Measurement
-from footseg.terminal import WIDTH, aligned, shortened, with_interval, wrapped
+from footseg.terminal import WIDTH, aligned, shortened, wrapped
 
 # Characters of a file's name that must be left of it.
 NAME = 16
-# Behind a ratio whose interval includes 1.
-ALIKE = "~"
 # Operators shown by themselves: of FastLinkNet's 67 the first 12 take 70 % of the time.
 OPERATORS = 12
 
 PEAK = "of peak: operations a second over those of a float32 matrix product in the same run; int8 can do more"
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A heading of one line or two, and what stands below it for one measurement among those of its table."""
-
-    head: str
-    cell: Callable[[Measurement, Sequence[Measurement]], str]
 
 
 def as_table(measured: Sequence[Measurement]) -> str:
@@ -40,7 +30,7 @@ def _table(words: str, members: Sequence[Measurement]) -> str:
     m, names, anchor = members[0], _names(members), _anchor(members)
     columns = EMULATED if m.kind == "emulated" else PHONE if m.on_phone else HOST
     cells = {
-        column.head.format(anchor=anchor): [column.cell(m, members) for m in members] for column in columns
+        column.short.format(anchor=anchor): [column.words(m, members) for m in members] for column in columns
     }
     kept = {head: column for head, column in cells.items() if any(column)}
     rows = [[cell or "-" for cell in row] for row in zip(*kept.values(), strict=True)]
@@ -85,9 +75,6 @@ def profile(m: Measurement) -> str:
     return f"{wrapped(head)}\n{aligned(heads, rows, left=range(2))}"
 
 
-# --- cells ---------------------------------------------------------------------------------------
-
-
 def _names(members: Sequence[Measurement]) -> list[str]:
     folders: dict[str, set[str]] = {}
     for m in members:
@@ -98,15 +85,6 @@ def _names(members: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def _equal(share: float | None) -> str:
-    """100 only where no pixel differs: the share is rounded down."""
-    return "" if share is None else f"{math.floor(share * 1e6) / 1e4:.10g}"
-
-
 def _anchor(members: Sequence[Measurement]) -> str:
     """What the files were run in turns with: bench takes the first fp32 .tflite, else the first file."""
     recipes = {m.artifact.sha256: m.artifact.recipe for m in members}
@@ -114,81 +92,6 @@ def _anchor(members: Sequence[Measurement]) -> str:
     return (
         "first" if any(recipes.get(found.to_sha256, "fp32") != "fp32" for found in held_against) else "fp32"
     )
-
-
-def _ratio(m: Measurement, _: Sequence[Measurement]) -> str:
-    found = m.relative
-    if found is None:
-        return ""
-    if m.is_base:
-        return "1"
-    alike = f" {ALIKE}" if found.different is False else ""
-    return with_interval(found.ratio, found.low, found.high) + alike
-
-
-def _share(part: str) -> Callable[[Measurement, Sequence[Measurement]], str]:
-    """Of the instructions in all."""
-
-    def cell(m: Measurement, _: Sequence[Measurement]) -> str:
-        found = m.instructions
-        return f"{getattr(found, part) / found.total:.0%}" if found else ""
-
-    return cell
-
-
-def _delegated(m: Measurement, _: Sequence[Measurement]) -> str:
-    found = m.delegation
-    if found is None:
-        return ""
-    if (found.delegated, found.partitions) == (found.operators, 1):
-        return "all"
-    return f"{found.delegated}/{found.operators} in {found.partitions}"
-
-
-def _difference(m: Measurement, _: Sequence[Measurement]) -> str:
-    """Of the IoU there and here."""
-    found = m.agreement
-    return (
-        f"{found.iou - found.host_iou:+.4f}"
-        if found and found.iou is not None and found.host_iou is not None
-        else ""
-    )
-
-
-MB = _Column("\nMB", lambda m, _: f"{m.file_bytes / 1e6:.2f}")
-GZIP = _Column("gzip\nMB", lambda m, _: f"{m.gzip_bytes / 1e6:.2f}")
-MACS = _Column("M\nMACs", lambda m, _: f"{m.cost['macs'] / 1e6:.1f}")
-MEDIAN = _Column("median\nms", lambda m, _: f"{m.latency.median_ms:.3f}" if m.latency else "")
-P90 = _Column("p90\nms", lambda m, _: f"{m.latency.p90_ms:.3f}" if m.latency else "")
-TIMES = _Column("\nx {anchor}", _ratio)
-COLD = _Column(
-    "cold\nms",
-    lambda m, _: f"{m.cold_start.load_ms + m.cold_start.first_inference_ms:.1f}" if m.cold_start else "",
-)
-MEMORY = _Column("peak\nMB", lambda m, _: _number(m.peak_memory_mb, ".1f"))
-EQUAL = _Column("pixels\nequal %", lambda m, _: _equal(m.agreement.pixels_equal) if m.agreement else "")
-IOU = _Column("IoU\nthere", lambda m, _: _number(m.agreement.iou, ".4f") if m.agreement else "")
-
-HOST = (
-    MB, GZIP, MACS, MEDIAN, P90, TIMES,
-    _Column("of\npeak", lambda m, _: f"{m.calibration.share:.0%}" if m.calibration else ""),
-    COLD, MEMORY, _Column("dele-\ngated", _delegated),
-)  # fmt: skip
-EMULATED = (
-    MB, MACS,
-    _Column("instruc-\ntions, M", lambda m, _: f"{m.instructions.total / 1e6:.1f}" if m.instructions else ""),
-    _Column("\nvector", _share("vector")), _Column("load,\nstore", _share("load_store")),
-    _Column("\nother", _share("other")),
-    _Column("\nx fp32", lambda m, members: _number(places.instruction_ratio(m, members), ".3f")),
-    EQUAL, IOU,
-    _Column("IoU\nhere", lambda m, _: _number(m.agreement.host_iou, ".4f") if m.agreement else ""),
-)  # fmt: skip
-PHONE = (
-    _Column("\nrunner", lambda m, _: m.runtime), MB, MEDIAN, P90, TIMES, COLD, MEMORY,
-    _Column("mJ\nest.", lambda m, _: f"{m.energy.millijoules:.3g}" if m.energy else ""),
-    IOU, _Column("- IoU\nhere", _difference),
-    _Column("throt-\ntled", lambda m, _: "yes" if m.conditions.get("throttled") else ""),
-)  # fmt: skip
 
 
 # --- words below ---------------------------------------------------------------------------------
@@ -220,17 +123,13 @@ def _what_agreed(m: Measurement) -> str:
 
 
 def _words(m: Measurement) -> list[str]:
-    throttled = (
-        "the device throttled while it was measured: times are too long"
-        if m.conditions.get("throttled")
-        else ""
-    )
+    slowed = "the device throttled while it was measured: times are too long" if throttled(m) else ""
     noise = m.latency.note if m.latency and m.latency.noisy else ""
     means = ""
     if m.latency and m.latency.runs_per_sample > 1:
         means = f"the median is of means over {m.latency.runs_per_sample} runs"
     energy = f"mJ are an estimate: {m.energy.note.removeprefix('an estimate, ')}" if m.energy else ""
-    return [note for note in (noise, throttled, means, energy, *(m.conditions.get("notes") or ())) if note]
+    return [note for note in (noise, slowed, means, energy, *(m.conditions.get("notes") or ())) if note]
 
 
 def _how_compared(m: Measurement) -> str:

@@ -70,15 +70,15 @@ def numbers(svg: str, pattern: str) -> list[tuple[float, ...]]:
 def test_every_point_is_a_mark_and_the_chosen_one_is_ringed() -> None:
     svg = frontier.frontier(RECORD)
     marks = {
-        series: numbers(svg, rf'class="bubble series-{series}" cx="([\d.]+)" cy="([\d.]+)"')
-        for series in (frontier.WITHIN, frontier.BEYOND)
+        kind: numbers(svg, rf'class="{kind}(?: ringed)?" cx="([\d.]+)" cy="([\d.]+)"')
+        for kind in (frontier.WITHIN, frontier.BEYOND)
     }
     assert len(marks[frontier.WITHIN]) == 3  # int8, the chosen one and fp32
     (beyond,) = marks[frontier.BEYOND]
-    (ring,) = numbers(svg, r'class="mark"[^>]* cx="([\d.]+)" cy="([\d.]+)"')
+    (ring,) = numbers(svg, r'class="[^"]* ringed" cx="([\d.]+)" cy="([\d.]+)"')
     assert ring in marks[frontier.WITHIN]
     # Left is smaller, up loses more: the limit of 0.004 runs halfway between 0.002 and 0.006.
-    (limit,) = re.findall(r'stroke-dasharray="5 4" d="M[\d.]+ ([\d.]+)H', svg)
+    (limit,) = re.findall(r'class="limit" d="M[\d.]+ ([\d.]+)L', svg)
     assert beyond[0] < ring[0]
     assert float(limit) == pytest.approx((beyond[1] + ring[1]) / 2, abs=0.1)
     # The front, smallest first: what is larger and loses more than another (here nothing) is not on it.

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from footseg import run as runs
 from footseg.artifact import Artifact
-from footseg.benchmarks import results_file
+from footseg.benchmarks import figures, results_file
 from footseg.benchmarks.measurement import (
     Agreement,
     Calibration,
@@ -23,8 +24,9 @@ from footseg.benchmarks.measurement import (
     OperatorTime,
     Relative,
 )
-from footseg.benchmarks.pages import bars, charts, pictures, report
+from footseg.benchmarks.pages import bars, charts, pictures, report, training_curves
 from footseg.benchmarks.pages import page as pages
+from footseg.benchmarks.pages.svg import Box, Scale, fit, ticks
 from footseg.errors import FootsegError
 from footseg.run import Run
 from footseg.runtime import Delegation
@@ -463,7 +465,7 @@ def test_emulated_lines_have_counts_and_never_a_time(tmp_path: Path) -> None:
     assert "emulated on Cortex-A72: instructions of one inference" in text
     # 46, 31 and 23 % of 180 M; 180 / 400.
     assert "180.0 0.450 82.8 46% 55.8 31% 41.4 23%" in text
-    assert f"180.0 M · 0.45 {pages.TIMES} fp32" in text
+    assert f"180.0 M · 0.45 {figures.TIMES} fp32" in text
     assert not re.search(r"\d\s*ms\b|latency", text)
 
 
@@ -561,7 +563,7 @@ def test_cost_is_computed_where_the_line_has_it(tmp_path: Path) -> None:
     text = words(tmp_path, measured("b.tflite", "fp32", 5.0, cost={**line.cost, **more}), line)
     # 376 905 728 / 41 234 567
     assert "2.10 41.23 9.1" in text
-    assert f"FLOPs (2 {pages.TIMES} MACs) for each byte" in text
+    assert f"FLOPs (2 {figures.TIMES} MACs) for each byte" in text
     assert "a.tflite 1 x 64 x 64 x 3 7.18 1.86 1.79 1,810,818 188.5 376.9 309.9 \u2013 \u2013 \u2013" in text
 
 
@@ -656,38 +658,44 @@ def test_bars_are_as_long_as_their_amounts() -> None:
 
 def test_an_interval_stands_where_its_ratio_is() -> None:
     rows = [
-        bars.Interval("a", 0.5, 0.45, 0.55, 0, "0.500 [0.450, 0.550]"),
-        bars.Interval("b", 1.1, 0.95, 1.25, 1, "1.100, not told apart"),
+        bars.Interval("a", 0.5, 0.45, 0.55, "series-0", "0.500 [0.450, 0.550]"),
+        bars.Interval("b", 1.1, 0.95, 1.25, "series-1", "1.100, not told apart"),
     ]
-    svg = bars.intervals(rows, width=416, name="ratios", x_label="ratio")
+    svg = bars.intervals(rows, width=432, name="ratios", x_label="ratio")
     Page(svg)
     (a, _), (b, _) = [
         (float(x), y) for x, y in re.findall(r'<circle class="dot[^"]*" cx="([\d.]+)" cy="(\d+)"', svg)
     ]
     # The axis runs from 0.45 to 1.25 and a twentieth of that on both sides, over 400 px.
-    assert a == pytest.approx(8 + 400 * (0.5 - 0.41) / 0.88, abs=0.06)  # pixels are written to a tenth
-    assert b == pytest.approx(8 + 400 * (1.1 - 0.41) / 0.88, abs=0.06)
+    assert a == pytest.approx(16 + 400 * (0.5 - 0.41) / 0.88, abs=0.06)  # pixels are written to a tenth
+    assert b == pytest.approx(16 + 400 * (1.1 - 0.41) / 0.88, abs=0.06)
     assert re.findall(r'class="(dot[^"]*) series-(\d)"', svg) == [("dot", "0"), ("dot hollow", "1")]
     assert len(re.findall(r'class="whisker', svg)) == 2
 
 
 def test_ratios_far_apart_get_a_logarithmic_axis() -> None:
-    rows = [bars.Interval(str(r), r, None, None, 0) for r in (0.1, 1.0, 10.0)]
+    rows = [bars.Interval(str(r), r, None, None, "series-0") for r in (0.1, 1.0, 10.0)]
     svg = bars.intervals(rows, width=400, name="ratios", x_label="ratio")
     left, middle, right = [float(x) for x in re.findall(r'<circle class="dot[^"]*" cx="([\d.]+)"', svg)]
     assert middle - left == pytest.approx(right - middle, abs=0.2)  # pixels are written to a tenth
 
 
 def test_a_long_label_gives_way_in_its_middle() -> None:
-    assert bars.fit("short", 200) == "short"
-    cut = bars.fit("convolution of the first stage, tensor 17", 130)
+    assert fit("short", 200) == "short"
+    cut = fit("convolution of the first stage, tensor 17", 130)
     assert cut.startswith("convolution")
     assert cut.endswith("or 17")
     assert len(cut) <= 20  # 130 px / 7, rounded up
     narrow = bars.intervals(
         [
             bars.Interval(
-                "a name of some length", 1, 0.9, 1.1, 0, "1.000 [0.900, 1.100], not told apart", "1.000"
+                "a name of some length",
+                1,
+                0.9,
+                1.1,
+                "series-0",
+                "1.000 [0.900, 1.100], not told apart",
+                "1.000",
             )
         ],
         width=340,
@@ -719,7 +727,7 @@ def test_bars_refuse_nothing_to_draw() -> None:
     ],
 )
 def test_ticks_are_round_numbers(low: float, high: float, most: int, expected: list[float]) -> None:
-    assert charts.ticks(low, high, most) == pytest.approx(expected, abs=1e-9)  # decimal fractions in binary
+    assert ticks(low, high, most) == pytest.approx(expected, abs=1e-9)  # decimal fractions in binary
 
 
 def test_equal_ious_do_not_fill_the_height() -> None:
@@ -734,7 +742,10 @@ def positions(svg: str, kind: str) -> list[tuple[float, float]]:
 
 
 def test_bubbles_are_placed_by_value_and_sized_by_area() -> None:
-    points = [charts.Bubble("a", 5, 0.8, 4, 0), charts.Bubble("b", 10, 0.7, 1, 1, title=NASTY)]
+    points = [
+        charts.Mark(5, 0.8, "bubble series-0", "a", radius=2),
+        charts.Mark(10, 0.7, "bubble series-1", "b", title=NASTY, radius=1),
+    ]
     svg = charts.bubbles(points, width=700, height=400, x_label="x", y_label="y")
     Page(svg)
     (ax, ay), (bx, by) = positions(svg, "circle")
@@ -742,16 +753,18 @@ def test_bubbles_are_placed_by_value_and_sized_by_area() -> None:
     left = 58  # where x is 0
     assert (bx - left) / (ax - left) == pytest.approx(2, abs=0.01)  # pixels are written to a tenth
     radii = [float(r) for r in re.findall(r' r="([\d.]+)"', svg)]
-    assert radii == [20, 10]  # a quarter of the area
+    assert radii == [20, 10]  # as their radii are to the largest
     assert "script&gt;" in svg
 
 
 @pytest.mark.parametrize("width", [340, 1060])
 def test_labels_of_equal_artifacts_keep_apart(width: int) -> None:
     names = ["TFLite fp32", "TFLite fp16", "ONNX fp32", "TFLite int8"]
-    points = [charts.Bubble(name, 5 + 0.01 * i, 0.743, 7, 0, note="7.18 MB") for i, name in enumerate(names)]
+    points = [
+        charts.Mark(5 + 0.01 * i, 0.743, "bubble series-0", name, "7.18 MB") for i, name in enumerate(names)
+    ]
     circles = [(width - 60 + 0.1 * i, 180.0, 20.0) for i in range(4)]
-    frame = charts.Box(58, 34, width - 14, 314)
+    frame = Box(58, 34, width - 14, 314)
     boxes = charts.place_labels(points, circles, frame)
     for i, box in enumerate(boxes):
         assert all(box.overlap(other) == 0 for other in boxes[:i])
@@ -761,24 +774,36 @@ def test_labels_of_equal_artifacts_keep_apart(width: int) -> None:
     assert "leader" in charts.bubbles(points, width=width, height=400, x_label="x", y_label="y")
 
 
-def test_curves_skip_what_is_no_number_and_name_the_last_value() -> None:
+def test_curves_skip_what_is_no_number() -> None:
     lines = [
-        charts.Curve("train", [1, 2, 3], [1.0, float("nan"), 0.5], 0),
-        charts.Curve("val", [1, 2, 3], [1.0, 0.7, 0.51], 1),
+        charts.Curve([1, 2, 3], [1.0, float("nan"), 0.5], "series-0", "train"),
+        charts.Curve([1, 2, 3], [1.0, 0.7, 0.51], "series-1", "val"),
+        charts.Curve([1, 2, 3], [float("nan")] * 3, "series-2", "nothing"),
     ]
-    svg = charts.curves(lines, width=500, height=300, x_label="epoch", y_label="loss", mark=(3, 0.5))
+    x, y = Scale("epoch", 1, 3, whole=True), Scale("loss", 0, 1)
+    svg = charts.curves(lines, x, y, width=500, height=300, ring=(3, 0.5))
     Page(svg)
     assert "nan" not in svg
-    assert [len(points.split()) for points in re.findall(r'points="([^"]*)"', svg)] == [2, 3]
+    steps = re.findall(r'<path class="curve [^"]*" d="M\S+ \S+l([^"]*)"', svg)
+    assert [len(found.split()) // 2 for found in steps] == [1, 2]
     ends = [float(y) for y in re.findall(r'class="label[^"]*" x="[\d.]+" y="([\d.]+)"', svg)]
     assert abs(ends[0] - ends[1]) >= charts.LINE - 0.1  # pixels are written to a tenth
-    assert "train 0.500" in svg
+
+
+def test_curves_of_a_run_name_the_last_value(tmp_path: Path) -> None:
+    run = training_run(tmp_path / "run")
+    losses = "".join(
+        picture for plot in training_curves.training(runs.load(run))["plots"] for picture in plot
+    )
+    # A third of 1 and of 1.2.
+    assert "train 0.333" in losses
+    assert "val 0.400" in losses
 
 
 def test_charts_refuse_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="a point"):
         charts.bubbles([], width=300, height=200, x_label="x", y_label="y")
-    with pytest.raises(ValueError, match="two points"):
-        charts.curves([charts.Curve("a", [1], [1], 0)], width=300, height=200, x_label="x", y_label="y")
+    with pytest.raises(ValueError, match="a line or more"):
+        charts.curves([], Scale("x"), Scale("y"), width=300, height=200)
     with pytest.raises(ValueError, match="low < high"):
-        charts.ticks(1, 1)
+        ticks(1, 1)

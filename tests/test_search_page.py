@@ -10,12 +10,14 @@ import pytest
 
 from footseg import cli
 from footseg import run as runs
+from footseg.benchmarks.pages import charts
+from footseg.benchmarks.pages.charts import Curve, Limit, Mark
+from footseg.benchmarks.pages.svg import Scale
 from footseg.errors import FootsegError
 from footseg.run import duration
 from footseg.search import page as search
-from footseg.search import page_charts as search_charts
-from footseg.search import records, tables
-from footseg.search.page_charts import Line, Mark, Scale
+from footseg.search import page_charts, page_plots, records, tables
+from footseg.search.page_charts import Line
 from tests.search_folder import VALUES, a_search
 from tests.test_report import NASTY, Page, training_run
 
@@ -247,7 +249,7 @@ def test_many_steps_have_some_names() -> None:
 )  # fmt: skip
 def test_only_what_is_far_below_falls_off_the_axis(scores: list[float], expected: float) -> None:
     # Third case: quartiles 0.70 and 0.72, fence 0.70 - 1.5 * 0.02 = 0.67.
-    assert search_charts.floor(scores) == expected
+    assert page_plots.floor(scores) == expected
 
 
 def drawn(svg: str, kind: str, trial: int) -> str:
@@ -262,64 +264,69 @@ def test_a_line_leaves_out_what_a_trial_has_not() -> None:
         Line(2, "shade-1", (None, 0.5, 0.5, 0.5), "but the first"),
         Line(3, "best", (0.0, None, None, 1.0), "but those between"),
     ]
-    svg = search_charts.parallel(scales, lines, width=390, upright=True)
+    svg = page_charts.parallel(scales, lines, width=390, upright=True)
     # 390 - 90 = 300 pixels for three steps from 16; the axis is from 406 up to 38.
-    assert drawn(svg, "line", 1) == "M16 406L116 38L216 406L316 38"
-    assert drawn(svg, "line", 2) == "M116 222L216 222L316 222"
-    assert drawn(svg, "line gap", 2) == ""
-    assert drawn(svg, "line", 3) == "M16 406M316 38"
-    assert drawn(svg, "line gap", 3) == "M16 406L316 38"
+    assert drawn(svg, "curve shade-0", 1) == "M16 406L116 38L216 406L316 38"
+    assert drawn(svg, "curve shade-1", 2) == "M116 222L216 222L316 222"
+    assert drawn(svg, "curve shade-1 gap", 2) == ""
+    assert drawn(svg, "curve best", 3) == "M16 406M316 38"
+    assert drawn(svg, "curve best gap", 3) == "M16 406L316 38"
 
 
 def test_lying_axes_are_the_same_turned() -> None:
-    svg = search_charts.parallel(
+    svg = page_charts.parallel(
         [Scale("a", 0, 1), Scale("b", 0, 1)], [Line(1, "best", (0.0, 1.0), "")], width=216, upright=False
     )
-    assert drawn(svg, "line", 1) == "M8 24L208 88"
+    assert drawn(svg, "curve best", 1) == "M8 24L208 88"
 
 
 def test_curves_end_where_training_was_stopped() -> None:
     lines = [
-        Line(4, "shade-0", (0.2, 0.3), "stopped", ends=True),
-        Line(7, "best", (0.1, 0.5, float("nan"), 0.9), "best"),
+        Curve((1, 2), (0.2, 0.3), "shade-0", trial=4, ends=True),
+        Curve((1, 2, 3, 4), (0.1, 0.5, float("nan"), 0.9), "best", trial=7),
     ]
-    svg = search_charts.curves(lines, width=216, height=174, y_range=(0.0, 1.0), y_label="IoU")
-    # The frame is 150 wide, for three steps, and 100 high, from (50, 30).
-    assert drawn(svg, "line", 4) == "M50 110l50 -10"
-    assert '<circle class="trial" data-t="4" cx="100" cy="100"' in svg
+    svg = charts.curves(lines, Scale("epoch", 1, 4), Scale("IoU"), width=226, height=180)
+    # The frame is 150 wide, for three steps, and 100 high, from (58, 34).
+    assert drawn(svg, "curve shade-0", 4) == "M58 114l50 -10"
+    assert '<circle class="trial shade-0" data-t="4" cx="108.0" cy="104.0"' in svg
     assert 'data-t="7" cx' not in svg
     # No number, no point: from epoch 2 to epoch 4 in one step.
-    assert drawn(svg, "line", 7) == "M50 120l50 -40 100 -40"
+    assert drawn(svg, "curve best", 7) == "M58 124l50 -40 100 -40"
 
 
 def test_trials_without_a_score_are_ticks() -> None:
-    marks = [Mark(1, "failed", 0.5, None, "NaN"), Mark(2, "shade-4", 0.5, 0.8, "0.8", hollow=True)]
-    svg = search_charts.scatter(
-        marks, Scale("dropout", 0, 1), width=216, height=174, y_range=(0.0, 1.0), y_label="IoU"
-    )
-    assert '<g class="lost failed"><path data-t="1"' in svg
-    assert '<circle class="trial hollow" data-t="2" cx="125.0" cy="50.0"' in svg
+    marks = [
+        Mark(0.5, None, "failed", title="NaN", trial=1),
+        Mark(0.5, 0.8, "trial shade-4 hollow", trial=2),
+    ]
+    svg = charts.scatter(marks, Scale("dropout"), Scale("IoU"), width=222, height=180, inset=8)
+    # The frame is from (58, 34), 150 wide and 100 high.
+    assert '<path class="lost failed" data-t="1" d="M133.0 133.0v-9"><title>NaN</title></path>' in svg
+    assert '<circle class="trial shade-4 hollow" data-t="2" cx="133.0" cy="54.0"' in svg
 
 
 def test_the_front_is_named_and_the_limit_drawn() -> None:
     marks = [
-        Mark(1, "off", 3.0, 0.6, ""), Mark(2, "on", 1.0, 0.5, ""), Mark(3, "best", 2.0, 0.9, ""),
-    ]  # fmt: skip
-    svg = search_charts.front(
-        marks, {2: "2", 3: "3"}, Scale("size", 0, 4), width=216, height=174, y_range=(0.0, 1.0),
-        y_label="IoU", x_label="size, kB", limit=(4.0, "limit 4 kB"),
+        Mark(3.0, 0.6, "trial off"),
+        Mark(1.0, 0.5, "trial on", "2"),
+        Mark(2.0, 0.9, "trial best", "3"),
+    ]
+    svg = charts.scatter(
+        marks, Scale("size, kB", 0, 4), Scale("IoU"), width=222, height=180, inset=5,
+        stairs=[(1.0, 0.5), (2.0, 0.9)], limit=Limit(4.0, "limit 4 kB"),
     )  # fmt: skip
     assert re.findall(r'<text class="label[^>]*>(\d)</text>', svg) == ["2", "3"]
-    # 0.98 + 0.02 of 1.04 of 150 pixels from 50: the limit is at the right end of the scale.
-    assert f'class="limit" d="M{50 + 150 * 1.02 / 1.04:.1f} ' in svg
+    # 5 to 145 of 150 pixels from 58: the limit is at the right end of the scale.
+    assert 'class="limit" d="M203.0 ' in svg
     assert "limit 4 kB" in svg
+    # Level from each corner to the next one, then up to it, and on to the end of the frame.
+    (stairs,) = re.findall(r'class="front" d="([^"]*)"', svg)
+    assert stairs == "M98.0 84.0L133.0 84.0M133.0 84.0L133.0 44.0M133.0 44.0L208.0 44.0M208.0 44.0L208.0 44.0"
 
 
 def test_costs_have_the_units_of_their_size() -> None:
-    from footseg.search.page_plots import CostAxis
-
     def said(name: str, *values: float) -> tuple[str, float, bool]:
-        axis = CostAxis.of(name, values)
+        axis = page_plots.CostAxis.of(name, values)
         return axis.short, axis.factor, axis.log
 
     assert said("size", 80_000, 400_000) == ("size, kB", 1e3, False)

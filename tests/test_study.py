@@ -13,7 +13,7 @@ from footseg import files
 from footseg import run as runs
 from footseg.benchmarks import results_file
 from footseg.benchmarks.measurement import Measurement, Relative
-from footseg.benchmarks.pages import charts, page
+from footseg.benchmarks.pages import charts, page, svg
 from footseg.errors import FootsegError
 from footseg.runtime import Delegation
 from footseg.study import page as study
@@ -304,10 +304,10 @@ def test_page_tells_layers_and_sensitivity(whole: str) -> None:
     assert "prune 70% → cluster 16 (s0-prune-cluster)" in text
     assert "1 layer, validation IoU 0.7615 → 0.7583" in text
     assert "Left out (depthwise: too few weights): stem_depthwise." in text
-    assert "conv1Conv2D · 9,40870%2.6 kB167%" in text
-    assert "stem_depthwiseDepthwiseConv2D · 5760%2.3 kBnot shared100%" in text
+    assert "conv1Conv2D · 9,408 70% 2.6 kB 16 7%" in text
+    assert "stem_depthwiseDepthwiseConv2D · 576 0% 2.3 kB not shared 100%" in text
     assert "Sensitivity to int8" in text
-    assert "encoder_0conv 2d+0.01000.20030.0" in text
+    assert "encoder_0conv 2d +0.0100 0.200 30.0" in text
     assert "4 more operators cost no more" in text
 
 
@@ -399,13 +399,13 @@ def test_the_front_is_what_none_betters() -> None:
     ],
 )
 def test_logarithmic_ticks_are_round(low: float, high: float, most: int, expected: list[float]) -> None:
-    assert charts.log_ticks(low, high, most) == pytest.approx(expected)  # decimal fractions in binary
+    assert svg.log_ticks(low, high, most) == pytest.approx(expected)  # decimal fractions in binary
 
 
 def test_a_logarithmic_chart_has_equal_steps_for_equal_factors() -> None:
-    points = [charts.Bubble(str(x), x, 0.7, 1, 0) for x in (0.5, 1.0, 2.0)]
-    svg = charts.bubbles(points, width=700, height=400, x_label="x", y_label="y", x_log=True, front=True)
-    xs = [float(x) for x in re.findall(r'cx="([\d.]+)"', svg)]
+    points = [charts.Mark(x, 0.7, "bubble", str(x)) for x in (0.5, 1.0, 2.0)]
+    drawn = charts.bubbles(points, width=700, height=400, x_label="x", y_label="y", x_log=True)
+    xs = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)  # pixels are written to a tenth
-    assert svg.count('class="bubble best') == 1
-    assert svg.count('class="front"') == 1
+    assert drawn.count('class="bubble best') == 1
+    assert drawn.count('class="front"') == 1

@@ -1,109 +1,180 @@
-"""Charts as SVG text: pure functions of their data, coloured by the page's style sheet.
-
-Colours are classes (``series-0`` ...), so that light and dark, and colours that the colour-blind can tell
-apart, are decided in one place (report.css); every mark is labelled as well, so colour is never alone.
-"""
+"""Charts of points and of lines, as SVG text: pure functions of their data."""
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-FONT = 12
-# Mean width of a character of a bold system sans-serif at FONT px, on the wide side: labels must not touch.
-CHARACTER = 7.6
-LINE = 15
+from footseg.benchmarks.pages.svg import (
+    CHARACTER,
+    LINE,
+    Axes,
+    Box,
+    Scale,
+    draw_frame,
+    element,
+    line,
+    picture,
+    text,
+)
+
 LARGEST_RADIUS = 20
 SMALLEST_RADIUS = 4
 # Kept free on both sides of a line, in pixels, where a label can do without.
 LINE_AIR = 2
+# Of more lines the points are whole pixels: a page of 300 trials stays small.
+FEW_LINES = 9
 
 
 @dataclass(frozen=True)
-class Bubble:
-    """One mark: ``area`` is drawn as the circle's area, ``note`` under the label, ``title`` on hovering."""
+class Mark:
+    """One thing as a circle of classes ``kind``, with ``note`` under its label.
 
-    label: str
+    ``y`` None: its height is not known, and it is a tick at the bottom. ``trial`` is its number where the
+    page's script shows one thing in several charts, and tells equal choices apart.
+    """
+
     x: float
-    y: float
-    area: float
-    series: int
+    y: float | None
+    kind: str
+    label: str = ""
     note: str = ""
     title: str = ""
+    radius: float = SMALLEST_RADIUS
+    trial: int | None = None
+
+    @property
+    def spread(self) -> float:
+        """A place of its own among equal ones."""
+        return 0.0 if self.trial is None else spread_of(self.trial)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A line that is not to be crossed, at ``value`` of x, or of y where it lies ``across``."""
+
+    value: float
+    words: str
+    across: bool = False
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: ``y`` over ``x``, in order."""
+    """One line of classes ``kind``: ``y`` over ``x``, in order; ``label`` at its right end.
 
-    label: str
+    ``ends`` draws a dot where it was ended early.
+    """
+
     x: Sequence[float]
     y: Sequence[float]
-    series: int
+    kind: str
+    label: str = ""
+    title: str = ""
+    trial: int | None = None
+    ends: bool = False
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels, y downwards."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def grown(self, by: float) -> "Box":
-        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
-
-    def overlap(self, other: "Box") -> float:
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(0.0, width) * max(0.0, height)
+def spread_of(trial: int) -> float:
+    """A place of its own for each trial among equal ones, in [-0.5, 0.5): multiples of the golden ratio."""
+    return (trial * 0.6180339887) % 1 - 0.5
 
 
-@dataclass(frozen=True)
-class Axes:
-    """A plot's frame: data ranges, their ticks and the pixels that they are drawn to."""
-
-    frame: Box
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    x_log: bool = False
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        if self.x_log:
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        return self.frame.left + (value - low) / (high - low) * (self.frame.right - self.frame.left)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        return self.frame.bottom - (value - low) / (high - low) * (self.frame.bottom - self.frame.top)
+# --- points --------------------------------------------------------------------------------------
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) from ``low`` to ``high``, ``most`` at most."""
-    if not low < high:
-        raise ValueError(f"ticks need low < high, not {low} and {high}")
-    step = 10.0 ** math.floor(math.log10((high - low) / most))
-    while (high - low) / step > most - 1:
-        # 1, 2, 5, 10 ...: from a 2 on by 2.5, else by 2
-        step *= 2.5 if f"{step:e}".startswith("2") else 2
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+def scatter(
+    marks: Sequence[Mark],
+    x: Scale,
+    y: Scale,
+    *,
+    width: int,
+    height: int,
+    stairs: Sequence[tuple[float, float]] = (),
+    limit: Limit | None = None,
+    inset: float = 0.0,
+) -> str:
+    """Marks over two scales, in drawing order: what matters goes last. Labels of those that have one.
+
+    Args:
+        marks: the marks.
+        x, y: scales; charts side by side, whose y has no title, have their headings outside.
+        width, height: in pixels.
+        stairs: corners, by growing x, of the limit of what was reached: level from each to the next one's x.
+        limit: a line that is not to be crossed.
+        inset: air inside the frame for marks at the ends of ``x``, in pixels.
+    """
+    frame = Box(58, 34 if y.title else 10, width - 14, height - 46)
+    axes = Axes(frame, x if y.title else replace(x, title=""), y, inset)
+    parts, lines = draw_frame(axes), []
+    if limit:
+        box = _limit_box(limit, axes)
+        lines.append(box.grown(LINE_AIR))
+        parts += _draw_limit(limit, box, frame)
+    if stairs:
+        boxes = stairs_of([(axes.x(x), axes.y(y)) for x, y in stairs], frame)
+        lines += [box.grown(LINE_AIR) for box in boxes]
+        d = "".join(f"M{box.left:.1f} {box.bottom:.1f}L{box.right:.1f} {box.top:.1f}" for box in boxes)
+        parts.append(element("path", "front", d=d))
+    parts += [_draw_mark(mark, axes) for mark in marks]
+    named = [mark for mark in marks if mark.label]
+    # Unnamed marks are in the way of labels, too, as long as there is a way around them.
+    others = [mark for mark in marks if not mark.label and mark.y is not None]
+    if len(others) < width / 10:
+        lines += [_box(_circle(mark, axes)) for mark in others]
+    circles = [_circle(mark, axes) for mark in named]
+    for mark, box, circle in zip(named, place_labels(named, circles, frame, lines), circles, strict=True):
+        parts += _draw_label(mark, box, circle)
+    return picture(width, height, f"{y.title or 'Score'} over {x.title}", parts)
 
 
-def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from ``low`` to ``high`` for a logarithmic axis: 1, 2, 5 and 10, or fewer of a decade."""
-    if not 0 < low < high:
-        raise ValueError(f"logarithmic ticks need 0 < low < high, not {low} and {high}")
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
-        found = [round(step * 10.0**decade, 12) for decade in decades for step in steps]
-        found = [value for value in found if low <= value <= high]
-        if len(found) <= most:
-            break
-    return found
+def bubbles(
+    marks: Sequence[Mark],
+    *,
+    width: int,
+    height: int,
+    x_label: str,
+    y_label: str,
+    radius: float = LARGEST_RADIUS,
+    x_log: bool = False,
+) -> str:
+    """Marks with y zoomed to the data (0.02 wide at least, inside 0 to 1), the front stronger, on a line.
+
+    Args:
+        marks: the marks; their radii count against the largest one.
+        width, height: in pixels.
+        x_label, y_label: names of the axes.
+        radius: of the largest circle, in pixels.
+        x_log: x logarithmic and zoomed to the data, for what spans more than a factor of a few; else from 0.
+
+    Raises:
+        ValueError: no marks.
+    """
+    if not marks:
+        raise ValueError("a bubble chart needs a point or more")
+    points = [(mark.x, mark.y or 0.0) for mark in marks]
+    best = pareto(points)
+    largest = max(mark.radius for mark in marks)
+    drawn = [
+        replace(
+            mark,
+            kind=f"{mark.kind} best" if i in best else mark.kind,
+            radius=max(SMALLEST_RADIUS, radius * mark.radius / largest),
+        )
+        for i, mark in enumerate(marks)
+    ]
+    # The largest circle must fit inside the frame, wherever it stands.
+    air = radius / (width - 72)
+    xs = [x for x, _ in points]
+    low, high = log_span(xs, 1.5 * air) if x_log else (0.0, max(xs) * (1 + 2.5 * air))
+    return scatter(
+        # Large circles first, so that a small one is never hidden.
+        sorted(drawn, key=lambda mark: -mark.radius),
+        Scale(x_label, low, high, log=x_log),
+        Scale(y_label, *span([y for _, y in points], 0.02, (0, 1.01))),
+        width=width,
+        height=height,
+        stairs=[points[i] for i in best],
+    )
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -125,59 +196,6 @@ def span(values: Sequence[float], least: float, limits: tuple[float, float]) -> 
     return max(limits[0], low - room), min(limits[1], high + room)
 
 
-def bubbles(
-    points: Sequence[Bubble],
-    *,
-    width: int,
-    height: int,
-    x_label: str,
-    y_label: str,
-    radius: float = LARGEST_RADIUS,
-    x_log: bool = False,
-    front: bool = False,
-) -> str:
-    """A bubble chart, y zoomed to the data (0.02 wide at least, inside 0 to 1), its labels kept apart.
-
-    Args:
-        points: the marks.
-        width, height: in pixels.
-        x_label, y_label: names of the axes.
-        radius: of the largest circle.
-        x_log: x logarithmic and zoomed to the data, for what spans more than a factor of a few; else from 0.
-        front: draw the line of the points that none betters, and those points stronger.
-
-    Raises:
-        ValueError: no points.
-    """
-    if not points:
-        raise ValueError("a bubble chart needs a point or more")
-    frame = Box(58, 34, width - 14, height - 46)
-    xs = [point.x for point in points]
-    # The largest circle must fit inside the frame, wherever it stands.
-    air = radius / (frame.right - frame.left)
-    x_range = log_span(xs, 1.5 * air) if x_log else (0, max(xs) * (1 + 2.5 * air))
-    axes = Axes(frame, x_range, span([point.y for point in points], 0.02, (0, 1.01)), x_log)
-    radii = _radii(points, radius)
-    circles = [(axes.x(point.x), axes.y(point.y), r) for point, r in zip(points, radii, strict=True)]
-    best = pareto([(point.x, point.y) for point in points]) if front else []
-    parts = draw_frame(axes, x_label, y_label, y_format=lambda v: f"{v:.3f}")
-    stairs = stairs_of([circles[i][:2] for i in best], frame) if best else []
-    if stairs:
-        parts.append(draw_stairs(stairs))
-    # Large circles first, so that a small one is never hidden.
-    for i in sorted(range(len(points)), key=lambda i: -radii[i]):
-        (x, y, r), point = circles[i], points[i]
-        kind = f"bubble best series-{point.series}" if i in best else f"bubble series-{point.series}"
-        parts.append(
-            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}">'
-            f"<title>{escape(point.title or point.label)}</title></circle>"
-        )
-    boxes = place_labels(points, circles, frame, [s.grown(LINE_AIR) for s in stairs])
-    for point, box, circle in zip(points, boxes, circles, strict=True):
-        parts += draw_label(point, box, circle)
-    return svg(width, height, f"{y_label} over {x_label}", parts)
-
-
 def log_span(values: Sequence[float], air: float) -> tuple[float, float]:
     """A range around ``values`` of a factor of 1.5 at least, with a share of ``air`` on both sides."""
     low, high = min(values), max(values)
@@ -194,107 +212,56 @@ def stairs_of(corners: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
     return steps
 
 
-def curves(
-    lines: Sequence[Curve],
-    *,
-    width: int,
-    height: int,
-    x_label: str,
-    y_label: str,
-    y_range: tuple[float, float] | None = None,
-    mark: tuple[float, float] | None = None,
-) -> str:
-    """Lines with their last values named at the right; ``mark`` rings one point. Y from 0 unless ``y_range``.
-
-    Raises:
-        ValueError: no line with two finite points or more.
-    """
-    finite = [_finite(line) for line in lines]
-    finite = [line for line in finite if len(line.x) > 1]
-    if not finite:
-        raise ValueError("a line chart needs a line of two points or more")
-    longest = max(len(_ending(line)) for line in finite)
-    frame = Box(48, 34, width - 18 - CHARACTER * longest, height - 46)
-    xs = [x for line in finite for x in line.x]
-    top = max(y for line in finite for y in line.y)
-    axes = Axes(frame, (min(xs), max(xs)), y_range or (0, 1.05 * top or 1))
-    parts = draw_frame(axes, x_label, y_label, x_whole=True)
-    for line in finite:
-        path = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
-        parts.append(f'<polyline class="curve series-{line.series}" points="{path}"/>')
-    for line, y in zip(finite, _apart([axes.y(line.y[-1]) for line in finite], LINE), strict=True):
-        parts.append(
-            f'<text class="label series-{line.series}" x="{frame.right + 8:.1f}" y="{y + 4:.1f}">'
-            f"{escape(_ending(line))}</text>"
-        )
-    if mark:
-        parts.append(f'<circle class="mark" cx="{axes.x(mark[0]):.1f}" cy="{axes.y(mark[1]):.1f}" r="5"/>')
-    return svg(width, height, f"{y_label} over {x_label}", parts)
+def _circle(mark: Mark, axes: Axes) -> tuple[float, float, float]:
+    return axes.x(mark.x, mark.spread), axes.y(mark.y or 0.0), float(mark.radius)
 
 
-def svg(width: int, height: int, name: str, parts: Sequence[str]) -> str:
-    """An SVG element of these parts, with ``name`` for those who cannot see it."""
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{escape(name)}">'
-        + "".join(parts)
-        + "</svg>"
-    )
+def _box(circle: tuple[float, float, float]) -> Box:
+    x, y, radius = circle
+    return Box(x, y, x, y).grown(radius)
 
 
-def draw_frame(
-    axes: Axes,
-    x_label: str,
-    y_label: str,
-    *,
-    y_format: Callable[[float], str] = lambda v: f"{v:g}",
-    x_whole: bool = False,
-) -> list[str]:
-    """Grid, ticks and the axes' names; the y axis's name stands above it, to be read without tilting."""
-    frame = axes.frame
-    parts = [f'<text class="axis" x="{frame.left - 44:.1f}" y="14">{escape(y_label)}</text>']
-    for value in ticks(*axes.y_range, most=7):
-        y = axes.y(value)
-        parts.append(f'<path class="grid" d="M{frame.left:.1f} {y:.1f}H{frame.right:.1f}"/>')
-        parts.append(
-            f'<text class="tick end" x="{frame.left - 8:.1f}" y="{y + 4:.1f}">{y_format(value)}</text>'
-        )
-    place = log_ticks if axes.x_log else ticks
-    for value in place(*axes.x_range, most=max(5, int((frame.right - frame.left) / 70))):
-        if x_whole and value != round(value):
-            continue
-        x = axes.x(value)
-        parts.append(f'<path class="grid" d="M{x:.1f} {frame.bottom:.1f}v5"/>')
-        parts.append(f'<text class="tick middle" x="{x:.1f}" y="{frame.bottom + 19:.1f}">{value:g}</text>')
-    parts.append(f'<path class="base" d="M{frame.left:.1f} {frame.bottom:.1f}H{frame.right:.1f}"/>')
-    parts.append(
-        f'<text class="axis end" x="{frame.right:.1f}" y="{frame.bottom + 38:.1f}">{escape(x_label)}</text>'
-    )
-    return parts
+def _draw_mark(mark: Mark, axes: Axes) -> str:
+    x, y, radius = _circle(mark, axes)
+    if mark.y is None:
+        d = f"M{x:.1f} {axes.frame.bottom - 1:.1f}v-9"
+        return element("path", f"lost {mark.kind}", mark.title, data_t=mark.trial, d=d)
+    title = mark.title or mark.label
+    return element("circle", mark.kind, title, data_t=mark.trial, cx=x, cy=y, r=radius)
 
 
-def draw_stairs(stairs: Sequence[Box]) -> str:
-    """The line of ``stairs_of``."""
-    path = "".join(f"M{s.left:.1f} {s.bottom:.1f}L{s.right:.1f} {s.top:.1f}" for s in stairs)
-    return f'<path class="front" d="{path}"/>'
+def _limit_box(limit: Limit, axes: Axes) -> Box:
+    if limit.across:
+        y = axes.y(limit.value)
+        return Box(axes.frame.left, y, axes.frame.right, y)
+    x = axes.x(limit.value)
+    return Box(x, axes.frame.top, x, axes.frame.bottom)
 
 
-def _radii(points: Sequence[Bubble], radius: float) -> list[float]:
-    largest = max(point.area for point in points) or 1.0
-    return [max(SMALLEST_RADIUS, radius * math.sqrt(point.area / largest)) for point in points]
+def _draw_limit(limit: Limit, box: Box, frame: Box) -> list[str]:
+    drawn = line("limit", box.left, box.top, box.right, box.bottom)
+    if limit.across:
+        return [drawn, text("tick limited end", box.right, box.top - 5, limit.words)]
+    if box.left > (frame.left + frame.right) / 2:
+        return [drawn, text("tick limited end", box.left - 6, frame.bottom - 8, limit.words)]
+    return [drawn, text("tick limited", box.left + 6, frame.bottom - 8, limit.words)]
+
+
+# --- labels --------------------------------------------------------------------------------------
 
 
 def place_labels(
-    points: Sequence[Bubble],
+    marks: Sequence[Mark],
     circles: Sequence[tuple[float, float, float]],
     frame: Box,
     lines: Sequence[Box] = (),
 ) -> list[Box]:
     """A box for each label, near its circle, on no circle, line or other label where that can be had."""
-    taken = [*(Box(x - r, y - r, x + r, y + r) for x, y, r in circles), *lines]
+    taken = [*map(_box, circles), *lines]
     placed: list[Box] = []
-    for point, (x, y, radius) in zip(points, circles, strict=True):
-        wide = CHARACTER * max(len(point.label), len(point.note))
-        high = LINE * (2 if point.note else 1)
+    for mark, (x, y, radius) in zip(marks, circles, strict=True):
+        wide = CHARACTER * max(len(mark.label), len(mark.note))
+        high = LINE * (2 if mark.note else 1)
 
         def cost(box: Box, x: float = x, y: float = y) -> tuple[float, float]:
             middle = ((box.left + box.right) / 2, (box.top + box.bottom) / 2)
@@ -322,7 +289,7 @@ def _candidates(x: float, y: float, radius: float, wide: float, high: float) -> 
     return boxes
 
 
-def draw_label(point: Bubble, box: Box, circle: tuple[float, float, float]) -> list[str]:
+def _draw_label(mark: Mark, box: Box, circle: tuple[float, float, float]) -> list[str]:
     """The text, and a thin line to the circle where the text stands away from it."""
     x, y, radius = circle
     parts = []
@@ -330,36 +297,74 @@ def draw_label(point: Bubble, box: Box, circle: tuple[float, float, float]) -> l
     distance = math.dist(near, (x, y))
     if distance > radius + 10:
         share = radius / distance
-        start = (x + (near[0] - x) * share, y + (near[1] - y) * share)
-        parts.append(f'<path class="leader" d="M{start[0]:.1f} {start[1]:.1f}L{near[0]:.1f} {near[1]:.1f}"/>')
+        parts.append(line("leader", x + (near[0] - x) * share, y + (near[1] - y) * share, *near))
     # Towards the circle the text is flush, so that it is seen to belong there.
-    middle = (box.left + box.right) / 2
     if box.left >= x:
         anchor, at = "", box.left
     elif box.right <= x:
         anchor, at = " end", box.right
     else:
-        anchor, at = " middle", middle
-    parts.append(
-        f'<text class="label{anchor}" x="{at:.1f}" y="{box.top + 12:.1f}">{escape(point.label)}</text>'
-    )
-    if point.note:
-        parts.append(
-            f'<text class="tick{anchor}" x="{at:.1f}" y="{box.top + 26:.1f}">{escape(point.note)}</text>'
-        )
+        anchor, at = " middle", (box.left + box.right) / 2
+    parts.append(text(f"label{anchor}", at, box.top + 12, mark.label))
+    if mark.note:
+        parts.append(text(f"tick{anchor}", at, box.top + 26, mark.note))
     return parts
 
 
-def _finite(line: Curve) -> Curve:
-    kept = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
-    return Curve(line.label, [x for x, _ in kept], [y for _, y in kept], line.series)
+# --- lines ---------------------------------------------------------------------------------------
 
 
-def _ending(line: Curve) -> str:
-    return f"{line.label} {line.y[-1]:.3f}"
+def curves(
+    lines: Sequence[Curve],
+    x: Scale,
+    y: Scale,
+    *,
+    width: int,
+    height: int,
+    ring: tuple[float, float] | None = None,
+) -> str:
+    """Lines with their labels at the right; ``ring`` marks one point. What is no number is left out.
+
+    Raises:
+        ValueError: no lines.
+    """
+    if not lines:
+        raise ValueError("a line chart needs a line or more")
+    room = CHARACTER * max(len(curve.label) for curve in lines)
+    axes = Axes(Box(58, 34, width - 18 - room, height - 46), x, y)
+    digits = 1 if len(lines) <= FEW_LINES else 0
+    drawn = [(curve, at) for curve in lines if (at := _points(curve, axes, digits))]
+    parts = [*draw_frame(axes), *itertools.chain.from_iterable(itertools.starmap(_draw_curve, drawn))]
+    named = [(curve, at[-1][1]) for curve, at in drawn if curve.label]
+    for (curve, _), baseline in zip(named, apart([y for _, y in named], LINE), strict=True):
+        parts.append(text(f"label {curve.kind}", axes.frame.right + 8, baseline + 4, curve.label))
+    if ring:
+        parts.append(element("circle", "mark", cx=axes.x(ring[0]), cy=axes.y(ring[1]), r=5))
+    return picture(width, height, f"{y.title} over {x.title}", parts)
 
 
-def _apart(positions: Sequence[float], least: float) -> list[float]:
+def _points(curve: Curve, axes: Axes, digits: int) -> list[tuple[float, float]]:
+    return [
+        (round(axes.x(x), digits), round(axes.y(y), digits))
+        for x, y in zip(curve.x, curve.y, strict=True)
+        if math.isfinite(x) and math.isfinite(y)
+    ]
+
+
+def _draw_curve(curve: Curve, at: Sequence[tuple[float, float]]) -> list[str]:
+    """The line, each point told from the one before; a dot where it ended early or has one point only."""
+    steps = " ".join(f"{x2 - x1:.4g} {y2 - y1:.4g}" for (x1, y1), (x2, y2) in itertools.pairwise(at))
+    parts = []
+    if steps:
+        d = f"M{at[0][0]:g} {at[0][1]:g}l{steps}"
+        parts.append(element("path", f"curve {curve.kind}", curve.title, data_t=curve.trial, d=d))
+    if curve.ends or not steps:
+        x, y = at[-1]
+        parts.append(element("circle", f"trial {curve.kind}", data_t=curve.trial, cx=x, cy=y, r=2.5))
+    return parts
+
+
+def apart(positions: Sequence[float], least: float) -> list[float]:
     """The positions, moved down where one is nearer than ``least`` to the one above it."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     moved = list(positions)

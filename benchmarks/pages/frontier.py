@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from footseg import files
-from footseg.benchmarks.pages import charts
-from footseg.benchmarks.pages.charts import Axes, Box, Bubble
+from footseg.benchmarks.pages import bars, charts
+from footseg.benchmarks.pages.charts import Limit, Mark
+from footseg.benchmarks.pages.page import HERE
+from footseg.benchmarks.pages.svg import CHARACTER, Axes, Box, Scale, line, picture, text
 from footseg.errors import FootsegError
 
-WIDTH, HEIGHT, ROW = 1060, 460, 17
-# Points of the chart: within the limit, beyond it.
-WITHIN, BEYOND = 0, 1
-RADIUS = 4.5
+WIDTH, HEIGHT = 1060, 460
+# Of a row of the lower chart; above all rows their headings, below them the ticks.
+ROW, TOP, BOTTOM = 17, 34, 30
+# Classes of points within the limit and beyond it.
+WITHIN, BEYOND = "bubble series-0", "bubble series-1"
 CHOSEN = "chosen"
 
 Record = Mapping[str, Any]
@@ -42,7 +45,7 @@ def write(record: Path, out: Path | None = None) -> Path:
 def page(record: Record) -> str:
     """Both charts under a headline, as the text of an SVG file."""
     upper, lower = frontier(record), sensitivities(record)
-    bars = lower_height(record)
+    below = TOP + ROW * len(record["sensitivities"][0]["costs"]) + BOTTOM
     reference = record["reference"]
     chosen = record["points"][record["chosen"]]
     loss = f"IoU {-chosen['iou_loss']:+.4f} ± {chosen['iou_loss_error']:.4f} from {reference['iou']:.4f}"
@@ -52,138 +55,100 @@ def page(record: Record) -> str:
         f"{reference['images']} images of {reference['split']}, by which it was chosen: others may lose more",
         _speed(record),
     ]
-    text = "".join(
-        f'<text class="{"axis" if line else "label"}" x="14" y="{24 + 20 * line}">{escape(words)}</text>'
-        for line, words in enumerate(head)
+    words = "".join(
+        text("axis" if number else "label", 14, 24 + 20 * number, said) for number, said in enumerate(head)
     )
     top = 20 * len(head) + 30
-    height = top + HEIGHT + 30 + bars
-    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    height = top + HEIGHT + 30 + below
+    style = (HERE / "page.css").read_text(encoding="utf-8")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}"><style>{escape(style, quote=False)}</style>'
-        f'<rect width="100%" height="100%" style="fill: var(--paper)"/>{text}'
+        f'<rect width="100%" height="100%" style="fill: var(--paper)"/>{words}'
         f'<svg y="{top}" width="{WIDTH}" height="{HEIGHT}">{upper}</svg>'
-        f'<svg y="{top + HEIGHT + 30}" width="{WIDTH}" height="{bars}">{lower}</svg></svg>\n'
+        f'<svg y="{top + HEIGHT + 30}" width="{WIDTH}" height="{below}">{lower}</svg></svg>\n'
     )
 
 
-def frontier(record: Record, *, width: int = WIDTH, height: int = HEIGHT) -> str:
+def frontier(record: Record) -> str:
     """Loss of IoU over megabytes of every point tried, with the limit, the front and the chosen one."""
     marks = _marks(record)
-    frame = Box(66, 34, width - 14, height - 46)
-    axes = Axes(frame, charts.log_span([mark.x for mark in marks], 0.05), _losses(record, marks), x_log=True)
-    circles = [(axes.x(mark.x), axes.y(mark.y), RADIUS) for mark in marks]
-    limit = Box(frame.left, axes.y(record["max_loss"]), frame.right, axes.y(record["max_loss"]))
+    losses = [0.0, record["max_loss"], *(mark.y or 0.0 for mark in marks)]
+    air = 0.08 * (max(losses) - min(losses)) or 0.001
     sure = f", {record['margin']:g} x standard error included" if record["margin"] else ""
-    allowed = f"allowed: {record['max_loss']:g}{sure}"
-    parts = [
-        *charts.draw_frame(axes, "megabytes", "IoU lost", y_format=lambda value: f"{value:.4g}"),
-        charts.draw_stairs(
-            charts.stairs_of([circles[i][:2] for i in charts.pareto([(m.x, -m.y) for m in marks])], frame)
-        ),
-        f'<path class="leader" stroke-dasharray="5 4" d="M{frame.left} {limit.top:.1f}H{frame.right}"/>',
-        f'<text class="tick end" x="{frame.right}" y="{limit.top - 5:.1f}">{allowed}</text>',
-    ]
-    for mark, (x, y, r) in zip(marks, circles, strict=True):
-        parts.append(
-            f'<circle class="bubble series-{mark.series}" cx="{x:.1f}" cy="{y:.1f}" r="{r}">'
-            f"<title>{escape(mark.title)}</title></circle>"
-        )
-        if mark.label.startswith(CHOSEN):
-            parts.append(f'<circle class="mark" style="fill: none" cx="{x:.1f}" cy="{y:.1f}" r="8"/>')
-    boxes = charts.place_labels(marks, circles, frame, [limit.grown(charts.LINE_AIR)])
-    for mark, box, circle in zip(marks, boxes, circles, strict=True):
-        if mark.label:
-            parts += charts.draw_label(mark, box, circle)
-    return charts.svg(width, height, "loss of IoU over bytes", parts)
+    front = charts.pareto([(mark.x, -(mark.y or 0.0)) for mark in marks])
+    return charts.scatter(
+        marks,
+        Scale("megabytes", *charts.log_span([mark.x for mark in marks], 0.05), log=True),
+        Scale("IoU lost", min(losses) - air, max(losses) + air),
+        width=WIDTH,
+        height=HEIGHT,
+        stairs=[(marks[i].x, marks[i].y or 0.0) for i in front],
+        limit=Limit(record["max_loss"], f"allowed: {record['max_loss']:g}{sure}", across=True),
+    )
 
 
-def _marks(record: Record) -> list[Bubble]:
+def _marks(record: Record) -> list[Mark]:
     """A mark for each point and one for fp32, those with labels first: labels are placed in that order."""
     points, reference = record["points"], record["reference"]
-    marks = [_mark(point, _label(point, number == record["chosen"])) for number, point in enumerate(points)]
-    marks.append(Bubble("fp32", reference["bytes"] / 1e6, 0.0, 1.0, WITHIN, title="fp32"))
+    marks = [_mark(point, number == record["chosen"]) for number, point in enumerate(points)]
+    marks.append(Mark(reference["bytes"] / 1e6, 0.0, WITHIN, "fp32"))
     return sorted(marks, key=lambda mark: not mark.label)
 
 
-def _losses(record: Record, marks: Sequence[Bubble]) -> tuple[float, float]:
-    """The range of losses shown: all points and the limit, with air."""
-    losses = [0.0, record["max_loss"], *(mark.y for mark in marks)]
-    air = 0.08 * (max(losses) - min(losses)) or 0.001
-    return min(losses) - air, max(losses) + air
-
-
-def sensitivities(record: Record, *, width: int = WIDTH) -> str:
+def sensitivities(record: Record) -> str:
     """A row for each operator: IoU lost and error of the logits when it alone is quantized, at each level."""
     measured: Sequence[Record] = record["sensitivities"]
     rows: Sequence[Record] = measured[0]["costs"]
-    height = lower_height(record)
+    bottom = TOP + ROW * len(rows)
     levels = record["points"][record["chosen"]]["levels"]
-    names = 14 + charts.CHARACTER * max(len(_row_name(row)) for row in rows)
-    middle = (names + width - 70) / 2
-    frames = {
-        "iou_loss": Box(names + 14, 34, middle - 14, height - 30),
-        "logit_error": Box(middle + 14, 34, width - 70, height - 30),
-    }
-    titles = {
-        "iou_loss": "IoU lost when it alone is quantized",
-        "logit_error": "error of the logits, in their standard deviations",
-    }
-    parts = [f'<text class="axis" x="{width - 60}" y="14">chosen</text>']
-    for measure, frame in frames.items():
-        parts += _bars(measured, rows, measure, frame, titles[measure])
-    for number, found in enumerate(measured):
-        x = 14 + 60 * number
-        parts.append(f'<rect class="series-{number}" {_fill(number)} x="{x}" y="5" width="10" height="10"/>')
-        parts.append(f'<text class="tick" x="{x + 14}" y="14">{escape(found["level"])}</text>')
+    names = 14 + CHARACTER * max(len(_row_name(row)) for row in rows)
+    middle = (names + WIDTH - 70) / 2
+    parts = [
+        *bars.draw_legend([(found["level"], f"series-{i}") for i, found in enumerate(measured)], 14),
+        *_bars(measured, "iou_loss", Box(names + 14, TOP, middle - 14, bottom)),
+        *_bars(measured, "logit_error", Box(middle + 14, TOP, WIDTH - 70, bottom)),
+        text("axis", names + 14, 11, "IoU lost when it alone is quantized"),
+        text("axis", middle + 14, 11, "error of the logits, in their standard deviations"),
+        text("axis", WIDTH - 60, 11, "chosen"),
+    ]
     for number, row in enumerate(rows):
-        y = 34 + ROW * number + 12
-        level = levels.get(row["output"], measured[0]["level"])
-        kind = "tick" if row["output"] not in levels else "label"
-        parts.append(f'<text class="tick end" x="{names:.1f}" y="{y}">{escape(_row_name(row))}</text>')
-        parts.append(f'<text class="{kind}" x="{width - 60}" y="{y}">{escape(level)}</text>')
-    return charts.svg(width, height, "what each operator costs", parts)
+        y = TOP + ROW * number + 12
+        parts.append(text("tick end", names, y, _row_name(row)))
+        kind = "label" if row["output"] in levels else "tick"
+        parts.append(text(kind, WIDTH - 60, y, levels.get(row["output"], measured[0]["level"])))
+    return picture(WIDTH, bottom + BOTTOM, "what each operator costs", parts)
 
 
-def lower_height(record: Record) -> int:
-    """Pixels that ``sensitivities`` needs."""
-    return 34 + ROW * len(record["sensitivities"][0]["costs"]) + 30
-
-
-def _bars(
-    measured: Sequence[Record], rows: Sequence[Record], measure: str, frame: Box, title: str
-) -> list[str]:
+def _bars(measured: Sequence[Record], measure: str, frame: Box) -> list[str]:
     """One column of bars: those of each level under one another in the row of their operator."""
     values = [cost[measure] for found in measured for cost in found["costs"]]
     low, high = min(0.0, *values), max(0.0, *values)
-    axes = Axes(frame, (low, high if high > low else low + 1e-6), (0, 1))
-    place = {row["output"]: frame.top + ROW * number for number, row in enumerate(rows)}
-    parts = [f'<text class="axis" x="{frame.left:.1f}" y="14">{escape(title)}</text>']
-    for value in charts.ticks(*axes.x_range, most=5):
-        x = axes.x(value)
-        parts.append(f'<path class="grid" d="M{x:.1f} {frame.top}V{frame.bottom}"/>')
-        parts.append(f'<text class="tick middle" x="{x:.1f}" y="{frame.bottom + 16}">{value:g}</text>')
+    axes = Axes(frame, Scale(measure, low, high if high > low else low + 1e-6))
+    top = {row["output"]: frame.top + ROW * number + 2 for number, row in enumerate(measured[0]["costs"])}
+    parts = []
+    for share, words in axes.x_scale.ticks(5):
+        x = axes.x_of(share)
+        parts.append(line("grid", x, frame.top, x, frame.bottom))
+        parts.append(text("tick middle", x, frame.bottom + 16, words))
     thick = (ROW - 4) / len(measured)
     for number, found in enumerate(measured):
         for cost in found["costs"]:
-            ends = sorted((axes.x(0), axes.x(cost[measure])))
-            y = place[cost["output"]] + 2 + thick * number
-            parts.append(
-                f'<rect class="series-{number}" {_fill(number)} x="{ends[0]:.1f}" y="{y:.1f}" '
-                f'width="{max(0.5, ends[1] - ends[0]):.1f}" height="{thick - 0.5:.1f}">'
-                f"<title>{escape(cost['layer'])} in {found['level']}: {cost[measure]:+.5f}</title></rect>"
-            )
-    parts.append(f'<path class="base" d="M{axes.x(0):.1f} {frame.top}V{frame.bottom}"/>')
-    return parts
-
-
-def _fill(number: int) -> str:
-    return f'style="fill: var(--series-{number})"'
+            left, right = sorted((axes.x(0), axes.x(cost[measure])))
+            y, wide = top[cost["output"]] + thick * number, max(0.5, right - left)
+            title = f"{cost['layer']} in {found['level']}: {cost[measure]:+.5f}"
+            parts.append(bars.draw_bar(f"series-{number}", left, y, wide, thick - 0.5, title))
+    return [*parts, line("base", axes.x(0), frame.top, axes.x(0), frame.bottom)]
 
 
 def _row_name(row: Record) -> str:
     return f"{row['layer']} {row['kind'].lower()}"
+
+
+def _mark(point: Record, chosen: bool) -> Mark:
+    title = f"{point['name']}: {point['bytes'] / 1e6:.3f} MB, IoU {-point['iou_loss']:+.4f}; {_pieces(point)}"
+    kind = (WITHIN if point["fits"] else BEYOND) + " ringed" * chosen
+    return Mark(point["bytes"] / 1e6, point["iou_loss"], kind, _label(point, chosen), title=title)
 
 
 def _label(point: Record, chosen: bool) -> str:
@@ -192,12 +157,6 @@ def _label(point: Record, chosen: bool) -> str:
     if not chosen:
         return name
     return f"{CHOSEN}: {name}" if name else CHOSEN
-
-
-def _mark(point: Record, label: str) -> Bubble:
-    title = f"{point['name']}: {point['bytes'] / 1e6:.3f} MB, IoU {-point['iou_loss']:+.4f}; {_pieces(point)}"
-    series = WITHIN if point["fits"] else BEYOND
-    return Bubble(label, point["bytes"] / 1e6, point["iou_loss"], 1.0, series, title=title)
 
 
 def _pieces(point: Record) -> str:

@@ -1,6 +1,5 @@
 """What the pages share: their frame, what belongs to an artifact, and how figures are written."""
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,37 @@ from footseg.run import Run
 HERE = Path(__file__).parent
 # Chart widths in pixels: SVG text shrinks with its picture, so a phone gets a narrower drawing instead.
 WIDE, NARROW = 1060, 340
-TIMES = "\N{MULTIPLICATION SIGN}"
+# Over columns of what was scored on a data set.
+PHOTOGRAPHS = "measured on photographs"
+
+
+Picture = tuple[Markup, Markup]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the large figures at the head of a page; ``kind`` says where it comes from."""
+
+    value: str
+    unit: str
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A chart for both widths and what stands over and under it; ``narrow`` under it on a phone only."""
+
+    title: str
+    picture: Picture
+    caption: str
+    narrow: str = ""
 
 
 def write(template: Path, out: Path, **values: Any) -> Path:
-    """Fill a template, which may extend those of this folder, and write the page to ``out``; returns ``out``.
+    """Fill a template, which extends ``page.html.j2``, and write the page to ``out``; returns ``out``.
+
+    The style sheet is ``page.css`` and what the template's own, of its name and beside it, adds.
 
     Raises:
         FootsegError: the disk is full.
@@ -36,11 +61,13 @@ def write(template: Path, out: Path, **values: Any) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    own = template.with_name(template.name.replace(".html.j2", ".css"))
+    style = "".join(sheet.read_text(encoding="utf-8") for sheet in (HERE / "page.css", own))
     text = environment.get_template(template.name).render(
-        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        style=Markup(style),
         created=provenance.now(),
         version=__version__,
-        **values,
+        **{"lead": "", "parts": (), **values},
     )
     files.write_text(out, text)
     return out
@@ -52,7 +79,7 @@ def both(
     width: int = WIDE,
     heights: tuple[int, int] | None = None,
     **options: Any,
-) -> tuple[Markup, Markup]:
+) -> Picture:
     """The same chart for a wide screen and for a phone; ``heights`` of both where the chart needs one."""
     wide, narrow = ({"height": height} for height in heights) if heights else ({}, {})
     return (
@@ -183,24 +210,9 @@ def facts(
 # --- words ---------------------------------------------------------------------------------------
 
 
-def ms(milliseconds: float) -> str:
-    """Three figures at least: 0.123, 2.73, 27.3, 273."""
-    return f"{milliseconds:.{max(0, min(3, 2 - math.floor(math.log10(milliseconds))))}f}"
-
-
-def mb(size: float) -> str:
-    """Bytes as MB of 10^6 bytes, to 10 kB; those below 100 kB to 0.1 kB."""
-    return f"{size / 1e6:.2f}" if size >= 1e5 else f"{size / 1e6:.4f}"
-
-
 def breakable(name: str) -> Markup:
     """A text with file names as HTML: a narrow column breaks names after - and _ and before the ending."""
     return Markup("<wbr>").join(re.split(r"(?<=[-_])(?=[^-_])|(?<=\w)(?=\.[a-z])", name))
-
-
-def known(value: float | None, form: str) -> str:
-    """The figure in ``form``, or nothing where it is not known."""
-    return "" if value is None else form.format(value)
 
 
 def word(value: Any) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from footseg import run as runs_
-from footseg.benchmarks import places
+from footseg.benchmarks import figures, places
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
-from footseg.benchmarks.pages.page import Evaluation
+from footseg.benchmarks.pages.page import Evaluation, Plot
 from footseg.benchmarks.pages.pictures import galleries
-from footseg.benchmarks.pages.report_plots import Accuracy, Plot, Profile
+from footseg.benchmarks.pages.report_plots import Accuracy, Profile
 from footseg.benchmarks.pages.report_tables import Table, short_place
 from footseg.benchmarks.pages.training_curves import training
 from footseg.benchmarks.results_file import read_all
@@ -96,6 +96,7 @@ def write_report(
         title=title,
         headline=head.sentence(len(groups) > 1),
         tiles=head.tiles(),
+        parts=_parts(sections, baseline is not None),
         sections=sections,
         against=report_baseline.against(latest, baseline) if baseline else None,
         costs=report_tables.costs(latest, report_plots.numbered(report_tables.files_of(latest))),
@@ -110,6 +111,15 @@ def write_report(
         facts=page.facts(latest, trained, evaluated),
         commands=[run.command for run in trained if run.command],
     )
+
+
+def _parts(sections: Sequence[Section], against: bool) -> list[tuple[str, str, str]]:
+    """Anchors, titles and details of what a page of several parts has; of a short one none."""
+    if len(sections) == 1 and not against:
+        return []
+    baseline = [("baseline", "Against the baseline", "")] if against else []
+    own = [(section.anchor, section.title, section.detail) for section in sections]
+    return [*own, *baseline, ("cost", "Cost and verification", "")]
 
 
 # --- sections ------------------------------------------------------------------------------------
@@ -225,7 +235,7 @@ def _notes(members: Sequence[Measurement]) -> Iterable[str]:
     if loops:
         reached = "; ".join(f"{what} at {_range(speeds)} GFLOP/s" for what, speeds in loops.items())
         yield (
-            f"Share of peak: FLOPs (2 {page.TIMES} MACs) over latency, against what the core reached in "
+            f"Share of peak: FLOPs (2 {figures.TIMES} MACs) over latency, against what the core reached in "
             f"the same run: {reached}."
         )
     yield from (
@@ -243,7 +253,7 @@ def _warnings(members: Sequence[Measurement]) -> Iterable[str]:
     for m in members:
         if m.latency and m.latency.noisy and m.kind == "measured":
             yield f"{m.artifact.name}: {m.latency.note}"
-        if report_tables.throttled(m):
+        if figures.throttled(m):
             yield f"{m.artifact.name}: the device throttled while it was measured; its times are too long."
 
 

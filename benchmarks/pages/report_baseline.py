@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from footseg.benchmarks import gate
+from footseg.benchmarks import figures, gate
+from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.gate import Verdict
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page
-from footseg.benchmarks.pages.report_tables import Cell, Column, Table, table
+from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.benchmarks.results_file import read_all
 
 # Shown as a share with as many places as the page has elsewhere; IoUs are not.
@@ -79,7 +80,7 @@ def _table(name: str, place: str, verdicts: Sequence[Verdict]) -> Table:
     def column(head: str, unit: str, cell: Callable[[Verdict], Cell], strong: bool = False) -> Column:
         return Column(kind, head, unit, tuple(cell(verdict) for verdict in ordered), strong)
 
-    return table(
+    return Table(
         f"{name}: {kind}",
         [(verdict.file, verdict.what) for verdict in ordered],
         [
@@ -100,7 +101,7 @@ def _outcome(verdict: Verdict) -> Cell:
 def _quotient(verdict: Verdict) -> Cell:
     if verdict.ratio is None:
         return Cell()
-    ends = f"{page.known(verdict.low, '{:.3f}')}, {page.known(verdict.high, '{:.3f}')}"
+    ends = f"{figures.known(verdict.low, '{:.3f}')}, {figures.known(verdict.high, '{:.3f}')}"
     # Counts have no interval to speak of.
     low, _, high = ends.partition(", ")
     return Cell(f"{verdict.ratio:.3f}", below=f"[{ends}]" if low != high else "")

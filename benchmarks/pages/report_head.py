@@ -3,26 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from footseg.benchmarks import places
+from footseg.benchmarks import figures, places
 from footseg.benchmarks.measurement import Measurement, Relative
-from footseg.benchmarks.pages import page, report_plots, report_tables
-from footseg.benchmarks.pages.page import Evaluation
+from footseg.benchmarks.pages import report_plots
+from footseg.benchmarks.pages.page import Evaluation, Tile
 from footseg.benchmarks.pages.report_plots import Accuracy
 from footseg.benchmarks.pages.report_tables import short_place
 
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
 # quantization is allowed.
 SHIPPABLE_LOSS = 0.01
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One of the large figures at the head of the page; ``kind`` says where it comes from."""
-
-    value: str
-    unit: str
-    name: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -60,15 +50,15 @@ class Head:
         place = f" on {short_place(best)}" if several else ""
         words = [f"{best.artifact.name} segments an image"]
         if median := latency(best):
-            words.append(f"in {page.ms(median)}\u00a0ms{place}")
+            words.append(f"in {figures.ms(median)}\u00a0ms{place}")
         elif count := best.instructions:
-            millions = report_tables.millions(count.total)
+            millions = figures.millions(count.total)
             words.append(f"in {millions} million instructions of an emulated {short_place(best)}")
         else:
             words.append(f"with {best.cost['macs'] / 1e6:.0f} million multiply-accumulates")
         if self.iou is not None:
             words.append(f"with an IoU of {self.iou:.3f}")
-        words.append(f"from a file of {page.mb(best.file_bytes)}\u00a0MB")
+        words.append(f"from a file of {figures.mb(best.file_bytes)}\u00a0MB")
         return " ".join(words) + self._compared() + "."
 
     def _compared(self) -> str:
@@ -93,15 +83,15 @@ class Head:
             )
         if median := latency(best):
             name = f"median latency, {places.threads(best.threads)}"
-            tiles.append(Tile(page.ms(median), "ms", name, f"measured on {short_place(best)}{_doubts(best)}"))
+            tiles.append(
+                Tile(figures.ms(median), "ms", name, f"measured on {short_place(best)}{_doubts(best)}")
+            )
         elif count := best.instructions:
             words = f"emulated on {short_place(best)}"
-            tiles.append(
-                Tile(report_tables.millions(count.total), "M", "instructions for one inference", words)
-            )
+            tiles.append(Tile(figures.millions(count.total), "M", "instructions for one inference", words))
         return [
             *tiles,
-            Tile(page.mb(best.file_bytes), "MB", "file size", "computed"),
+            Tile(figures.mb(best.file_bytes), "MB", "file size", "computed"),
             Tile(f"{best.cost['macs'] / 1e6:.0f}", "M MACs", "for one inference", "computed"),
         ]
 
@@ -114,7 +104,7 @@ def _times(found: Relative) -> str:
 
 def _doubts(m: Measurement) -> str:
     noisy = m.latency is not None and m.latency.noisy
-    return (", noisy" if noisy else "") + (", throttled" if report_tables.throttled(m) else "")
+    return (", noisy" if noisy else "") + (", throttled" if figures.throttled(m) else "")
 
 
 def latency(m: Measurement) -> float | None:

@@ -1,21 +1,24 @@
 """The report's charts: accuracy against what it costs, ratios, instructions and operators."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
 
-from footseg.benchmarks import places
-from footseg.benchmarks.measurement import Instructions, Measurement, OperatorTime
+from footseg.benchmarks import figures, places
+from footseg.benchmarks.figures import images_of, millions
+from footseg.benchmarks.measurement import Measurement, OperatorTime
 from footseg.benchmarks.pages import bars, charts, page
 from footseg.benchmarks.pages.bars import Bar, Interval
-from footseg.benchmarks.pages.page import Evaluation
-from footseg.benchmarks.pages.report_tables import images_of, millions, short_place
+from footseg.benchmarks.pages.charts import Mark
+from footseg.benchmarks.pages.page import Evaluation, Plot
+from footseg.benchmarks.pages.report_tables import short_place
 
-SERIES = {"fp32": 0, "int8": 1, "fp16": 2}
-OTHER_SERIES = 3
+SERIES = {"fp32": "series-0", "int8": "series-1", "fp16": "series-2"}
+OTHER_SERIES = "series-3"
 # Colour classes of the parts of a bar of instructions, which are not those of precisions.
 PARTS = (("vector", "part-0"), ("load, store", "part-1"), ("other", "part-2"))
 # So many names a plot has room for; beyond, its marks are numbered as the table's rows.
@@ -24,8 +27,6 @@ NAMES, NARROW_NAMES = 8, 4
 OPERATORS = 12
 # Rows of bars need no more to be read.
 ROWS_WIDE = 720
-
-Picture = tuple[Markup, Markup]
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,6 @@ class Accuracy:
     def of(self, sha256: str) -> float | None:
         """Of a file; None where nobody looked."""
         return self.iou.get(sha256)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A chart for both widths and what stands over and under it; ``narrow`` under it on a phone only."""
-
-    title: str
-    picture: Picture
-    caption: str
-    narrow: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,27 +115,27 @@ def pareto(
     unit: str,
 ) -> Plot | None:
     """Accuracy over ``x`` of each file, the front drawn; None where no file has both."""
-    points, numbers = [], []
+    named, numbers = [], []
     for number, (m, label) in enumerate(zip(members, labels(members), strict=True), start=1):
         value, iou = x(m), found.of(m.artifact.sha256) if found else None
         if value is None or iou is None:
             continue
-        size = f"{page.mb(m.file_bytes)} MB"
+        size = f"{figures.mb(m.file_bytes)} MB"
         words = f"{m.artifact.name}, {m.runtime}: {value:.4g} {unit}, IoU {iou:.4f}, {size}"
-        series = SERIES.get(m.artifact.recipe, OTHER_SERIES)
-        points.append(charts.Bubble(label, value, iou, m.file_bytes, series, size, words))
-        numbers.append(charts.Bubble(str(number), value, iou, m.file_bytes, series, title=words))
-    if not points or found is None:
+        mark = Mark(value, iou, f"bubble {_series(m)}", label, size, words, math.sqrt(m.file_bytes))
+        named.append(mark)
+        numbers.append(replace(mark, label=str(number), note=""))
+    if not named or found is None:
         return None
-    values = [point.x for point in points]
+    values = [mark.x for mark in named]
     many = numbered(members)
     options: dict[str, Any] = {
         "x_label": x_label,
         "y_label": "IoU of the foreground",
-        "front": True,
         "x_log": max(values) > 8 * min(values),
     }
-    wide = numbers if len(points) > NAMES or max(len(point.label) for point in points) > 40 else points
+    wide = numbers if len(named) > NAMES or max(len(mark.label) for mark in named) > 40 else named
+    narrow = numbers if many else named
     told = "Numbers are those of the table."
     caption = (
         f"IoU: {found.words}. Up and to the left is better; no file betters those on the dashed line. "
@@ -154,14 +145,10 @@ def pareto(
         title,
         (
             Markup(charts.bubbles(wide, width=page.WIDE, height=420, **options)),
-            Markup(
-                charts.bubbles(
-                    numbers if many else points, width=page.NARROW, height=360, radius=14, **options
-                )
-            ),
+            Markup(charts.bubbles(narrow, width=page.NARROW, height=360, radius=14, **options)),
         ),
         f"{caption} {told}" if wide is numbers else caption,
-        told if many and wide is points else "",
+        told if many and wide is named else "",
     )
 
 
@@ -174,7 +161,6 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
             continue
         ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
         apart = "" if found.different is not False else ", not told apart"
-        series = SERIES.get(m.artifact.recipe, OTHER_SERIES)
         title = f"{m.artifact.name} over {found.to}, {found.rounds} rounds in {found.starts} starts"
         figure = f"{found.ratio:.3f}"
         rows.append(
@@ -183,7 +169,7 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
                 found.ratio,
                 found.low,
                 found.high,
-                series,
+                _series(m),
                 note=f"{figure}{ends}{apart}",
                 short=figure + apart,
                 title=title,
@@ -217,8 +203,8 @@ def instructions(members: Sequence[Measurement]) -> Plot | None:
         if not (found := m.instructions):
             continue
         ratio = places.instruction_ratio(m, members)
-        note = f"{millions(found.total)} M" + (f" · {ratio:.2f} {page.TIMES} fp32" if ratio else "")
-        amounts = _amounts(found)
+        note = f"{millions(found.total)} M" + (f" · {ratio:.2f} {figures.TIMES} fp32" if ratio else "")
+        amounts = (found.vector, found.load_store, found.other)
         title = f"{m.artifact.name}: " + ", ".join(
             f"{name} {millions(amount)} M" for (name, _), amount in zip(PARTS, amounts, strict=True)
         )
@@ -261,15 +247,15 @@ def _precision(m: Measurement) -> str:
     return f"{form} {m.artifact.recipe}" if m.artifact.recipe else m.artifact.name
 
 
-def _amounts(found: Instructions) -> tuple[int, int, int]:
-    return found.vector, found.load_store, found.other
+def _series(m: Measurement) -> str:
+    """The colour class of its precision."""
+    return SERIES.get(m.artifact.recipe, OTHER_SERIES)
 
 
 def _operators(m: Measurement) -> list[Bar]:
     """The longest operators, each with its place in the order, and the rest in one bar."""
     whole = sum(row.ms for row in m.profile)
     order = sorted(enumerate(m.profile, start=1), key=lambda row: -row[1].ms)
-    kind = f"series-{SERIES.get(m.artifact.recipe, OTHER_SERIES)}"
 
     def note(ms: float) -> str:
         return f"{_time(ms)} ms · {bars.share_of(ms, whole)}"
@@ -277,7 +263,7 @@ def _operators(m: Measurement) -> list[Bar]:
     shown = [
         Bar(
             f"{place} {_operator_name(row)}",
-            ((row.ms, kind),),
+            ((row.ms, _series(m)),),
             note(row.ms),
             f"{place}: {row.op}, {row.name}",
         )
@@ -291,7 +277,7 @@ def _operators(m: Measurement) -> list[Bar]:
 
 
 def _time(ms: float) -> str:
-    return page.ms(ms) if ms > 0 else "0"
+    return figures.ms(ms) if ms > 0 else "0"
 
 
 def _operator_name(row: OperatorTime) -> str:

@@ -2,13 +2,14 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from footseg.benchmarks.pages import charts, page
+from footseg.benchmarks.pages.charts import Curve
+from footseg.benchmarks.pages.page import Picture
+from footseg.benchmarks.pages.svg import Scale
 from footseg.errors import FootsegError
 from footseg.run import Run, duration
 
@@ -22,27 +23,20 @@ def training(run: Run) -> dict[str, Any]:
     history = _history(run.history)
     plots = []
     if len(history.get("epoch", ())) > 1:
-        epochs = history["epoch"]
         losses = [
-            charts.Curve(label, epochs, history[key], series)
+            _curve(history, key, label, series)
             for label, key, series in (("train", "loss", 0), ("val", "val_loss", 1))
             if key in history
         ]
         if losses:
-            plots.append(_both(losses, x_label="epoch", y_label="loss"))
+            highest = max(filter(math.isfinite, (loss for curve in losses for loss in curve.y)), default=0.0)
+            plots.append(_plot(losses, Scale("loss", 0, 1.05 * highest or 1)))
         if "val_iou" in history:
             iou = history["val_iou"]
             best = max(range(len(iou)), key=lambda i: iou[i] if math.isfinite(iou[i]) else -1)
-            line = charts.Curve("val", epochs, iou, 2)
-            plots.append(
-                _both(
-                    [line],
-                    x_label="epoch",
-                    y_label="validation IoU (ring: the weights kept)",
-                    y_range=(0, 1),
-                    mark=(epochs[best], iou[best]),
-                )
-            )
+            ring = (history["epoch"][best], iou[best])
+            line = _curve(history, "val_iou", "val", 2)
+            plots.append(_plot([line], Scale("validation IoU (ring: the weights kept)"), ring=ring))
     config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
     best_iou = run.best.get("val_iou")
     text = (
@@ -59,8 +53,16 @@ def training(run: Run) -> dict[str, Any]:
     }
 
 
-def _both(lines: Sequence[charts.Curve], **options: Any) -> tuple[Markup, Markup]:
-    return page.both(charts.curves, lines, width=500, heights=(300, 250), **options)
+def _curve(history: Mapping[str, list[float]], key: str, label: str, series: int) -> Curve:
+    """Over the epochs, with the last value that is a number in its label."""
+    last = next(filter(math.isfinite, reversed(history[key])), math.nan)
+    return Curve(history["epoch"], history[key], f"series-{series}", f"{label} {last:.3f}")
+
+
+def _plot(lines: Sequence[Curve], y: Scale, **options: Any) -> Picture:
+    epochs = lines[0].x
+    x = Scale("epoch", min(epochs), max(epochs), whole=True)
+    return page.both(charts.curves, lines, x, y, width=500, heights=(300, 250), **options)
 
 
 def _history(path: Path) -> dict[str, list[float]]:

@@ -1,7 +1,7 @@
 """The page of a search: ``footseg report SEARCH``. What was found, by what it was found, and all trials.
 
 Scores are of the validation split, by which trials are chosen: the page says so. What a figure is worth
-(computed, measured, emulated) is said where it stands. The charts are search_plots.py's; what was found is
+(computed, measured, emulated) is said where it stands. The charts are page_plots.py's; what was found is
 worked out by footseg.search.tables.
 """
 
@@ -11,14 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from footseg import run as runs
 from footseg.benchmarks.pages import page
+from footseg.benchmarks.pages.page import Tile
+from footseg.benchmarks.pages.svg import number
 from footseg.run import duration
-from footseg.search import goals, records, space, tables
-from footseg.search import page_charts as search_charts
-from footseg.search import page_plots as search_plots
+from footseg.search import goals, page_plots, records, space, tables
 from footseg.search.page_plots import Drawing
 from footseg.search.records import Trial
 from footseg.search.tables import Results
@@ -40,48 +38,47 @@ def write_search_page(folder: Path, out: Path, title: str = "footseg search") ->
     """
     results = tables.load(folder)
     drawn = Drawing.of(results)
-    parts: dict[str, Any] = {
+    found: dict[str, Any] = {
         "front": _front(results),
-        "parameters": list(filter(None, (search_plots.over(drawn, label) for label in results.labels))),
-        "courses": search_plots.courses(drawn),
-        "progress": search_plots.progress(drawn),
+        "parameters": list(filter(None, (page_plots.over(drawn, label) for label in results.labels))),
+        "courses": page_plots.courses(drawn),
+        "progress": page_plots.progress(drawn),
         "losses": _losses(results),
         "table": _table(drawn),
     }
     return page.write(
         HERE / "search.html.j2",
         out,
-        own_style=Markup((HERE / "search.css").read_text(encoding="utf-8")),
         title=title,
         headline=headline(results),
         lead=_lead(results),
         tiles=_tiles(results),
-        sections=_sections(results, parts),
+        parts=_parts(results, found),
         objective=drawn.objective,
-        fronts=list(filter(None, (search_plots.front(drawn, name) for name in results.settings.against))),
+        fronts=list(filter(None, (page_plots.front(drawn, name) for name in results.settings.against))),
         legend=drawn.legend(),
-        parallel=search_plots.parallel(drawn),
-        importance=search_plots.importance(results),
+        parallel=page_plots.parallel(drawn),
+        importance=page_plots.importance(results),
         unknown=[each.label.title for each in results.importance if each.share is None],
         below=drawn.below,
         nearest=_nearest(results),
         facts=_facts(results),
         commands=[f"footseg search --resume --out {shlex.quote(str(folder))}"],
         artifacts=[],
-        **parts,
+        **found,
     )
 
 
-def _sections(results: Results, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _parts(results: Results, found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Anchors and names of the sections that there are."""
-    found = [
-        ("front", "The front" if results.settings.against else "The best", parts["front"]["rows"]),
-        ("parameters", "Parameters", parts["parameters"]),
-        ("time", "As it went", parts["courses"] or parts["progress"]),
-        ("lost", "Not trained to the end", parts["losses"]),
-        ("trials", "All trials", parts["table"]["rows"]),
+    sections = [
+        ("front", "The front" if results.settings.against else "The best", found["front"]["rows"]),
+        ("parameters", "Parameters", found["parameters"]),
+        ("time", "As it went", found["courses"] or found["progress"]),
+        ("lost", "Not trained to the end", found["losses"]),
+        ("trials", "All trials", found["table"]["rows"]),
     ]
-    return [(anchor, name) for anchor, name, there in found if there]
+    return [(anchor, name, "") for anchor, name, there in sections if there]
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -123,7 +120,7 @@ def _lead(results: Results) -> str:
 
 
 def _options(results: Results, trial: Trial, most: int | None = None, space_: str = " ") -> str:
-    words = [f"{name}{space_}{search_plots.value(value)}" for name, value in results.shown(trial).items()]
+    words = [f"{name}{space_}{page_plots.value(value)}" for name, value in results.shown(trial).items()]
     more = f" and {len(words) - most} more options" if most and len(words) > most else ""
     return ", ".join(words[:most]) + more
 
@@ -134,8 +131,8 @@ def _counts(trials: Iterable[Trial]) -> list[tuple[str, int]]:
     return [(status, found.count(status)) for status in (*records.ENDED, *records.OPEN) if status in found]
 
 
-def _tiles(results: Results) -> list[tuple[str, str, str]]:
-    """Name, value and what is to be known of it."""
+def _tiles(results: Results) -> list[Tile]:
+    """What came of it and what it took."""
     trials = results.trials
     counts = dict(_counts(trials))
     tiles = []
@@ -143,22 +140,20 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
         best = results.by_number(results.best)
         objective = results.settings.objective
         kind = f"trial {best.number}, measured on the validation split"
-        tiles.append((goals.GOALS[objective].title, goals.shown(objective, results.score(best)), kind))
-    tiles.append(
-        (
-            "finished",
-            str(counts.pop("finished", 0)),
-            "of 1 trial" if len(trials) == 1 else f"of {len(trials)} trials",
+        tiles.append(
+            Tile(goals.shown(objective, results.score(best)), "", goals.GOALS[objective].title, kind)
         )
-    )
-    others = ", ".join(f"{count} {status}" for status, count in counts.items())
-    if others:
-        tiles.append(("other trials", str(sum(counts.values())), others))
+    of = "of 1 trial" if len(trials) == 1 else f"of {len(trials)} trials"
+    tiles.append(Tile(str(counts.pop("finished", 0)), "", "finished", of))
+    if counts:
+        others = ", ".join(f"{count} {status}" for status, count in counts.items())
+        tiles.append(Tile(str(sum(counts.values())), "", "other trials", others))
     spent = tables.seconds(trials)
-    tiles.append(("time of all trials", duration(spent), "one after the other, measured"))
+    value, _, unit = duration(spent).partition(" ")
+    tiles.append(Tile(value, unit, "time of all trials", "one after the other, measured"))
     if saved := tables.seconds_saved(results.settings, trials):
         kind = f"about {duration(saved)}, estimated from the epochs that stopped trials did"
-        tiles.append(("saved by stopping early", f"{saved / (spent + saved):.0%}", kind))
+        tiles.append(Tile(f"{saved / (spent + saved):.0%}", "", "saved by stopping early", kind))
     return tiles
 
 
@@ -267,7 +262,7 @@ def _cells(
         (figures[name], goals.shown(name, figures[name])) if name in figures else ("", "") for name in names
     ]
     cells += [
-        (shown[title], search_plots.value(shown[title])) if title in shown else ("", "") for title in titles
+        (shown[title], page_plots.value(shown[title])) if title in shown else ("", "") for title in titles
     ]
     cells.append((trial.epochs_done, str(trial.epochs_done or "")))
     cells.append((trial.seconds, duration(trial.seconds) if trial.seconds else ""))
@@ -305,7 +300,7 @@ def _range(label: space.Label) -> str:
         return " or ".join(branch.title for branch in parameter.branches)
     kinds = ("logarithmic" if parameter.log else "", "whole" if parameter.whole else "")
     step = f"in steps of {parameter.step:g}" if parameter.step else ""
-    ends = f"{search_charts.number(parameter.low)} to {search_charts.number(parameter.high)}"
+    ends = f"{number(parameter.low)} to {number(parameter.high)}"
     return ", ".join(filter(None, (ends, *kinds, step)))
 
 

@@ -1,4 +1,4 @@
-"""The charts of a search's page, from its results: search_charts.py draws them."""
+"""The charts of a search's page, from its results: a trial is a mark or a line, the same in all of them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from footseg.benchmarks.pages import bars, page
-from footseg.benchmarks.pages.report_plots import Picture, Plot
-from footseg.search import goals, records, space
-from footseg.search import page_charts as search_charts
-from footseg.search.page_charts import Line, Mark, Scale
+from footseg.benchmarks.pages import bars, charts, page
+from footseg.benchmarks.pages.charts import Curve, Limit, Mark
+from footseg.benchmarks.pages.page import Picture, Plot
+from footseg.benchmarks.pages.svg import Scale, number
+from footseg.search import goals, page_charts, records, space
+from footseg.search.page_charts import Line
 from footseg.search.records import Trial
 from footseg.search.tables import Results
 
@@ -23,6 +24,8 @@ FEW = 12
 COUNTS = {"k": "thousands", "M": "millions", "G": "thousands of millions"}
 # Without a score for good.
 LOST = ("refused", "failed")
+# Radii of marks and of the best trial's; air at the ends of an axis for them.
+RADIUS, BEST_RADIUS, INSET = 4.0, 5.5, 8.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Drawing:
             for i, trial in enumerate(ordered)
         }
         scores = [results.score(trial) for trial in ordered]
-        lowest, highest = search_charts.floor(scores), max(scores)
+        lowest, highest = floor(scores), max(scores)
         air = max(0.05 * (highest - lowest), 0.005)
         y_range = (max(0.0, lowest - air), min(1.0, highest + air))
         return cls(results, ordered, kinds, y_range, sum(score < y_range[0] for score in scores))
@@ -75,11 +78,22 @@ class Drawing:
     def mark(self, trial: Trial, x: float, title: str = "") -> Mark:
         """A trial as a point over ``x``."""
         if trial.number not in self.kinds:
-            return Mark(trial.number, trial.status, x, None, f"{self.title(trial)}: {trial.reason}")
+            why = f"{self.title(trial)}: {trial.reason}"
+            return Mark(x, None, trial.status, title=why, trial=trial.number)
+        kind = self.kinds[trial.number]
+        early = " hollow" if trial.status == "stopped" else ""
         return Mark(
-            trial.number, self.kinds[trial.number], x, self.results.score(trial), title or self.title(trial),
-            hollow=trial.status == "stopped",
-        )  # fmt: skip
+            x,
+            self.results.score(trial),
+            f"trial {kind}{early}",
+            title=title or self.title(trial),
+            radius=BEST_RADIUS if kind == "best" else RADIUS,
+            trial=trial.number,
+        )
+
+    def y_scale(self, title: str) -> Scale:
+        """That of scores; what is below it is drawn at its lower edge."""
+        return Scale(title, *self.y_range)
 
     def legend(self) -> list[tuple[str, str]]:
         """Classes and the scores in each, the best first."""
@@ -90,6 +104,17 @@ class Drawing:
             (kind, " to ".join(sorted({f"{end:.3f}" for end in (min(scores), max(scores))})))
             for kind, scores in found.items()
         ]
+
+
+def floor(scores: Sequence[float]) -> float:
+    """The least score worth a place on an axis: a few very bad ones would press all others together.
+
+    Tukey's fence below the lower quartile, where anything is beyond it.
+    """
+    ordered = sorted(scores)
+    low, high = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
+    fence = low - 1.5 * max(high - low, 0.02)
+    return next(score for score in ordered if score >= fence)
 
 
 # --- the front -----------------------------------------------------------------------------------
@@ -143,37 +168,36 @@ def front(drawn: Drawing, name: str) -> Plot | None:
     low, high = min([*values, *near]), max([*values, *near])
     air = 0 if axis.log else 0.03 * (high - low)
     marks = [_of_front(drawn, trial, trial.costs[name] / axis.factor) for trial in known]
-    marks.sort(key=lambda mark: (mark.kind != "off", mark.kind == "best"))
-    options: dict[str, Any] = {
-        "y_range": drawn.y_range,
-        "y_label": drawn.objective,
-        "x_label": axis.title,
-        "limit": (near[0] / axis.factor, f"limit {goals.shown(name, near[0])}") if near else None,
-    }
+    marks.sort(key=lambda mark: ("off" not in mark.kind, "best" in mark.kind))
+    points = [(mark.x, mark.y or 0.0) for mark in marks if mark.label]
     alone = len(results.settings.against) == 1
-    scale = Scale(axis.short, (low - air) / axis.factor, (high + air) / axis.factor, log=axis.log)
+    scale = Scale(axis.title, (low - air) / axis.factor, (high + air) / axis.factor, log=axis.log)
     return Plot(
         f"{drawn.objective[:1].upper()}{drawn.objective[1:]} against {axis.goal.title}",
         page.both(
-            search_charts.front,
+            charts.scatter,
             marks,
-            {n: str(n) for n in results.front},
             scale,
+            drawn.y_scale(drawn.objective),
             heights=(420, 330),
-            **options,
+            stairs=[points[i] for i in charts.pareto(points)],
+            limit=Limit(near[0] / axis.factor, f"limit {goals.shown(name, near[0])}") if near else None,
+            inset=INSET,
         ),
         "Up and to the left is better. Numbered: the front, which no trial betters in score and "
         + ("this cost." if alone else "all costs together; the line is that of this cost alone.")
-        + (" Hollow: stopped early." if any(mark.hollow for mark in marks) else ""),
+        + (" Hollow: stopped early." if any("hollow" in mark.kind for mark in marks) else ""),
     )
 
 
 def _of_front(drawn: Drawing, trial: Trial, x: float) -> Mark:
-    """Coloured by whether it is on the front."""
+    """Coloured by whether it is on the front, and there with its number."""
     on = trial.number in drawn.results.front
     kind = "best" if trial.number == drawn.results.best else "on" if on else "off"
     costs = [goals.shown(name, trial.costs[name]) for name in goals.COSTS if name in trial.costs]
-    return dataclasses.replace(drawn.mark(trial, x, "; ".join([drawn.title(trial), *costs])), kind=kind)
+    mark = drawn.mark(trial, x, "; ".join([drawn.title(trial), *costs]))
+    kinds = mark.kind.replace(drawn.kinds[trial.number], kind)
+    return dataclasses.replace(mark, kind=kinds, label=str(trial.number) if on else "")
 
 
 # --- parameters ----------------------------------------------------------------------------------
@@ -181,7 +205,7 @@ def _of_front(drawn: Drawing, trial: Trial, x: float) -> Mark:
 
 def value(shown: float | str) -> str:
     """A parameter's value for people."""
-    return search_charts.number(shown, 3) if isinstance(shown, float) else str(shown)
+    return number(shown, 3) if isinstance(shown, float) else str(shown)
 
 
 def _scale(label: space.Label) -> Scale:
@@ -223,14 +247,14 @@ def parallel(drawn: Drawing) -> Picture | None:
         )
         for trial in drawn.ordered
     ]
-    upright = len(scales) <= search_charts.MOST_UPRIGHT
+    upright = len(scales) <= page_charts.MOST_UPRIGHT
     return (
-        Markup(search_charts.parallel(scales, lines, width=page.WIDE, upright=upright)),
-        Markup(search_charts.parallel(scales, _untitled(lines), width=page.NARROW, upright=False)),
+        Markup(page_charts.parallel(scales, lines, width=page.WIDE, upright=upright)),
+        Markup(page_charts.parallel(scales, _untitled(lines), width=page.NARROW, upright=False)),
     )
 
 
-def _untitled(lines: Sequence[Line]) -> list[Line]:
+def _untitled(lines: Sequence[Any]) -> list[Any]:
     """A phone has nothing to point with."""
     return [dataclasses.replace(line, title="") for line in lines]
 
@@ -249,8 +273,8 @@ def over(drawn: Drawing, label: space.Label) -> tuple[str, Markup] | None:
     ]
     if not marks:
         return None
-    picture = search_charts.scatter(
-        marks, _scale(label), width=page.NARROW, height=210, y_range=drawn.y_range, y_label=""
+    picture = charts.scatter(
+        marks, _scale(label), drawn.y_scale(""), width=page.NARROW, height=210, inset=INSET
     )
     return label.title, Markup(picture)
 
@@ -293,31 +317,32 @@ def courses(drawn: Drawing) -> Plot | None:
     ]
     if not known:
         return None
+    highest = [max(curve) for _, curve in known]
+    # Of where curves begin only as much as leaves most of the height to where they part.
+    low, high = floor(highest), max(highest)
+    low = max(0.0, low - max(high - low, 0.1))
+    best, dense = drawn.results.best, page_charts.density(known)
     lines = [
-        Line(
-            trial.number,
-            drawn.kinds.get(trial.number, trial.status),
-            tuple(curve),
+        Curve(
+            range(1, len(curve) + 1),
+            curve,
+            drawn.kinds.get(trial.number, trial.status) + dense,
+            str(best) if trial.number == best else "",
             drawn.title(trial),
+            trial.number,
             ends=trial.status == "stopped",
         )
         for trial, curve in known
     ]
-    highest = [max(curve) for _, curve in known]
-    # Of where curves begin only as much as leaves most of the height to where they part.
-    low, high = search_charts.floor(highest), max(highest)
-    low = max(0.0, low - max(high - low, 0.1))
-    best = next((curve[-1] for trial, curve in known if trial.number == drawn.results.best), None)
-    options: dict[str, Any] = {
-        "y_range": (low, min(1.0, high + 0.05 * (high - low))),
-        "y_label": goals.GOALS["iou"].title,
-        "label": None if best is None else (best, str(drawn.results.best)),
-    }
+    scales = (
+        Scale("epoch", 1, max(2, *(len(curve) for _, curve in known)), whole=True),
+        Scale(goals.GOALS["iou"].title, low, min(1.0, high + 0.05 * (high - low))),
+    )
     return Plot(
         "Learning curves",
         (
-            Markup(search_charts.curves(lines, width=page.WIDE, height=420, **options)),
-            Markup(search_charts.curves(_untitled(lines), width=page.NARROW, height=300, **options)),
+            Markup(charts.curves(lines, *scales, width=page.WIDE, height=420)),
+            Markup(charts.curves(_untitled(lines), *scales, width=page.NARROW, height=300)),
         ),
         "Each line is a trial; a dot is where one was stopped. What is lower is drawn at the lower edge.",
     )
@@ -332,16 +357,18 @@ def progress(drawn: Drawing) -> Plot | None:
         score = max(drawn.results.score(trial), drawn.y_range[0])
         if not best or score > best[-1][1]:
             best.append((trial.number, score))
-    options: dict[str, Any] = {
-        "y_range": drawn.y_range,
-        "y_label": drawn.objective,
-        "x_label": "trial",
-        "line": best,
-    }
     marks = [drawn.mark(trial, trial.number) for trial in (*drawn.lost, *drawn.ordered)]
     scale = Scale("trial", 0, max(drawn.results.trials[-1].number, 1), whole=True)
     return Plot(
         "Best so far",
-        page.both(search_charts.scatter, marks, scale, heights=(260, 240), **options),
+        page.both(
+            charts.scatter,
+            marks,
+            scale,
+            drawn.y_scale(drawn.objective),
+            heights=(260, 240),
+            stairs=best,
+            inset=INSET,
+        ),
         "The line is the best score of all trials up to then, in the order in which they were drawn.",
     )

@@ -4,25 +4,25 @@ Everything is read from files that other commands left: measurements, evaluation
 their compression, sensitivities. What is missing is said on the page.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from footseg import files
 from footseg import run as runs_
-from footseg.benchmarks import places
+from footseg.benchmarks import figures, places
+from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import charts, page
-from footseg.benchmarks.pages.page import Evaluation
+from footseg.benchmarks.pages.charts import Mark
+from footseg.benchmarks.pages.page import Evaluation, Picture, Tile
+from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.benchmarks.results_file import read_all
-from footseg.compress import sizes
-from footseg.compress.sizes import LayerSize
 from footseg.errors import FootsegError
 from footseg.run import Run
-from footseg.study import recipes
+from footseg.study import layers, recipes
 from footseg.study.recipes import Figure, Point, winner
 
 # Losses of IoU that the table of winners has a row for.
@@ -39,9 +39,9 @@ SERIES = {
     "qat": (3, "quantization-aware training"),
 }
 RADIUS = 6.0
+# So many charts are large, and have names.
+LARGE = 2
 TITLE = "footseg compression study"
-# Operators of a sensitivity that are drawn; the others cost less than the last of these.
-BARS = 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Budget:
         latency = f"at most {self.max_latency:g} times the latency of fp32" if self.max_latency else ""
         parts = [
             f"a loss of at most {self.max_loss:g} IoU" if self.max_loss is not None else "",
-            f"a download of at most {page.mb(self.max_bytes)} MB" if self.max_bytes is not None else "",
+            f"a download of at most {figures.mb(self.max_bytes)} MB" if self.max_bytes is not None else "",
             "no slower than fp32" if self.max_latency == recipes.SLOWER else latency,
         ]
         return ", ".join(part for part in parts if part) or "no limit"
@@ -78,46 +78,6 @@ class Budget:
 
 
 WITHIN_A_HUNDREDTH = Budget()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One recipe in the table; an empty string is a figure that nobody has taken."""
-
-    number: int
-    label: str
-    detail: str
-    iou: str
-    iou_range: str
-    boundary_f: str
-    loss: str
-    loss_range: str
-    sizes: tuple[tuple[str, str], ...]
-    ratio: str
-    ratio_range: str
-    latency: str
-    macs: str
-    slower: bool
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One line of bars: each a share of its width, 0 to 1, and the words beside it."""
-
-    name: str
-    note: str
-    bars: tuple[tuple[float, str], ...]
-    cells: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Layers:
-    """A compressed run: its steps in words and its layers."""
-
-    title: str
-    summary: str
-    steps: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
-    bars: tuple[Bar, ...]
 
 
 def write_study(
@@ -163,8 +123,7 @@ def write_study(
         headline=_headline(points, budget),
         tiles=_tiles(points, budget),
         compared=_compared(measured, trained, evaluated, device),
-        rows=[_row(number, point) for number, point in enumerate(points, start=1)],
-        boundary_px=page.boundary_px(evaluated),
+        recipes=_table(points, page.boundary_px(evaluated)),
         in_turns=all(point.in_turns for point in points if point.ratio),
         seeds=any(len(point.seeds) > 1 for point in points),
         warnings=[point.warning for point in points if point.slower],
@@ -174,8 +133,8 @@ def write_study(
         winners=_winners(points, budget),
         no_slower=recipes.SLOWER,
         choices=[_choice(number, point) for number, point in enumerate(points, start=1) if point.loss],
-        layers=[_layers(run) for run in trained if run.compression],
-        sensitivities=[_sensitivity(path) for path in sensitivity],
+        layers=[layers.layers(run) for run in trained if run.compression],
+        sensitivities=[layers.sensitivity(path) for path in sensitivity],
         missing=_missing(points, trained, evaluated, other, [name for name, _ in groups if name != device]),
         artifacts=page.artifact_provenance(measured),
         facts=page.facts(measured, trained, evaluated),
@@ -194,7 +153,7 @@ def _headline(points: Sequence[Point], budget: Budget) -> str:
         why = f"none is within the budget ({budget.words()})" if lost else "their loss of IoU is not known"
         return f"{count} compared: {why}."
     gain = best.smaller.get("gzip")
-    words = [f"{best.label} is the one to take: {page.mb(best.gzip_bytes)} MB to download"]
+    words = [f"{best.label} is the one to take: {figures.mb(best.gzip_bytes)} MB to download"]
     if gain and not best.is_baseline:
         words.append(f", {gain:.1f} times smaller than fp32")
     if best.ratio and not best.is_baseline:
@@ -205,20 +164,20 @@ def _headline(points: Sequence[Point], budget: Budget) -> str:
     return "".join(words) + f". The budget: {budget.words()}."
 
 
-def _tiles(points: Sequence[Point], budget: Budget) -> list[tuple[str, str, str, str]]:
-    """Figure, unit, name and kind of the headline's winner."""
+def _tiles(points: Sequence[Point], budget: Budget) -> list[Tile]:
+    """Of the headline's winner."""
     best = budget.winner(points)
     if best is None:
         return []
     tiles = []
     if best.iou:
-        tiles.append((f"{best.iou.value:.4f}", "IoU", "of the foreground, over all pixels", "measured"))
-    tiles.append((page.mb(best.gzip_bytes), "MB", "to download, gzip", "computed"))
+        tiles.append(Tile(f"{best.iou.value:.4f}", "IoU", "of the foreground, over all pixels", "measured"))
+    tiles.append(Tile(figures.mb(best.gzip_bytes), "MB", "to download, gzip", "computed"))
     if "gzip" in best.smaller:
-        tiles.append((f"{best.smaller['gzip']:.1f}", "times", "smaller than fp32, both gzip", "computed"))
+        tiles.append(Tile(f"{best.smaller['gzip']:.1f}", "times", "smaller than fp32, both gzip", "computed"))
     if best.ratio:
         how = "measured, in turns" if best.in_turns else "measured, one after the other"
-        tiles.append((f"{best.ratio.value:.2f}", "of fp32", "latency", how))
+        tiles.append(Tile(f"{best.ratio.value:.2f}", "of fp32", "latency", how))
     return tiles
 
 
@@ -255,7 +214,7 @@ def _missing(
     orphans = [name for point in points if not point.runs for name in point.files]
     used = {name for point in points for name in point.runs}
     idle = [run.path.name for run in trained if run.path.name not in used]
-    unread = [run.path.name for run in trained if run.compression and not _layers_file(run).is_file()]
+    unread = [run.path.name for run in trained if run.compression and not layers.layers_file(run).is_file()]
     sets = sorted({evaluation.test_set for evaluation in other})
     said = [
         ("No evaluation, so no IoU and no place in a chart (footseg evaluate FILE): ", without),
@@ -278,39 +237,61 @@ def _missing(
 # --- table, charts, winners ----------------------------------------------------------------------
 
 
-def _row(number: int, point: Point) -> Row:
-    detail = f"{len(point.seeds)} seeds" if len(point.seeds) > 1 else point.files[0]
-    zstd = "" if point.zstd_bytes is None else page.mb(point.zstd_bytes)
-    figures = {"file": page.mb(point.file_bytes), "gzip": page.mb(point.gzip_bytes), "zstd": zstd}
-    return Row(
-        number=number,
-        label=point.label,
-        detail=detail,
-        iou=_value(point.iou, "{:.4f}"),
-        iou_range=_range(point.iou, "{:.4f}"),
-        boundary_f=_value(point.boundary_f, "{:.4f}"),
-        loss="" if point.is_baseline else _value(point.loss, "{:+.4f}"),
-        loss_range=_range(point.loss, "{:+.4f}"),
-        sizes=tuple(
-            (size, "" if point.is_baseline else page.known(point.smaller.get(kind), "{:.1f}x"))
-            for kind, size in figures.items()
-        ),
-        ratio=("" if point.in_turns else "~") + _value(point.ratio, "{:.2f}") if point.ratio else "",
-        ratio_range=_range(point.ratio, "{:.2f}"),
-        latency=page.ms(point.latency_ms),
-        macs=f"{point.macs / 1e6:.1f}",
-        slower=point.slower,
+def _table(points: Sequence[Point], boundary_px: Any) -> Table:
+    computed, there = "computed; x: times smaller than fp32", "measured on the machine above"
+
+    def column(
+        kind: str, head: str, unit: str, cell: Callable[[Point], Cell], strong: bool = False
+    ) -> Column:
+        return Column(kind, head, unit, tuple(map(cell, points)), strong)
+
+    def size(name: str, of: str) -> Column:
+        return column(computed, name, "MB", lambda point: _size(point, name, getattr(point, of)))
+
+    within = f"within {boundary_px} px" if boundary_px else ""
+    return Table(
+        "Recipes",
+        [(p.label, f"{len(p.seeds)} seeds" if len(p.seeds) > 1 else p.files[0]) for p in points],
+        [
+            column(page.PHOTOGRAPHS, "IoU", "", lambda p: _ranged(p.iou, "{:.4f}"), strong=True),
+            column(page.PHOTOGRAPHS, "IoU lost", "to fp32", _loss),
+            column(page.PHOTOGRAPHS, "boundary F", within, lambda p: Cell(_value(p.boundary_f, "{:.4f}"))),
+            size("file", "file_bytes"),
+            size("gzip", "gzip_bytes"),
+            size("zstd", "zstd_bytes"),
+            column(there, "latency", "over fp32's", _ratio, strong=True),
+            column(there, "latency", "median ms", lambda p: Cell(figures.ms(p.latency_ms))),
+            column("computed", "MACs", "M", lambda p: Cell(f"{p.macs / 1e6:.1f}")),
+        ],
+        numbered=True,
+        head="recipe",
     )
+
+
+def _size(point: Point, name: str, bytes_: float | None) -> Cell:
+    smaller = "" if point.is_baseline else figures.known(point.smaller.get(name), "{:.1f}x")
+    return Cell(figures.mb(bytes_), below=smaller)
+
+
+def _loss(point: Point) -> Cell:
+    return Cell() if point.is_baseline else _ranged(point.loss, "{:+.4f}")
+
+
+def _ratio(point: Point) -> Cell:
+    found = _ranged(point.ratio, "{:.2f}")
+    mark = "~" if found.text and not point.in_turns else ""
+    return replace(found, text=mark + found.text, badge="slower" if point.slower else "")
+
+
+def _ranged(figure: Figure | None, form: str) -> Cell:
+    """With its range where it has one."""
+    if figure is None or figure.low == figure.high:
+        return Cell(_value(figure, form))
+    return Cell(_value(figure, form), below=f"{form.format(figure.low)} to {form.format(figure.high)}")
 
 
 def _value(figure: Figure | None, form: str) -> str:
     return form.format(figure.value) if figure else ""
-
-
-def _range(figure: Figure | None, form: str) -> str:
-    if figure is None or figure.low == figure.high:
-        return ""
-    return f"{form.format(figure.low)} to {form.format(figure.high)}"
 
 
 def _near(points: Sequence[Point]) -> list[Point]:
@@ -326,29 +307,27 @@ def _legend(points: Sequence[Point]) -> list[tuple[int, str]]:
     return sorted({_series(point) for point in points})
 
 
-def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[tuple[Markup, Markup]]:
+def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[Picture]:
     """The main two charts with names, then three small ones with the numbers of the table."""
-    numbers = {point.label: str(number) for number, point in enumerate(points, start=1)}
     download, latency = "download, MB gzip (computed)", "latency over fp32's (measured)"
     wanted = [
-        ("iou", "gzip_bytes", "IoU (measured)", download, True),
-        ("iou", "ratio", "IoU (measured)", latency, True),
-        ("iou", "file_bytes", "IoU (measured)", "file, MB", False),
-        ("boundary_f", "gzip_bytes", "boundary F (measured)", download, False),
-        ("boundary_f", "file_bytes", "boundary F (measured)", "file, MB", False),
+        ("iou", "gzip_bytes", "IoU (measured)", download),
+        ("iou", "ratio", "IoU (measured)", latency),
+        ("iou", "file_bytes", "IoU (measured)", "file, MB"),
+        ("boundary_f", "gzip_bytes", "boundary F (measured)", download),
+        ("boundary_f", "file_bytes", "boundary F (measured)", "file, MB"),
     ]
     made = []
-    for y, x, y_label, x_label, large in wanted:
-        bubbles = [
-            (
-                charts.Bubble(point.label, _x(point, x), getattr(point, y).value, 1, _series(point)[0]),
-                numbers[point.label],
-            )
+    for place, (y, x, y_label, x_label) in enumerate(wanted):
+        marks = [
+            Mark(_x(point, x), getattr(point, y).value, f"bubble series-{_series(point)[0]}", point.label)
             for point in drawn
             if getattr(point, x) is not None and getattr(point, y) is not None
         ]
-        if bubbles:
-            made.append(_chart(bubbles, large, x_label=x_label, y_label=y_label))
+        numbers = {point.label: str(number) for number, point in enumerate(points, start=1)}
+        if marks:
+            numbered = [replace(mark, label=numbers[mark.label], title=mark.label) for mark in marks]
+            made.append(_chart(marks, numbered, place < LARGE, x_label=x_label, y_label=y_label))
     return made
 
 
@@ -357,13 +336,8 @@ def _x(point: Point, name: str) -> float:
     return value.value if isinstance(value, Figure) else value / 1e6
 
 
-def _chart(bubbles: Sequence[tuple[charts.Bubble, str]], large: bool, **labels: str) -> tuple[Markup, Markup]:
-    options: dict[str, Any] = {**labels, "radius": RADIUS, "x_log": True, "front": True}
-    named = [bubble for bubble, _ in bubbles]
-    numbered = [
-        charts.Bubble(number, bubble.x, bubble.y, 1, bubble.series, title=bubble.label)
-        for bubble, number in bubbles
-    ]
+def _chart(named: Sequence[Mark], numbered: Sequence[Mark], large: bool, **labels: str) -> Picture:
+    options: dict[str, Any] = {**labels, "radius": RADIUS, "x_log": True}
     width, height = (page.WIDE, 440) if large else (500, 340)
     return (
         Markup(charts.bubbles(named if large else numbered, width=width, height=height, **options)),
@@ -393,12 +367,12 @@ def _winners(points: Sequence[Point], budget: Budget) -> list[tuple[str, list[tu
 def _told(point: Point | None) -> tuple[str, str]:
     if point is None:
         return "none", ""
-    figures = [
-        f"{page.mb(point.gzip_bytes)} MB",
+    told = [
+        f"{figures.mb(point.gzip_bytes)} MB",
         f"{point.ratio.value:.2f} of the latency" if point.ratio else "",
         f"{point.loss.value:+.4f} IoU lost" if point.loss else "",
     ]
-    return point.label, ", ".join(figure for figure in figures if figure)
+    return point.label, ", ".join(filter(None, told))
 
 
 def _choice(number: int, point: Point) -> dict[str, Any]:
@@ -411,104 +385,3 @@ def _choice(number: int, point: Point) -> dict[str, Any]:
         "bytes": point.gzip_bytes,
         "latency": point.ratio.value if point.ratio else None,
     }
-
-
-# --- layers --------------------------------------------------------------------------------------
-
-
-def _layers_file(run: Run) -> Path:
-    return run.path / "layers.json"
-
-
-def _layers(run: Run) -> Layers:
-    title = " → ".join(recipes.step_words(step) for step in run.compression)
-    rows = _layer_rows(_layers_file(run)) if _layers_file(run).is_file() else ()
-    summary = ""
-    if rows:
-        whole = sizes.total(rows, max(run.parameters, sum(row.weights for row in rows)))
-        kernels = sum(row.weights for row in rows)
-        summary = (
-            f"{whole.zeros / kernels:.1%} of the kernels' weights are zero; "
-            f"{page.mb(whole.float_bytes)} MB as floats, {page.mb(whole.huffman_bytes)} MB Huffman-coded: "
-            f"{whole.float_bytes / whole.huffman_bytes:.1f} times smaller"
-        )
-    return Layers(
-        title=f"{title} ({run.path.name})",
-        summary=summary,
-        steps=tuple(_step(step) for step in run.compression),
-        bars=tuple(_layer_bar(row) for row in rows),
-    )
-
-
-def _layer_rows(path: Path) -> tuple[LayerSize, ...]:
-    known = {field.name for field in fields(LayerSize)}
-    try:
-        return tuple(
-            LayerSize(**{name: value for name, value in row.items() if name in known})
-            for row in files.read_json(path)
-        )
-    except (TypeError, AttributeError) as error:
-        raise FootsegError(f"{path} is no list of layers ({error}): compress the run again") from error
-
-
-def _layer_bar(row: LayerSize) -> Bar:
-    zeros, left = row.zeros / max(1, row.weights), row.huffman_bytes / max(1, row.float_bytes)
-    shared = row.distinct <= sizes.MOST_SHARED and row.distinct < row.weights - row.zeros
-    return Bar(
-        name=row.name,
-        note=f"{row.kind} · {row.weights:,}",
-        bars=((zeros, f"{zeros:.0%}"), (left, f"{row.huffman_bytes / 1e3:.1f} kB")),
-        cells=(str(row.distinct) if shared else "not shared", f"{left:.0%}"),
-    )
-
-
-def _step(step: Mapping[str, Any]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """A step's words, its IoU before and after, and the layers left out by reason."""
-    before, after = step.get("val_iou_before"), step.get("val_iou_after")
-    known = before is not None and after is not None
-    iou = f"validation IoU {before:.4f} → {after:.4f}" if known else ""
-    reasons: dict[str, list[str]] = {}
-    for name, why in (step.get("left_out") or {}).items():
-        reasons.setdefault(str(why), []).append(name)
-    count = len(step.get("layers") or {})
-    text = ", ".join(filter(None, [f"{count} layer{'s' if count > 1 else ''}" if count else "", iou]))
-    return recipes.step_words(step), text, tuple((why, ", ".join(names)) for why, names in reasons.items())
-
-
-# --- sensitivity ---------------------------------------------------------------------------------
-
-
-def _sensitivity(path: Path) -> dict[str, Any]:
-    """Title, bars and rest of one sensitivity, the dearest operators first."""
-    record = files.read_json(path)
-    costs = record.get("costs") if isinstance(record, dict) else None
-    if not isinstance(costs, list):
-        raise FootsegError(f"{path} is no record of a sensitivity (it has no costs): measure it anew")
-    ranked = sorted(costs, key=lambda cost: (-_number(cost, "iou_loss"), -_number(cost, "logit_error")))
-    most = max((_number(cost, "iou_loss") for cost in ranked), default=0.0) or 1.0
-    noise = max((_number(cost, "logit_error") for cost in ranked), default=0.0) or 1.0
-    bars = [
-        Bar(
-            name=str(cost.get("layer") or cost.get("output") or cost.get("index", "?")),
-            note=str(cost.get("kind", "")).lower().replace("_", " "),
-            bars=(
-                (max(0.0, _number(cost, "iou_loss") / most), f"{_number(cost, 'iou_loss'):+.4f}"),
-                (_number(cost, "logit_error") / noise, f"{_number(cost, 'logit_error'):.3f}"),
-            ),
-            cells=(f"{_number(cost, 'bytes_saved') / 1e3:.1f}",),
-        )
-        for cost in ranked
-    ]
-    on = ", ".join(str(record[key]) for key in ("file", "split") if record.get(key))
-    images = f", {record['images']} images" if record.get("images") else ""
-    return {
-        "title": f"Sensitivity to {record.get('level', 'quantization')}",
-        "on": on + images,
-        "bars": bars[:BARS],
-        "rest": len(bars) - BARS if len(bars) > BARS else 0,
-    }
-
-
-def _number(cost: Mapping[str, Any], name: str) -> float:
-    value = cost.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0

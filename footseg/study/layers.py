@@ -1,0 +1,152 @@
+"""Layer by layer: what compression made of each kernel, and what quantizing each operator alone costs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from footseg import files
+from footseg.benchmarks import figures
+from footseg.benchmarks.figures import Cell
+from footseg.benchmarks.pages.report_tables import Column, Table
+from footseg.compress import sizes
+from footseg.compress.sizes import LayerSize
+from footseg.errors import FootsegError
+from footseg.run import Run
+from footseg.study import recipes
+
+# Operators of a sensitivity that are shown; the others cost less than the last of these.
+OPERATORS = 20
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A compressed run: its steps in words and its layers."""
+
+    title: str
+    summary: str
+    steps: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
+    table: Table
+
+
+def layers_file(run: Run) -> Path:
+    """Where compression left the sizes of a run's layers."""
+    return run.path / "layers.json"
+
+
+def layers(run: Run) -> Layers:
+    """What compression made of a run.
+
+    Raises:
+        FootsegError: its layers.json is no list of layers.
+    """
+    title = " → ".join(recipes.step_words(step) for step in run.compression) + f" ({run.path.name})"
+    rows = _layer_rows(layers_file(run)) if layers_file(run).is_file() else ()
+    summary = ""
+    if rows:
+        whole = sizes.total(rows, max(run.parameters, sum(row.weights for row in rows)))
+        kernels = sum(row.weights for row in rows)
+        summary = (
+            f"{whole.zeros / kernels:.1%} of the kernels' weights are zero; "
+            f"{figures.mb(whole.float_bytes)} MB as floats, {figures.mb(whole.huffman_bytes)} MB "
+            f"Huffman-coded: {whole.float_bytes / whole.huffman_bytes:.1f} times smaller"
+        )
+    return Layers(
+        title, summary, tuple(map(_step, run.compression)), _layer_table(f"Layers of {title}", rows)
+    )
+
+
+def sensitivity(path: Path) -> tuple[Table, str, int]:
+    """The dearest operators of one sensitivity, what it was measured on, and how many others there are.
+
+    Raises:
+        FootsegError: it is no record of a sensitivity.
+    """
+    record = files.read_json(path)
+    costs = record.get("costs") if isinstance(record, dict) else None
+    if not isinstance(costs, list):
+        raise FootsegError(f"{path} is no record of a sensitivity (it has no costs): measure it anew")
+    ranked = sorted(costs, key=lambda cost: (-_number(cost, "iou_loss"), -_number(cost, "logit_error")))
+    shown = ranked[:OPERATORS]
+
+    def column(head: str, unit: str, name: str, write: Callable[[float], str], bars: bool = True) -> Column:
+        values = [_number(cost, name) for cost in shown]
+        most = max(values, default=0.0) or 1.0
+        shares = [max(0.0, value / most) if bars else None for value in values]
+        cells = (Cell(write(value), share=share) for value, share in zip(values, shares, strict=True))
+        return Column("", head, unit, tuple(cells))
+
+    table = Table(
+        f"Sensitivity to {record.get('level', 'quantization')}",
+        [(_name(cost), str(cost.get("kind", "")).lower().replace("_", " ")) for cost in shown],
+        [
+            column("IoU lost", "", "iou_loss", "{:+.4f}".format),
+            column(
+                "error of the logits", "root mean square, in their deviations", "logit_error", "{:.3f}".format
+            ),
+            column("saved", "kB", "bytes_saved", lambda size: f"{size / 1e3:.1f}", bars=False),
+        ],
+        head="operator",
+    )
+    on = ", ".join(str(record[key]) for key in ("file", "split") if record.get(key))
+    images = f", {record['images']} images" if record.get("images") else ""
+    return table, on + images, len(ranked) - len(shown)
+
+
+def _layer_rows(path: Path) -> tuple[LayerSize, ...]:
+    known = {field.name for field in fields(LayerSize)}
+    try:
+        return tuple(
+            LayerSize(**{name: value for name, value in row.items() if name in known})
+            for row in files.read_json(path)
+        )
+    except (TypeError, AttributeError) as error:
+        raise FootsegError(f"{path} is no list of layers ({error}): compress the run again") from error
+
+
+def _layer_table(name: str, rows: Sequence[LayerSize]) -> Table:
+    def column(head: str, unit: str, cell: Callable[[LayerSize], Cell]) -> Column:
+        return Column("", head, unit, tuple(map(cell, rows)))
+
+    def shared(row: LayerSize) -> bool:
+        return row.distinct <= sizes.MOST_SHARED and row.distinct < row.weights - row.zeros
+
+    zeros = {row.name: row.zeros / max(1, row.weights) for row in rows}
+    left = {row.name: row.huffman_bytes / max(1, row.float_bytes) for row in rows}
+    return Table(
+        name,
+        [(row.name, f"{row.kind} · {row.weights:,}") for row in rows],
+        [
+            column("zeros", "", lambda row: Cell(f"{zeros[row.name]:.0%}", share=zeros[row.name])),
+            column(
+                "coded",
+                "of 32 bits a weight",
+                lambda row: Cell(f"{row.huffman_bytes / 1e3:.1f} kB", share=left[row.name]),
+            ),
+            column("values", "", lambda row: Cell(str(row.distinct) if shared(row) else "not shared")),
+            column("share left", "", lambda row: Cell(f"{left[row.name]:.0%}")),
+        ],
+        head="layer",
+    )
+
+
+def _step(step: Mapping[str, Any]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """A step's words, its IoU before and after, and the layers left out by reason."""
+    before, after = step.get("val_iou_before"), step.get("val_iou_after")
+    known = before is not None and after is not None
+    iou = f"validation IoU {before:.4f} → {after:.4f}" if known else ""
+    reasons: dict[str, list[str]] = {}
+    for name, why in (step.get("left_out") or {}).items():
+        reasons.setdefault(str(why), []).append(name)
+    count = len(step.get("layers") or {})
+    text = ", ".join(filter(None, [f"{count} layer{'s' if count > 1 else ''}" if count else "", iou]))
+    return recipes.step_words(step), text, tuple((why, ", ".join(names)) for why, names in reasons.items())
+
+
+def _name(cost: Mapping[str, Any]) -> str:
+    return str(cost.get("layer") or cost.get("output") or cost.get("index", "?"))
+
+
+def _number(cost: Mapping[str, Any], name: str) -> float:
+    value = cost.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
