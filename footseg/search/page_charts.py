@@ -110,10 +110,7 @@ def _upright_axis(scale: Scale, place: _Place, index: int, count: int, width: in
     last = index == count - 1
     anchor, at = ("", 0.0) if index == 0 else (" end", width - 2.0) if last else (" middle", x)
     wide = room / 2 + 70 if last else room
-    parts = [
-        line("base", x, bottom, x, top),
-        fitted(f"label{anchor}", at, 14, scale.title, wide - 8),
-    ]
+    parts = [line("base", x, bottom, x, top), fitted(f"label{anchor}", at, 14, scale.title, wide - 8)]
     for share, words in scale.ticks(7):
         y = place(index, share)[1]
         parts += [line("base", x - 3, y, x + 3, y), fitted("tick", x + 7, y + 4, words, room - 12)]
@@ -122,10 +119,7 @@ def _upright_axis(scale: Scale, place: _Place, index: int, count: int, width: in
 
 def _lying_axis(scale: Scale, place: _Place, index: int, width: int) -> list[str]:
     (left, y), (right, _) = place(index, 0), place(index, 1)
-    parts = [
-        line("base", left, y, right, y),
-        fitted("label", left, y - 9, scale.title, width - 20),
-    ]
+    parts = [line("base", left, y, right, y), fitted("label", left, y - 9, scale.title, width - 20)]
     found = scale.ticks(max(3, int(width / 90)))
     slot = (right - left) / max(1, len(found)) - 4 * bool(scale.slots)
     for share, words in found:

@@ -69,11 +69,7 @@ class Budget:
     def winner(self, points: Sequence[Point], by: str | None = None) -> Point | None:
         """The best recipe within it, as ``recipes.winner``."""
         return winner(
-            points,
-            max_bytes=self.max_bytes,
-            max_latency=self.max_latency,
-            max_loss=self.max_loss,
-            by=by,
+            points, max_bytes=self.max_bytes, max_latency=self.max_latency, max_loss=self.max_loss, by=by
         )
 
 
