@@ -160,6 +160,11 @@ def test_architecture_names_every_folder(place: str) -> None:
     assert f"`{place}/" in read("ARCHITECTURE.md")
 
 
+def test_architecture_names_files_that_are_there() -> None:
+    there = {path.name for path in ROOT.glob("**/*.py") if ".venv" not in path.parts}
+    assert not set(re.findall(r"`(?:[\w/]+/)?(\w+\.py)`", read("ARCHITECTURE.md"))) - there - {"NAME.py"}
+
+
 def test_nothing_names_this_machine() -> None:
     """A path of the machine that something was made on is of no use to its reader."""
     checked = [
