@@ -1,13 +1,13 @@
 """The figures of a measurement: what each is called, and how it is written on a page and in a terminal."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from footseg.benchmarks import places
-from footseg.benchmarks.measurement import Agreement, Instructions, Latency, Measurement
+from footseg.benchmarks.measurement import Agreement, Instructions, Latency, Measurement, OperatorTime
 from footseg.terminal import with_interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -31,6 +31,8 @@ class Cell:
 
 
 Members = Sequence[Measurement]
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,28 @@ def millions(count: float) -> str:
 def known(value: float | None, form: str) -> str:
     """The figure in ``form``, or nothing where it is not known."""
     return "" if value is None else form.format(value)
+
+
+def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """The values of each key, in order of appearance."""
+    found: dict[Key, list[Value]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def said_once(notes: Iterable[tuple[str, str]], files: int) -> list[tuple[str, str]]:
+    """Each of (note, file) once, with the names of its files; of those that all ``files`` have with none."""
+    return [
+        ("" if len(names) == files else ", ".join(dict.fromkeys(names)), note)
+        for note, names in grouped(notes).items()
+    ]
+
+
+def longest(m: Measurement, most: int) -> tuple[list[tuple[int, OperatorTime]], list[OperatorTime]]:
+    """The ``most`` operators that take longest with their places in the order, and the others."""
+    ranked = sorted(enumerate(m.profile, start=1), key=lambda one: one[1].ms, reverse=True)
+    return ranked[:most], [row for _, row in ranked[most:]]
 
 
 def images_of(found: Agreement) -> str:

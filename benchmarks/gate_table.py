@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.gate import OUTCOMES, Gate, Verdict
 from footseg.terminal import aligned, with_interval, wrapped
 
@@ -42,10 +43,7 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
 
 def _notes(verdicts: Sequence[Verdict]) -> list[str]:
     """The notes below a table; what holds for all verdicts of one kind is said once."""
-    told: dict[tuple[str, str], list[str]] = {}
-    for verdict in verdicts:
-        if verdict.note:
-            told.setdefault((verdict.what, verdict.note), []).append(verdict.file)
+    told = grouped(((v.what, v.note), v.file) for v in verdicts if v.note)
     kinds = Counter(verdict.what for verdict in verdicts)
     lines = []
     for (what, note), files in told.items():

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from footseg.benchmarks import places
-from footseg.benchmarks.figures import ALIKE, EMULATED, HOST, PHONE, throttled
+from footseg.benchmarks.figures import ALIKE, EMULATED, HOST, PHONE, grouped, longest, said_once, throttled
 from footseg.benchmarks.measurement import Measurement
 from footseg.terminal import WIDTH, aligned, shortened, wrapped
 
@@ -54,8 +54,8 @@ def profile(m: Measurement) -> str:
     total = math.fsum(row.ms for row in m.profile)
     if not total:
         return ""
-    ranked = sorted(m.profile, key=lambda row: row.ms, reverse=True)
-    sums = itertools.accumulate(row.ms for row in ranked)
+    shown, rest = longest(m, OPERATORS)
+    sums = itertools.accumulate(row.ms for _, row in shown)
     rows = [
         (
             shortened(row.name, 44),
@@ -64,9 +64,9 @@ def profile(m: Measurement) -> str:
             f"{row.ms / total:.1%}",
             f"{cumulated / total:.1%}",
         )
-        for row, cumulated in itertools.islice(zip(ranked, sums, strict=True), OPERATORS)
+        for (_, row), cumulated in zip(shown, sums, strict=True)
     ]
-    if rest := ranked[OPERATORS:]:
+    if rest:
         ms = math.fsum(row.ms for row in rest)
         rows.append((f"{len(rest)} others", "", f"{ms:.3f}", f"{ms / total:.1%}", "100.0%"))
     place = places.device_key(m).words
@@ -76,11 +76,10 @@ def profile(m: Measurement) -> str:
 
 
 def _names(members: Sequence[Measurement]) -> list[str]:
-    folders: dict[str, set[str]] = {}
-    for m in members:
-        folders.setdefault(m.artifact.name, set()).add(m.artifact.path.parent.name)
+    """With the folder where files in several have one name."""
+    folders = grouped((m.artifact.name, m.artifact.path.parent.name) for m in members)
     return [
-        f"{m.artifact.path.parent.name}/" * (len(folders[m.artifact.name]) > 1) + m.artifact.name
+        f"{m.artifact.path.parent.name}/" * (len(set(folders[m.artifact.name])) > 1) + m.artifact.name
         for m in members
     ]
 
@@ -99,12 +98,11 @@ def _anchor(members: Sequence[Measurement]) -> str:
 
 def _notes(members: Sequence[Measurement], names: Sequence[str]) -> list[str]:
     """What must be known to read the figures; what holds for all files is said once."""
-    told: dict[str, list[str]] = {}
-    for m, name in zip(members, names, strict=True):
-        for note in _words(m):
-            told.setdefault(note, []).append(name)
-    common = [note for note, who in told.items() if len(who) == len(members) > 1]
-    own = [f"{', '.join(who)}: {note}" for note, who in told.items() if note not in common]
+    told = ((note, name) for m, name in zip(members, names, strict=True) for note in _words(m))
+    # One file's notes have its name, too.
+    said = said_once(told, len(members) if len(members) > 1 else 0)
+    common = [note for who, note in said if not who]
+    own = [f"{who}: {note}" for who, note in said if who]
     anchor = _anchor(members)
     compared = dict.fromkeys(f"x {anchor}: {how}" for how in map(_how_compared, members) if how)
     agreed = dict.fromkeys(filter(None, map(_what_agreed, members)))

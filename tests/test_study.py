@@ -18,7 +18,7 @@ from footseg.errors import FootsegError
 from footseg.runtime import Delegation
 from footseg.study import page as study
 from footseg.study import recipes
-from footseg.study.recipes import Figure, Point, winner
+from footseg.study.recipes import Budget, Figure, Point
 from tests.test_report import NASTY, Page, evaluation, measured, results, sha, training_run
 
 PRUNE = {"method": "prune", "settings": {"sparsity": 0.7}}
@@ -215,8 +215,10 @@ def test_words_of_a_step(step: dict[str, Any], words: str) -> None:
 def test_the_winner_is_the_best_in_what_has_no_limit(tmp_path: Path) -> None:
     points = list(gathered(a_study(tmp_path)).values())
 
-    def won(**limits: Any) -> str:
-        best = winner(points, **limits)
+    def won(by: str | None = None, **limits: float) -> str:
+        best = Budget(**{**dict.fromkeys(("max_loss", "max_bytes", "max_latency")), **limits}).winner(
+            points, by
+        )
         return best.label if best else "none"
 
     assert won() == "QAT → int8"  # the highest IoU
@@ -237,9 +239,10 @@ def test_the_winner_is_the_best_in_what_has_no_limit(tmp_path: Path) -> None:
 def test_what_was_not_measured_wins_nothing(tmp_path: Path) -> None:
     point = next(iter(gathered(a_study(tmp_path, (0,), {"fp32": RECIPES["fp32"]})).values()))
     unknown = dataclasses.replace(point, loss=None, ratio=None)
-    assert winner([unknown]) is None
-    assert winner([unknown], max_loss=1.0) is None
-    assert winner([unknown], by="bytes") == unknown
+    no_limit = Budget(None, None, None)
+    assert no_limit.winner([unknown]) is None
+    assert Budget(None, None, 1.0).winner([unknown]) is None
+    assert no_limit.winner([unknown], by="bytes") == unknown
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -350,14 +353,14 @@ def test_measurements_alone_make_a_page(tmp_path: Path) -> None:
 def test_a_budget_of_ones_own(tmp_path: Path) -> None:
     arguments = a_study(tmp_path)
     out = tmp_path / "study.html"
-    small = study.Budget(max_bytes=1e6, max_loss=None)
+    small = Budget(max_bytes=1e6, max_loss=None)
     text = words_of(study.write_study(out=out, budget=small, **arguments).read_text())
     assert "prune 70% → int8 is the one to take: 0.93 MB" in text
     assert "The budget: a download of at most 1.00 MB, no slower than fp32." in text
-    fast = study.Budget(max_latency=0.3)
+    fast = Budget(max_latency=0.3)
     text = words_of(study.write_study(out=out, budget=fast, **arguments).read_text())
     assert "15 recipes compared: none is within the budget (a loss of at most 0.01 IoU, " in text
-    none = study.Budget(max_bytes=1e5, max_latency=0.5, max_loss=0.1)
+    none = Budget(max_bytes=1e5, max_latency=0.5, max_loss=0.1)
     text = words_of(study.write_study(out=out, budget=none, **arguments).read_text())
     assert (
         "none is within the budget (a loss of at most 0.1 IoU, a download of at most 0.10 MB, "

@@ -107,9 +107,9 @@ def scatter(
     axes = Axes(frame, x if y.title else replace(x, title=""), y, inset)
     parts, lines = draw_frame(axes), []
     if limit:
-        box = _limit_box(limit, axes)
+        box, drawn = _draw_limit(limit, axes)
         lines.append(box.grown(LINE_AIR))
-        parts += _draw_limit(limit, box, frame)
+        parts += drawn
     if stairs:
         boxes = stairs_of([(axes.x(x), axes.y(y)) for x, y in stairs], frame)
         lines += [box.grown(LINE_AIR) for box in boxes]
@@ -230,21 +230,19 @@ def _draw_mark(mark: Mark, axes: Axes) -> str:
     return element("circle", mark.kind, title, data_t=mark.trial, cx=x, cy=y, r=radius)
 
 
-def _limit_box(limit: Limit, axes: Axes) -> Box:
+def _draw_limit(limit: Limit, axes: Axes) -> tuple[Box, list[str]]:
+    """Where it lies, and it with its words: over its right end, or beside its lower end."""
+    frame = axes.frame
     if limit.across:
         y = axes.y(limit.value)
-        return Box(axes.frame.left, y, axes.frame.right, y)
-    x = axes.x(limit.value)
-    return Box(x, axes.frame.top, x, axes.frame.bottom)
-
-
-def _draw_limit(limit: Limit, box: Box, frame: Box) -> list[str]:
-    drawn = line("limit", box.left, box.top, box.right, box.bottom)
-    if limit.across:
-        return [drawn, text("tick limited end", box.right, box.top - 5, limit.words)]
-    if box.left > (frame.left + frame.right) / 2:
-        return [drawn, text("tick limited end", box.left - 6, frame.bottom - 8, limit.words)]
-    return [drawn, text("tick limited", box.left + 6, frame.bottom - 8, limit.words)]
+        box = Box(frame.left, y, frame.right, y)
+        words = text("tick limited end", box.right, y - 5, limit.words)
+    else:
+        x = axes.x(limit.value)
+        box = Box(x, frame.top, x, frame.bottom)
+        end, away = (" end", -6) if x > (frame.left + frame.right) / 2 else ("", 6)
+        words = text(f"tick limited{end}", x + away, frame.bottom - 8, limit.words)
+    return box, [line("limit", box.left, box.top, box.right, box.bottom), words]
 
 
 # --- labels --------------------------------------------------------------------------------------

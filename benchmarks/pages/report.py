@@ -17,7 +17,7 @@ from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
 from footseg.benchmarks.pages.page import Evaluation, Plot
 from footseg.benchmarks.pages.pictures import galleries
-from footseg.benchmarks.pages.report_plots import Accuracy, Profile
+from footseg.benchmarks.pages.report_plots import Accuracy, CostAxis, Profile
 from footseg.benchmarks.pages.report_tables import Table, short_place
 from footseg.benchmarks.pages.training_curves import training
 from footseg.benchmarks.results_file import read_all
@@ -138,7 +138,7 @@ def _section(anchor: str, members: Sequence[Measurement], evaluated: Mapping[str
         anchor=anchor,
         emulated=emulated,
         title=title,
-        detail=_detail(members[0]),
+        detail="" if emulated else places.device_key(members[0]).how,
         lead=lead,
         facts=_facts(members),
         table=make(f"Artifacts on {device}", members, evaluated, many),
@@ -146,7 +146,7 @@ def _section(anchor: str, members: Sequence[Measurement], evaluated: Mapping[str
         agreement=report_tables.agreement(f"Outputs on {device}", members),
         profiles=() if emulated else tuple(report_plots.profiles(members)),
         notes=(*(() if emulated else _notes(members)), *_conditions(members)),
-        warnings=tuple(_once(_warnings(members))),
+        warnings=tuple(dict.fromkeys(_warnings(members))),
     )
 
 
@@ -162,30 +162,17 @@ def _heading(members: Sequence[Measurement], device: str) -> tuple[str, str]:
     return f"Measured on {what}: {short_place(first)}", f"{timed} on {device}."
 
 
-def _detail(m: Measurement) -> str:
-    return "" if m.kind == "emulated" else places.device_key(m).how
-
-
 def _plots(members: Sequence[Measurement], found: Accuracy | None, emulated: bool) -> list[Plot | None]:
     if emulated:
-        over = report_plots.pareto(
-            members,
-            found,
+        counted = CostAxis(
+            "Accuracy against instructions",
+            "millions of instructions of one inference (emulated)",
+            "M instructions",
             lambda m: m.instructions.total / 1e6 if m.instructions else None,
-            title="Accuracy against instructions",
-            x_label="millions of instructions of one inference (emulated)",
-            unit="M instructions",
         )
-        return [over, report_plots.instructions(members)]
-    over = report_plots.pareto(
-        members,
-        found,
-        report_head.latency,
-        title="Accuracy against latency",
-        x_label="latency, ms (measured)",
-        unit="ms",
-    )
-    return [over, report_plots.ratios(members)]
+        return [report_plots.pareto(members, found, counted), report_plots.instructions(members)]
+    clocked = CostAxis("Accuracy against latency", "latency, ms (measured)", "ms", report_head.latency)
+    return [report_plots.pareto(members, found, clocked), report_plots.ratios(members)]
 
 
 def _size_plot(
@@ -195,23 +182,14 @@ def _size_plot(
 ) -> Plot | None:
     """Of each file once; without evaluations the accuracy of the first place that measured any."""
     known = (report_plots.accuracy(members, evaluated) for members in ([latest] if evaluated else groups))
-    return report_plots.pareto(
-        report_tables.files_of(latest),
-        next((accuracy for accuracy in known if accuracy), None),
-        lambda m: m.file_bytes / 1e6,
-        title="Accuracy against size",
-        x_label="file size, MB (computed)",
-        unit="MB",
-    )
+    size = CostAxis("Accuracy against size", "file size, MB (computed)", "MB", lambda m: m.file_bytes / 1e6)
+    return report_plots.pareto(report_tables.files_of(latest), next(filter(None, known), None), size)
 
 
 def _facts(members: Sequence[Measurement]) -> tuple[tuple[str, str], ...]:
     """The device and what held while it ran; a fact that differs between files has several values."""
-    found: dict[str, list[Any]] = {}
-    for m in members:
-        for name, value in {**m.device, **m.conditions}.items():
-            if name not in SAID and page.word(value):
-                found.setdefault(name, []).append(value)
+    told = (fact for m in members for fact in {**m.device, **m.conditions}.items())
+    found = figures.grouped((name, value) for name, value in told if name not in SAID and page.word(value))
     runtimes = dict.fromkeys(f"{m.runtime} {m.runtime_version}".strip() for m in members)
     if set(found) <= {"architecture"}:
         return ()
@@ -228,10 +206,7 @@ def _values(values: Sequence[Any]) -> str:
 
 def _notes(members: Sequence[Measurement]) -> Iterable[str]:
     """What the calibrated and the estimated figures rest on."""
-    loops: dict[str, list[float]] = {}
-    for m in members:
-        if m.calibration:
-            loops.setdefault(m.calibration.what, []).append(m.calibration.gflops)
+    loops = figures.grouped((c.what, c.gflops) for m in members if (c := m.calibration))
     if loops:
         reached = "; ".join(f"{what} at {_range(speeds)} GFLOP/s" for what, speeds in loops.items())
         yield (
@@ -240,7 +215,7 @@ def _notes(members: Sequence[Measurement]) -> Iterable[str]:
         )
     yield from (
         f"Energy is an estimate: {note.removeprefix('an estimate, ').rstrip('.')}."
-        for note in _once(m.energy.note for m in members if m.energy)
+        for note in dict.fromkeys(m.energy.note for m in members if m.energy)
     )
 
 
@@ -259,19 +234,10 @@ def _warnings(members: Sequence[Measurement]) -> Iterable[str]:
 
 def _conditions(members: Sequence[Measurement]) -> Iterable[str]:
     """What was noted while it ran; what holds for all files is said once."""
-    told: dict[str, list[str]] = {}
+    told = []
     for m in members:
         notes = m.conditions.get("notes") or ()
-        for note in [notes] if isinstance(notes, str) else notes:
-            told.setdefault(str(note), []).append(m.artifact.name)
-    for note, names in told.items():
+        told += [(str(note), m.artifact.name) for note in ([notes] if isinstance(notes, str) else notes)]
+    for names, note in figures.said_once(told, len(members)):
         said = note.rstrip(".")
-        yield (
-            f"{said[:1].upper()}{said[1:]}."
-            if len(names) == len(members)
-            else f"{', '.join(_once(names))}: {said}."
-        )
-
-
-def _once(words: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(words))
+        yield f"{names}: {said}." if names else f"{said[:1].upper()}{said[1:]}."

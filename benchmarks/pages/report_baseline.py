@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from footseg.benchmarks import figures, gate
-from footseg.benchmarks.figures import Cell
+from footseg.benchmarks.figures import Cell, grouped
 from footseg.benchmarks.gate import Verdict
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page
@@ -53,17 +53,12 @@ def against(latest: Sequence[Measurement], baseline: Path) -> Against:
 
 def _unchecked(verdicts: Sequence[Verdict]) -> list[str]:
     """Files without figures, those of one place and with one reason together."""
-    told: dict[tuple[str, str], list[str]] = {}
-    for v in verdicts:
-        if v.now is None:
-            told.setdefault((v.where, v.note), []).append(v.file)
+    told = grouped(((v.where, v.note), v.file) for v in verdicts if v.now is None)
     return [f"{', '.join(files)} on {where}: {note}." for (where, note), files in told.items()]
 
 
 def _tables(verdicts: Sequence[Verdict], name: str) -> tuple[tuple[Table, list[str]], ...]:
-    places: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        places.setdefault(verdict.where, []).append(verdict)
+    places = grouped((verdict.where, verdict) for verdict in verdicts)
     return tuple(
         (_table(name, place, found), [f"{v.file}, {v.what}: {v.note}." for v in found if v.note])
         for place, found in places.items()

@@ -1,5 +1,6 @@
 """The report's charts: accuracy against what it costs, ratios, instructions and operators."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from markupsafe import Markup
 
 from footseg.benchmarks import figures, places
 from footseg.benchmarks.figures import images_of, millions
-from footseg.benchmarks.measurement import Measurement, OperatorTime
+from footseg.benchmarks.measurement import Measurement, OperatorTime, Relative
 from footseg.benchmarks.pages import bars, charts, page
 from footseg.benchmarks.pages.bars import Bar, Interval
 from footseg.benchmarks.pages.charts import Mark
@@ -39,6 +40,16 @@ class Accuracy:
     def of(self, sha256: str) -> float | None:
         """Of a file; None where nobody looked."""
         return self.iou.get(sha256)
+
+
+@dataclass(frozen=True)
+class CostAxis:
+    """What accuracy is held against: ``cost`` of a file, in ``unit``, None where nobody measured it."""
+
+    title: str
+    label: str
+    unit: str
+    cost: Callable[[Measurement], float | None]
 
 
 @dataclass(frozen=True)
@@ -105,23 +116,15 @@ def numbered(members: Sequence[Measurement]) -> bool:
     )
 
 
-def pareto(
-    members: Sequence[Measurement],
-    found: Accuracy | None,
-    x: Callable[[Measurement], float | None],
-    *,
-    title: str,
-    x_label: str,
-    unit: str,
-) -> Plot | None:
-    """Accuracy over ``x`` of each file, the front drawn; None where no file has both."""
+def pareto(members: Sequence[Measurement], found: Accuracy | None, axis: CostAxis) -> Plot | None:
+    """Accuracy over the cost of each file, the front drawn; None where no file has both."""
     named, numbers = [], []
     for number, (m, label) in enumerate(zip(members, labels(members), strict=True), start=1):
-        value, iou = x(m), found.of(m.artifact.sha256) if found else None
+        value, iou = axis.cost(m), found.of(m.artifact.sha256) if found else None
         if value is None or iou is None:
             continue
         size = f"{figures.mb(m.file_bytes)} MB"
-        words = f"{m.artifact.name}, {m.runtime}: {value:.4g} {unit}, IoU {iou:.4f}, {size}"
+        words = f"{m.artifact.name}, {m.runtime}: {value:.4g} {axis.unit}, IoU {iou:.4f}, {size}"
         mark = Mark(value, iou, f"bubble {_series(m)}", label, size, words, math.sqrt(m.file_bytes))
         named.append(mark)
         numbers.append(replace(mark, label=str(number), note=""))
@@ -130,7 +133,7 @@ def pareto(
     values = [mark.x for mark in named]
     many = numbered(members)
     options: dict[str, Any] = {
-        "x_label": x_label,
+        "x_label": axis.label,
         "y_label": "IoU of the foreground",
         "x_log": max(values) > 8 * min(values),
     }
@@ -142,7 +145,7 @@ def pareto(
         "The circle's area is the file's size; the vertical axis is zoomed to the data."
     )
     return Plot(
-        title,
+        axis.title,
         (
             Markup(charts.bubbles(wide, width=page.WIDE, height=420, **options)),
             Markup(charts.bubbles(narrow, width=page.NARROW, height=360, radius=14, **options)),
@@ -154,46 +157,38 @@ def pareto(
 
 def ratios(members: Sequence[Measurement]) -> Plot | None:
     """Latency over that of the file it was run in turns with; None where none was."""
-    rows, bases = [], []
-    for m, label in zip(members, _row_labels(members), strict=True):
-        found = m.relative
-        if found is None or m.is_base:
-            continue
-        ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
-        apart = "" if found.different is not False else ", not told apart"
-        title = f"{m.artifact.name} over {found.to}, {found.rounds} rounds in {found.starts} starts"
-        figure = f"{found.ratio:.3f}"
-        rows.append(
-            Interval(
-                label,
-                found.ratio,
-                found.low,
-                found.high,
-                _series(m),
-                note=f"{figure}{ends}{apart}",
-                short=figure + apart,
-                title=title,
-            )
-        )
-        bases.append(found)
-    if not rows:
+    known = [
+        (m, label, m.relative)
+        for m, label in zip(members, _row_labels(members), strict=True)
+        if m.relative and not m.is_base
+    ]
+    if not known:
         return None
-    names = " or ".join(dict.fromkeys(found.to for found in bases))
-    sure = {found.confidence for found in bases if found.confidence}
+    name = "latency over that of " + " or ".join(dict.fromkeys(found.to for _, _, found in known))
     caption = "Run in turns, so that drift of the machine cancels; left of 1 is faster."
-    if sure:
+    if sure := {found.confidence for _, _, found in known if found.confidence}:
         caption += (
             f" The whisker holds the true ratio with {max(sure):.0%} confidence; where it crosses 1 "
             "the two are not told apart and the dot is hollow."
         )
-    picture = page.both(
-        bars.intervals,
-        rows,
-        width=ROWS_WIDE,
-        name=f"latency over that of {names}",
-        x_label="ratio (measured)",
+    rows = list(itertools.starmap(_interval, known))
+    picture = page.both(bars.intervals, rows, width=ROWS_WIDE, name=name, x_label="ratio (measured)")
+    return Plot(name[0].upper() + name[1:], picture, caption)
+
+
+def _interval(m: Measurement, label: str, found: Relative) -> Interval:
+    ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
+    apart = "" if found.different is not False else ", not told apart"
+    return Interval(
+        label,
+        found.ratio,
+        found.low,
+        found.high,
+        _series(m),
+        note=f"{found.ratio:.3f}{ends}{apart}",
+        short=f"{found.ratio:.3f}{apart}",
+        title=f"{m.artifact.name} over {found.to}, {found.rounds} rounds in {found.starts} starts",
     )
-    return Plot(f"Latency over that of {names}", picture, caption)
 
 
 def instructions(members: Sequence[Measurement]) -> Plot | None:
@@ -226,18 +221,16 @@ def profiles(members: Sequence[Measurement]) -> list[Profile]:
     found = [(m, label) for m, label in zip(members, labels(members), strict=True) if m.profile]
     rows = [_operators(m) for m, _ in found]
     longest = max((bar.total for bar_rows in rows for bar in bar_rows), default=0.0)
+    if not longest:
+        return []
+
+    def draw(m: Measurement, operators: Sequence[Bar]) -> Markup:
+        name = f"operators of {m.artifact.name}"
+        return Markup(bars.bars(operators, width=page.NARROW, name=name, longest=longest))
+
     return [
-        Profile(
-            label,
-            Markup(
-                bars.bars(
-                    operators, width=page.NARROW, name=f"operators of {m.artifact.name}", longest=longest
-                )
-            ),
-            _kinds_of_operators(m),
-        )
+        Profile(label, draw(m, operators), _kinds_of_operators(m))
         for (m, label), operators in zip(found, rows, strict=True)
-        if longest > 0
     ]
 
 
@@ -255,21 +248,17 @@ def _series(m: Measurement) -> str:
 def _operators(m: Measurement) -> list[Bar]:
     """The longest operators, each with its place in the order, and the rest in one bar."""
     whole = sum(row.ms for row in m.profile)
-    order = sorted(enumerate(m.profile, start=1), key=lambda row: -row[1].ms)
+    longest, rest = figures.longest(m, OPERATORS)
 
     def note(ms: float) -> str:
         return f"{_time(ms)} ms · {bars.share_of(ms, whole)}"
 
+    kind = _series(m)
     shown = [
-        Bar(
-            f"{place} {_operator_name(row)}",
-            ((row.ms, _series(m)),),
-            note(row.ms),
-            f"{place}: {row.op}, {row.name}",
-        )
-        for place, row in order[:OPERATORS]
+        Bar(f"{i} {_operator_name(row)}", ((row.ms, kind),), note(row.ms), f"{i}: {row.op}, {row.name}")
+        for i, row in longest
     ]
-    if rest := [row for _, row in order[OPERATORS:]]:
+    if rest:
         ms = sum(row.ms for row in rest)
         # No bar: it would be the longest of all and say nothing of any operator.
         shown.append(Bar(f"{len(rest)} others together", (), note(ms)))
@@ -299,12 +288,9 @@ def _layer(name: str) -> str:
 
 def _kinds_of_operators(m: Measurement) -> str:
     whole = sum(row.ms for row in m.profile)
-    kinds: dict[str, float] = {}
-    for row in m.profile:
-        kind = _type_of(row)
-        kinds[kind] = kinds.get(kind, 0.0) + row.ms
-    longest = sorted(kinds.items(), key=lambda kind: -kind[1])[:4]
-    most = ", ".join(f"{kind} {bars.share_of(ms, whole)}" for kind, ms in longest)
+    kinds = figures.grouped((_type_of(row), row.ms) for row in m.profile)
+    longest = sorted(((kind, sum(times)) for kind, times in kinds.items()), key=lambda one: -one[1])
+    most = ", ".join(f"{kind} {bars.share_of(ms, whole)}" for kind, ms in longest[:4])
     runs = max(row.runs for row in m.profile)
     # The profiler takes time of its own, and what it does not see is in the latency.
     share = f", {bars.share_of(whole, m.latency.median_ms)} of the latency" if m.latency else ""

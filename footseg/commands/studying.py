@@ -39,7 +39,7 @@ def _study_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _study(args: Arguments) -> Output:
     require("tensorflow", "train")
-    from footseg.study.page import Budget
+    from footseg.study.recipes import Budget
     from footseg.study.study import study
 
     budget = {"max_loss": args.max_loss, "max_bytes": args.max_mb and args.max_mb * 1e6}

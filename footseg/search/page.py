@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from footseg import run as runs
+from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.pages import page
 from footseg.benchmarks.pages.page import Tile
 from footseg.benchmarks.pages.svg import number
@@ -204,11 +205,9 @@ def _losses(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """What was not trained to its end, by status: the first of alike reasons, then whose it is."""
     found = []
     for status in ("failed", "refused", "stopped"):
-        alike: dict[str, list[Trial]] = {}
-        for trial in results.trials:
-            if trial.status == status:
-                # Reasons are alike where they differ in figures only.
-                alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", trial.reason), []).append(trial)
+        own = [trial for trial in results.trials if trial.status == status]
+        # Reasons are alike where they differ in figures only.
+        alike = grouped((re.sub(r"\d+(\.\d+)?", "#", trial.reason), trial) for trial in own)
         ranked = sorted(alike.values(), key=lambda trials: -len(trials))
         if ranked:
             found.append((status, [(_reason(trials), _listed(trials)) for trials in ranked]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.pages import bars, charts, page
 from footseg.benchmarks.pages.charts import Curve, Limit, Mark
 from footseg.benchmarks.pages.page import Picture, Plot
@@ -97,9 +98,8 @@ class Drawing:
 
     def legend(self) -> list[tuple[str, str]]:
         """Classes and the scores in each, the best first."""
-        found: dict[str, list[float]] = {}
-        for trial in reversed(self.ordered):
-            found.setdefault(self.kinds[trial.number], []).append(self.results.score(trial))
+        ranked = reversed(self.ordered)
+        found = grouped((self.kinds[trial.number], self.results.score(trial)) for trial in ranked)
         return [
             (kind, " to ".join(sorted({f"{end:.3f}" for end in (min(scores), max(scores))})))
             for kind, scores in found.items()

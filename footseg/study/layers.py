@@ -135,9 +135,7 @@ def _step(step: Mapping[str, Any]) -> tuple[str, str, tuple[tuple[str, str], ...
     before, after = step.get("val_iou_before"), step.get("val_iou_after")
     known = before is not None and after is not None
     iou = f"validation IoU {before:.4f} → {after:.4f}" if known else ""
-    reasons: dict[str, list[str]] = {}
-    for name, why in (step.get("left_out") or {}).items():
-        reasons.setdefault(str(why), []).append(name)
+    reasons = figures.grouped((str(why), name) for name, why in (step.get("left_out") or {}).items())
     count = len(step.get("layers") or {})
     text = ", ".join(filter(None, [f"{count} layer{'s' if count > 1 else ''}" if count else "", iou]))
     return recipes.step_words(step), text, tuple((why, ", ".join(names)) for why, names in reasons.items())

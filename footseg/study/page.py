@@ -5,7 +5,7 @@ their compression, sensitivities. What is missing is said on the page.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from footseg.benchmarks.results_file import read_all
 from footseg.errors import FootsegError
 from footseg.run import Run
 from footseg.study import layers, recipes
-from footseg.study.recipes import Figure, Point, winner
+from footseg.study.recipes import Budget, Figure, Point
 
 # Losses of IoU that the table of winners has a row for.
 LOSSES = (0.005, 0.01, 0.02)
@@ -44,38 +44,6 @@ LARGE = 2
 TITLE = "footseg compression study"
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a recipe may take: bytes of its download (gzip), latency over fp32's, loss of IoU.
-
-    Where nothing else is said it must not be slower than fp32: a file that is little smaller and twenty times
-    slower, as dynamic int8 was, is nobody's choice.
-    """
-
-    max_bytes: float | None = None
-    max_latency: float | None = recipes.SLOWER
-    max_loss: float | None = 0.01
-
-    def words(self) -> str:
-        """As a phrase: "a loss of at most 0.01 IoU, a download of at most 0.45 MB, no slower than fp32"."""
-        latency = f"at most {self.max_latency:g} times the latency of fp32" if self.max_latency else ""
-        parts = [
-            f"a loss of at most {self.max_loss:g} IoU" if self.max_loss is not None else "",
-            f"a download of at most {figures.mb(self.max_bytes)} MB" if self.max_bytes is not None else "",
-            "no slower than fp32" if self.max_latency == recipes.SLOWER else latency,
-        ]
-        return ", ".join(part for part in parts if part) or "no limit"
-
-    def winner(self, points: Sequence[Point], by: str | None = None) -> Point | None:
-        """The best recipe within it, as ``recipes.winner``."""
-        return winner(
-            points, max_bytes=self.max_bytes, max_latency=self.max_latency, max_loss=self.max_loss, by=by
-        )
-
-
-WITHIN_A_HUNDREDTH = Budget()
-
-
 def write_study(
     results: Path,
     out: Path,
@@ -84,7 +52,7 @@ def write_study(
     evaluations: Sequence[Path] = (),
     sensitivity: Sequence[Path] = (),
     baseline: str | None = None,
-    budget: Budget = WITHIN_A_HUNDREDTH,
+    budget: Budget = recipes.WITHIN_A_HUNDREDTH,
     title: str = TITLE,
 ) -> Path:
     """Write the page to ``out``; returns ``out``.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from footseg import files
+from footseg.benchmarks.figures import mb
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages.page import Evaluation, metric
 from footseg.errors import FootsegError, did_you_mean
@@ -71,6 +72,12 @@ class Point:
         return self.ratio is not None and self.ratio.value > SLOWER and self.ratio.low > 1
 
     @property
+    def costs(self) -> dict[str, float]:
+        """What budgets limit: loss of IoU, bytes to download, latency over fp32's; inf where not known."""
+        found = {"loss": self.loss, "bytes": _alone(self.gzip_bytes), "latency": self.ratio}
+        return {name: figure.value if figure else math.inf for name, figure in found.items()}
+
+    @property
     def warning(self) -> str:
         """The line about a slower recipe."""
         left = ", ".join(f"{kind} {count}" for kind, count in self.outside.items())
@@ -80,6 +87,53 @@ class Point:
             else "though XNNPACK runs all of its operators"
         )
         return f"{self.label} is slower than fp32: {self.ratio.value if self.ratio else 0:.2f} times; {why}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a recipe may take: bytes of its download (gzip), latency over fp32's, loss of IoU.
+
+    Where nothing else is said it must not be slower than fp32: a file that is little smaller and twenty times
+    slower, as dynamic int8 was, is nobody's choice.
+    """
+
+    max_bytes: float | None = None
+    max_latency: float | None = SLOWER
+    max_loss: float | None = 0.01
+
+    def words(self) -> str:
+        """As a phrase: "a loss of at most 0.01 IoU, a download of at most 0.45 MB, no slower than fp32"."""
+        latency = f"at most {self.max_latency:g} times the latency of fp32" if self.max_latency else ""
+        parts = [
+            f"a loss of at most {self.max_loss:g} IoU" if self.max_loss is not None else "",
+            f"a download of at most {mb(self.max_bytes)} MB" if self.max_bytes is not None else "",
+            "no slower than fp32" if self.max_latency == SLOWER else latency,
+        ]
+        return ", ".join(part for part in parts if part) or "no limit"
+
+    def winner(self, points: Sequence[Point], by: str | None = None) -> Point | None:
+        """The best recipe within it; None where none is.
+
+        ``by`` is what is to be least, "loss", "bytes" or "latency"; else the first that has no limit.
+        The others decide between equals. What was not measured is within no limit.
+
+        Raises:
+            ValueError: an unknown ``by``.
+        """
+        limits = {"loss": self.max_loss, "bytes": self.max_bytes, "latency": self.max_latency}
+        if by is not None and by not in limits:
+            raise ValueError(f"by must be loss, bytes or latency, not {by!r}")
+        goal = by or next((name for name, limit in limits.items() if limit is None), "loss")
+
+        def fits(point: Point) -> bool:
+            known = (point.costs[name] <= limit for name, limit in limits.items() if limit is not None)
+            return all(known) and math.isfinite(point.costs[goal])
+
+        found = [point for point in points if fits(point)]
+        return min(found, key=lambda point: (point.costs[goal], *point.costs.values()), default=None)
+
+
+WITHIN_A_HUNDREDTH = Budget()
 
 
 @dataclass(frozen=True)
@@ -163,50 +217,6 @@ def gather(
         else:
             points += [_point(member, evaluated, bases) for member in group]
     return tuple(sorted(_told_apart(points), key=lambda p: (not p.is_baseline, -p.gzip_bytes)))
-
-
-def winner(
-    points: Sequence[Point],
-    *,
-    max_bytes: float | None = None,
-    max_latency: float | None = None,
-    max_loss: float | None = None,
-    by: str | None = None,
-) -> Point | None:
-    """The best recipe within a budget; None where none is.
-
-    Args:
-        points: the recipes.
-        max_bytes: of the download (gzip).
-        max_latency: over the baseline's latency.
-        max_loss: of IoU to the baseline.
-        by: what is to be least, "loss", "bytes" or "latency"; else the first of these that has no limit. The
-            others decide between equals.
-
-    Raises:
-        ValueError: an unknown ``by``.
-    """
-    limits = {"loss": max_loss, "bytes": max_bytes, "latency": max_latency}
-    if by is not None and by not in limits:
-        raise ValueError(f"by must be loss, bytes or latency, not {by!r}")
-    goal = by or next((name for name, limit in limits.items() if limit is None), "loss")
-
-    def figures(point: Point) -> dict[str, float]:
-        return {
-            "loss": point.loss.value if point.loss else math.nan,
-            "bytes": point.gzip_bytes,
-            "latency": point.ratio.value if point.ratio else math.nan,
-        }
-
-    def within(found: Mapping[str, float]) -> bool:
-        kept = all(limit is None or found[name] <= limit for name, limit in limits.items())
-        return kept and not math.isnan(found[goal])  # what was not measured is within no limit
-
-    def rank(found: Mapping[str, float]) -> list[float]:
-        return [found[goal], *(math.inf if math.isnan(value) else value for value in found.values())]
-
-    fit = [(rank(found), i) for i, found in enumerate(map(figures, points)) if within(found)]
-    return points[min(fit)[1]] if fit else None
 
 
 # --- baselines -----------------------------------------------------------------------------------
@@ -321,24 +331,23 @@ def _mean(points: Sequence[Point]) -> Point:
         values = [value.value for value in found]
         return Figure(fmean(values), min(values), max(values))
 
+    def all_of(name: str) -> tuple[Any, ...]:
+        return tuple(value for point in points for value in getattr(point, name))
+
     zstd = [point.zstd_bytes for point in points if point.zstd_bytes is not None]
     common = set.intersection(*(set(point.smaller) for point in points))
+    means: dict[str, Any] = {
+        **{name: all_of(name) for name in ("files", "runs", "seeds")},
+        **{name: figure(name) for name in ("iou", "boundary_f", "loss", "ratio")},
+        **{name: fmean(getattr(p, name) for p in points) for name in ("file_bytes", "gzip_bytes", "macs")},
+    }
     return replace(
         points[0],
-        files=tuple(name for point in points for name in point.files),
-        runs=tuple(name for point in points for name in point.runs),
-        seeds=tuple(seed for point in points for seed in point.seeds),
-        iou=figure("iou"),
-        boundary_f=figure("boundary_f"),
-        loss=figure("loss"),
-        file_bytes=fmean(point.file_bytes for point in points),
-        gzip_bytes=fmean(point.gzip_bytes for point in points),
+        **means,
         zstd_bytes=fmean(zstd) if len(zstd) == len(points) else None,
         smaller={name: fmean(point.smaller[name] for point in points) for name in sorted(common)},
         latency_ms=median(point.latency_ms for point in points),
-        ratio=figure("ratio"),
         in_turns=all(point.in_turns for point in points),
-        macs=fmean(point.macs for point in points),
     )
 
 

@@ -17,7 +17,8 @@ from footseg.commands import measuring, shipping, training
 from footseg.commands._command import run_step
 from footseg.errors import FootsegError
 from footseg.steps import Command, Say, Step, run_steps
-from footseg.study.page import TITLE, WITHIN_A_HUNDREDTH, Budget, write_study
+from footseg.study.page import TITLE, write_study
+from footseg.study.recipes import WITHIN_A_HUNDREDTH, Budget
 
 PAGE, RESULTS = "study.html", "results.jsonl"
 PRECISIONS = ("fp32", "int8")
