@@ -1,13 +1,17 @@
 """What tests share: real photographs where they are there, and small generated data everywhere."""
 
+import fcntl
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import tiny_weights
 from tests.phone import AdbServer, Phone
 
 if TYPE_CHECKING:
@@ -32,6 +36,13 @@ TINY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What Keras draws (first weights, dropout) is the same whatever ran before."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real photographs that stands beside the project, never in it."""
@@ -41,47 +52,61 @@ def shared_data() -> Path:
     pytest.skip("shared/data does not stand beside the project: this test needs its photographs")
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder ``name`` that all processes of this run of tests share: whoever asks first makes it."""
+    own = factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder, made = root / name, root / f"{name}.made"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn feet at 64x64: 24 to train on, 8 to validate, 8 to test."""
     from footseg.data.shapes import write_shapes
 
-    folder = tmp_path_factory.mktemp("data") / "feet"
-    return write_shapes(folder, {"train": 24, "val": 8, "test": 8}, seed=1, size=(64, 64))
+    counts = {"train": 24, "val": 8, "test": 8}
+    return once(tmp_path_factory, "feet", lambda out: write_shapes(out, counts, seed=1, size=(64, 64)))
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on ``tiny_data``: FastLinkNet of a quarter of the width, ten seconds of training."""
-    from footseg.training.config import from_values
-    from footseg.training.train import train
-
-    out = tmp_path_factory.mktemp("run") / "tiny"
-    train(from_values({"network": "fast_linknet", "data": str(tiny_data), **TINY, "epochs": 60}), out)
-    return out
+    """A finished run on ``tiny_data``: FastLinkNet of a quarter of the width with the weights of a file."""
+    return once(tmp_path_factory, "tiny", lambda out: tiny_weights.write_run(out, tiny_data))
 
 
 @pytest.fixture(scope="session")
 def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What ``footseg export`` makes of ``tiny_run``, by "fp32", "fp16", "int8" and "onnx"."""
-    from footseg.export.pipeline import export_run
 
-    out = tmp_path_factory.mktemp("export")
-    artifacts = export_run(
-        tiny_run, out, formats=("tflite", "onnx"), precisions=("fp32", "fp16", "int8"), speed=False
-    )
-    return {"onnx" if a.format == "onnx" else a.recipe: a.path for a in artifacts}
+    def export(out: Path) -> None:
+        from footseg.export.pipeline import export_run
+
+        precisions = ("fp32", "fp16", "int8")
+        export_run(tiny_run, out, formats=("tflite", "onnx"), precisions=precisions, speed=False)
+
+    out = once(tmp_path_factory, "export", export)
+    tflites = {path.stem.rpartition("_")[2]: path for path in out.glob("*.tflite")}
+    return {**tflites, "onnx": next(out.glob("*.onnx"))}
 
 
 @pytest.fixture(scope="session")
 def compressed_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``tiny_run`` with 70 % of its weights pruned and 16 values for each kernel, by the real command."""
-    from footseg.cli import main
 
-    out = tmp_path_factory.mktemp("compressed") / "deep"
-    steps = ["--prune", "0.7", "--set", "epochs=10", "--cluster", "16", "--set", "epochs=3"]
-    assert main(["compress", str(tiny_run), "--out", str(out), *steps]) == 0
-    return out
+    def compress(out: Path) -> None:
+        from footseg.cli import main
+
+        steps = ["--prune", "0.7", "--set", "epochs=3", "--cluster", "16", "--set", "epochs=2"]
+        assert main(["compress", str(tiny_run), "--out", str(out), *steps]) == 0
+
+    return once(tmp_path_factory, "compressed", compress)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=jax python -m tests.one_step FOLDER
 
-takes the networks that ``save_all`` left in FOLDER and prints, as one JSON line, what ``one_step`` gives.
+takes the networks in FOLDER, as ``tiny`` makes them, and prints, as one JSON line, what ``one_step`` gives.
 """
 
 import json
@@ -55,14 +55,6 @@ def one_step(network: Any, *, eagerly: bool = False) -> tuple[float, list[str]]:
     loss = step.train(images(), masks, still)
     pairs = zip(network.trainable_variables, before, strict=True)
     return loss, [weight.path for weight, old in pairs if np.array_equal(np.array(weight), old)]
-
-
-def save_all(folder: Path) -> dict[str, Any]:
-    """Build every network, save it in ``folder``, return it."""
-    built = {name: tiny(name) for name in networks.names()}
-    for name, network in built.items():
-        network.save(folder / f"{name}.keras")
-    return built
 
 
 def main(folder: Path) -> None:

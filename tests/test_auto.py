@@ -15,7 +15,7 @@ from footseg.errors import FootsegError
 from footseg.export import auto as module
 from footseg.export.auto import Auto, auto, by_trade
 from footseg.export.sensitivity import Cost, Reference, Sensitivity
-from footseg.run import Run
+from tests.runs import save_run
 
 keras = pytest.importorskip("keras", reason="makes the network: pip install 'footseg[train]'")
 pytest.importorskip("tensorflow", reason="converts the network: pip install 'footseg[train]'")
@@ -32,23 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="first")(image)
     y = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="second")(x)
     x = keras.layers.Conv2D(2, 1, name="last")(keras.layers.Add(name="sum")([x, y]))
-    path = folder / "run"
-    path.mkdir()
-    keras.Model(image, x, name="net").save(path / "model.keras")
-    Run(
-        path=path,
-        status="finished",
-        network="net",
-        network_options={},
-        input_shape=(32, 32, 3),
-        classes=("background", "foot"),
-        colours=((0, 0, 0), (255, 0, 0)),
-        parameters=1,
-        data=str(data),
-        data_fingerprint="",
-        seed=0,
-    ).save()
-    return path
+    return save_run(folder / "run", keras.Model(image, x, name="net"), data=str(data)).path
 
 
 @pytest.fixture(scope="module")

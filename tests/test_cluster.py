@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from footseg import networks
 from footseg.compress.cluster import Cluster, NearestByCell, start
 from footseg.compress.kept import Kept
 from footseg.errors import FootsegError
+from tests.kinds import each_network
 from tests.one_step import tiny
 from tests.retraining import kernel, little, retrain, set_kernel
 
@@ -127,7 +127,7 @@ def test_bad_settings() -> None:
         Cluster(2, layers={"conv": 2}).choose(model)
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", each_network())
 def test_every_network_has_its_layers_named(name: str) -> None:
     model = tiny(name)
     choice = Cluster(64).choose(model)

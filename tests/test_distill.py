@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from footseg import networks, run
+from footseg import networks
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
 from footseg.training import distill
 from footseg.training.config import TrainConfig, from_values
+from tests.kinds import each_network
+from tests.runs import save_run
 
 LN2, LN3 = math.log(2), math.log(3)
 BOTH = np.zeros((1, 1, 2), int)
@@ -225,20 +227,12 @@ def config(**values: Any) -> TrainConfig:
 @pytest.fixture(scope="module")
 def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run at 64x64 whose weights, statistics included, are far from a fresh network's."""
-    folder = tmp_path_factory.mktemp("teacher") / "run"
-    folder.mkdir()
     options = {"width": 0.25, "dropout": 0.5}
     network = networks.build("fast_linknet", (64, 64, 3), 2, **options)
     rng = np.random.default_rng(0)
     network.set_weights([w + rng.uniform(0, 0.1, w.shape) for w in network.get_weights()])
-    record = run.Run(
-        path=folder, status="finished", network="fast_linknet", network_options=options,
-        input_shape=(64, 64, 3), classes=CLASSES, colours=((0, 0, 0), (255, 0, 0)), parameters=0,
-        data="feet", data_fingerprint="", seed=0,
-    )  # fmt: skip
-    record.save()
-    network.save(record.model)
-    return folder
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    return save_run(folder, network, network_options=options, classes=CLASSES).path
 
 
 def test_a_run_teaches_with_the_weights_it_has(teacher_run: Path) -> None:
@@ -314,7 +308,7 @@ def thin(name: str, side: int) -> keras.Model:
     return networks.build(name, (side, side, 3), 2, **options)
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", each_network())
 def test_every_network_teaches_and_is_taught_by_all_terms_at_any_size(name: str) -> None:
     terms = ["ce", "distill", "regression", "hint", "attention"]
     networks_by_name = {name: thin(name, 128), "fast_linknet": thin("fast_linknet", 128)}

@@ -14,6 +14,7 @@ from footseg.export import freeze, quantize, verify
 from footseg.export.pipeline import export_run
 from footseg.export.precisions import PRECISIONS
 from footseg.run import Run
+from tests.runs import save_run
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -252,22 +253,7 @@ def run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
             weight.assign(rng.normal(0, 0.1, weight.shape))
         if weight.name in ("gamma", "moving_variance"):
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-    network.save(folder / "model.keras")
-    made = Run(
-        path=folder,
-        status="finished",
-        network="enet",
-        network_options={"width": 0.5},
-        input_shape=(64, 64, 3),
-        classes=("background", "foot"),
-        colours=((0, 0, 0), (255, 0, 0)),
-        parameters=network.count_params(),
-        data=str(tiny_data),
-        data_fingerprint="",
-        seed=0,
-    )
-    made.save()
-    return made
+    return save_run(folder, network, network_options={"width": 0.5}, data=str(tiny_data))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from footseg import networks
 from footseg.compress.fold import fold, foldable
+from tests.kinds import each_network
 
 # Small, and for all variants, whose own options come on top.
 SMALL = {
@@ -111,7 +112,7 @@ def test_fold_refuses_subclassed_models() -> None:
         fold(Own(name="own"))
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", each_network())
 def test_fold_every_network(name: str) -> None:
     """Outputs as before; what is left has no convolution before it."""
     for variant in networks.variants(name).values():

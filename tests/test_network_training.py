@@ -1,11 +1,12 @@
 """Every network learns on TensorFlow and JAX alike, and becomes a .tflite and an .onnx that say the same."""
 
+import functools
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from footseg import networks, runtime
+from footseg import runtime
 from tests import one_step
+from tests.kinds import each_network
 
 tf = pytest.importorskip("tensorflow", reason="trains and converts: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -22,7 +24,6 @@ pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="compares JAX with TensorFlow"
 )
 
-NAMES = networks.names()
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -40,20 +41,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("networks")
 
 
-@pytest.fixture(scope="module")
-def built(folder: Path) -> dict[str, Any]:
-    return one_step.save_all(folder)
-
-
 @pytest.fixture(scope="module", autouse=True)
-def jax_process(folder: Path, built: dict[str, Any]) -> Iterator["subprocess.Popen[str] | None"]:
-    """The same steps on JAX, in a process of its own that works while the other tests do."""
-    if not _has("jax"):
+def jax_process(folder: Path, request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[str] | None"]:
+    """The steps that tests will ask of JAX, in a process of its own that works while the other tests do."""
+    asked = [
+        item.callspec.params["name"]
+        for item in request.session.items
+        if getattr(item, "function", None) is test_a_step_on_jax_is_that_on_tensorflow
+    ]
+    if not asked or not _has("jax"):
         yield None
         return
+    for name in asked:
+        one_step.tiny(name).save(folder / f"{name}.keras")
     # Compiling takes nearly all of the time, and what it compiles runs once: as little of it as may be.
     quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    flags = {"KERAS_BACKEND": "jax", "XLA_FLAGS": quick, "JAX_PLATFORMS": "cpu"}
+    xla = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
+    flags = {"KERAS_BACKEND": "jax", "XLA_FLAGS": xla, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.one_step", str(folder)]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | flags, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -63,22 +67,27 @@ def jax_process(folder: Path, built: dict[str, Any]) -> Iterator["subprocess.Pop
 
 
 @pytest.fixture(scope="module")
-def taken(built: dict[str, Any]) -> dict[str, Taken]:
-    """One step on TensorFlow each; without graphs, which take 30 times as long to make as to run once."""
-    return {
-        name: Taken(network, *one_step.one_step(network, eagerly=True)) for name, network in built.items()
-    }
+def taken(folder: Path) -> Callable[[str], Taken]:
+    """One step on TensorFlow; without graphs, which take 30 times as long to make as to run once."""
+
+    @functools.cache
+    def take(name: str) -> Taken:
+        path = folder / f"{name}.keras"
+        network = keras.saving.load_model(path, compile=False) if path.exists() else one_step.tiny(name)
+        return Taken(network, *one_step.one_step(network, eagerly=True))
+
+    return take
 
 
 def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_step_on_tensorflow_moves_every_weight(name: str, taken: dict[str, Taken]) -> None:
+@pytest.mark.parametrize("name", each_network())
+def test_a_step_on_tensorflow_moves_every_weight(name: str, taken: Callable[[str], Taken]) -> None:
     # Cross-entropy of three classes at random weights is about log 3, and the IoU loss at most 1.
-    assert 0.3 < taken[name].loss < 5
-    assert moved(taken[name].unmoved)
+    assert 0.3 < taken(name).loss < 5
+    assert moved(taken(name).unmoved)
 
 
 def moved(unmoved: list[str]) -> bool:
@@ -86,25 +95,25 @@ def moved(unmoved: list[str]) -> bool:
     return all(path.endswith("/bias") for path in unmoved)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_tflite_says_what_keras_says(name: str, taken: dict[str, Taken], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", each_network())
+def test_tflite_says_what_keras_says(name: str, taken: Callable[[str], Taken], tmp_path: Path) -> None:
     from footseg.export import freeze, tflite
 
     path = tmp_path / f"{name}.tflite"
-    path.write_bytes(tflite.convert(freeze.freeze(lowered(taken[name].network), tmp_path / "saved_model")))
+    path.write_bytes(tflite.convert(freeze.freeze(lowered(taken(name).network), tmp_path / "saved_model")))
     tflite.check_graph(path)
-    assert_says_the_same(path, taken[name].network)
+    assert_says_the_same(path, taken(name).network)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_onnx_says_what_keras_says(name: str, taken: dict[str, Taken], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", each_network())
+def test_onnx_says_what_keras_says(name: str, taken: Callable[[str], Taken], tmp_path: Path) -> None:
     pytest.importorskip("tf2onnx", reason="writes ONNX: pip install 'footseg[onnx]'")
     pytest.importorskip("onnxruntime", reason="runs ONNX: pip install 'footseg[onnx]'")
     from footseg.export import onnx
 
     path = tmp_path / f"{name}.onnx"
-    path.write_bytes(onnx.convert(lowered(taken[name].network)))
-    assert_says_the_same(path, taken[name].network)
+    path.write_bytes(onnx.convert(lowered(taken(name).network)))
+    assert_says_the_same(path, taken(name).network)
 
 
 def lowered(network: Any) -> Any:
@@ -139,10 +148,10 @@ def on_jax(jax_process: "subprocess.Popen[str] | None") -> dict[str, Any]:
     return document["networks"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each_network())
 def test_a_step_on_jax_is_that_on_tensorflow(
-    name: str, on_jax: dict[str, Any], taken: dict[str, Taken]
+    name: str, on_jax: dict[str, Any], taken: Callable[[str], Taken]
 ) -> None:
     # The same weights, images and masks, sums in another order: up to 6e-7 apart.
-    assert on_jax[name]["loss"] == pytest.approx(taken[name].loss, rel=1e-5)
+    assert on_jax[name]["loss"] == pytest.approx(taken(name).loss, rel=1e-5)
     assert moved(on_jax[name]["unmoved"])

@@ -10,6 +10,7 @@ import pytest
 
 from footseg import networks
 from footseg.benchmarks.cost import cost_of_keras
+from tests.kinds import KINDS
 
 pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
 
@@ -31,6 +32,28 @@ def test_figures_are_those_of_the_reference(name: str, variant: str) -> None:
     assert cost.flops == 2 * cost.macs
     for rule in ("macs", "flops_tf_benchmark"):
         assert getattr(cost, rule) == pytest.approx(figures.get(rule, getattr(cost, rule)), rel=0.01)
+
+
+def test_some_have_every_kind_of_layer_that_others_have() -> None:
+    """What makes it enough for quick tests to try these."""
+
+    def kinds(name: str, variant: str) -> set[str]:
+        network = networks.build(name, (128, 128, 3), **networks.variants(name)[variant]["options"])
+        return {kind(operation) for operation in network.operations}
+
+    some = set.union(*(kinds(*one) for one in KINDS))
+    for one in VARIANTS:
+        assert kinds(*one) <= some, one
+
+
+def kind(operation: Any) -> str:
+    """Its class, how its kernel lies, and the activation in it."""
+    words = [type(operation).__name__]
+    height, width = getattr(operation, "kernel_size", (1, 1))
+    words += ["asymmetric"] if height != width else []
+    words += ["dilated"] if max(getattr(operation, "dilation_rate", (1,))) > 1 else []
+    activation = getattr(operation, "activation", None)
+    return " ".join([*words, activation.__name__ if activation else ""])
 
 
 # ---- figures of other options, counted from the papers' layer tables

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from footseg import artifact, cli
-from footseg import run as runs
 from footseg.data.images import Letterbox, read_image, read_mask, unletterbox_logits, write_image
 from footseg.errors import FootsegError
 from footseg.predict import enlarge_argmax, predict, unique_names
 from tests.red_network import red_image, red_network
+from tests.runs import save_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -170,13 +170,7 @@ def test_a_run_gives_its_own_colours(out, tmp_path):
     layer = keras.layers.Conv2D(2, 1)
     network = keras.Model(image, layer(image))
     layer.set_weights([np.zeros((1, 1, 3, 2), np.float32), np.array([0, 1], np.float32)])  # all is foot
-    runs.Run(
-        tmp_path / "run",
-        status="finished", network="test", network_options={}, input_shape=(32, 32, 3), parameters=8,
-        classes=("background", "foot"), colours=((0, 0, 0), (0, 255, 0)),
-        data="", data_fingerprint="", seed=0,
-    ).save()  # fmt: skip
-    network.save(tmp_path / "run" / "model.keras")
+    save_run(tmp_path / "run", network, colours=((0, 0, 0), (0, 255, 0)))
     write_image(tmp_path / "in" / "a.png", np.zeros((32, 32, 3), np.uint8))
     (found,) = predict(tmp_path / "run", [tmp_path / "in"], out)
     red, green, blue = read_image(found.overlay)[16, 16].astype(int)

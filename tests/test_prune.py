@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from footseg import networks
 from footseg.compress.prune import Prune, shared_out, smallest, updates
 from footseg.errors import FootsegError
+from tests.kinds import each_network
 from tests.one_step import tiny
 from tests.retraining import kernel, little, retrain, set_kernel
 
@@ -159,7 +159,7 @@ def test_bad_settings() -> None:
         Prune(skip=("*",)).choose(little())
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", each_network())
 def test_every_network_has_its_layers_named(name: str) -> None:
     model = tiny(name)
     choice = Prune(0.7, "layer").choose(model)

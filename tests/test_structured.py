@@ -17,9 +17,9 @@ from footseg.compress import structured  # noqa: E402
 from footseg.compress.channels import channels  # noqa: E402
 from footseg.compress.structured import Importance, Plan, plan, rewrite  # noqa: E402
 from footseg.training.losses import cross_entropy  # noqa: E402
+from tests.kinds import each_variant  # noqa: E402
 
 THIN = {"efficientnet_lite": {}, "emilseg": {"base": 4}, "unet": {"base": 8}}
-VARIANTS = [(name, variant) for name in networks.names() for variant in networks.variants(name)]
 # GroupNormalization sees all channels of a group: where it follows every convolution nothing can go.
 WHOLE = {("unet", "U-Net-G, normalised everywhere")}
 
@@ -91,7 +91,7 @@ def assert_same(model: Any, cut: Plan) -> Any:
     return smaller
 
 
-@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+@pytest.mark.parametrize(("name", "variant"), each_variant())
 def test_every_network_can_be_cut(name: str, variant: str) -> None:
     options = networks.variants(name)[variant]["options"] | THIN.get(name, {"width": 0.25})
     model = randomised(networks.build(name, (128, 128, 3), **options))

@@ -14,6 +14,7 @@ tf_keras = pytest.importorskip("tf_keras", reason="holds the twins: pip install 
 from footseg import networks  # noqa: E402
 from footseg.compress.twin import KerasOperation, copy_weights, to_keras, to_tf_keras  # noqa: E402
 from footseg.errors import FootsegError  # noqa: E402
+from tests.kinds import each_variant  # noqa: E402
 
 layers, ops = keras.layers, keras.ops
 
@@ -118,9 +119,7 @@ def smallest(name: str, options: dict[str, Any]) -> Any:
     raise AssertionError(f"{name} takes no image of 128x128")
 
 
-@pytest.mark.parametrize(
-    ("name", "variant"), [(name, variant) for name in networks.names() for variant in networks.variants(name)]
-)
+@pytest.mark.parametrize(("name", "variant"), each_variant())
 def test_every_network_has_a_twin(name: str, variant: str) -> None:
     model = randomised(smallest(name, networks.variants(name)[variant]["options"]))
     assert_same(there_and_back(model)[1], model)
