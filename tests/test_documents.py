@@ -143,10 +143,37 @@ def test_the_readme_is_short() -> None:
     assert len(read("README.md").splitlines()) <= 180
 
 
-@pytest.mark.parametrize("name", networks.names())
-def test_the_table_of_networks_has_the_reference_figures(name: str) -> None:
-    row = next(line for line in read("README.md").splitlines() if line.startswith(f"| `{name}`"))
-    assert f"{networks.reference(name)['parameters']:,}" in row
+def rows_of_networks() -> Iterator[tuple[str, dict[str, str], list[str]]]:
+    """Each row of the README's table of networks: name, options, and the cells after them."""
+    for line in read("README.md").splitlines():
+        found = re.match(r"\| `(\w+)`(?: with `([^`]+)`)?[^|]*\| (.+)", line)
+        if found and found[1] in networks.names():
+            options = dict(option.split("=") for option in (found[2] or "").split())
+            yield found[1], options, [cell.strip() for cell in found[3].split("|")]
+
+
+def test_every_network_is_in_the_table() -> None:
+    assert {name for name, options, _ in rows_of_networks() if not options} == set(networks.names())
+
+
+@pytest.mark.parametrize(("name", "options", "cells"), list(rows_of_networks()))
+def test_the_table_of_networks_has_the_reference_figures(
+    name: str, options: dict[str, str], cells: list[str]
+) -> None:
+    (reference,) = (
+        figures
+        for figures in networks.variants(name).values()
+        if {option: str(value) for option, value in figures["options"].items()} == options
+    )
+    parameters, megabytes, macs, flops, counted_by_tensorflow = cells[:5]
+    assert parameters == f"{reference['parameters']:,}"
+    assert megabytes == f"{reference['parameters'] * 4 / 1e6:.2f}"
+    # References and cells are rounded to three digits or more.
+    for cell, key in ((macs, "macs"), (counted_by_tensorflow, "flops_tf_benchmark")):
+        if key in reference:
+            assert float(cell.removesuffix(" G")) * 1e9 == pytest.approx(reference[key], rel=5e-3)
+    # Twice the MACs, each rounded to a thousandth.
+    assert float(flops.removesuffix(" G")) == pytest.approx(2 * float(macs.removesuffix(" G")), abs=0.0015)
 
 
 def test_every_command_is_in_the_readme() -> None:
