@@ -1,6 +1,7 @@
 """The page of a search: whole, small, true of what is in the folder, and drawn where the values are."""
 
 import dataclasses
+import math
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +18,6 @@ from footseg.errors import FootsegError
 from footseg.run import duration
 from footseg.search import page as search
 from footseg.search import page_charts, page_plots, records, tables
-from footseg.search.page_charts import Line
 from tests.search_folder import VALUES, a_search
 from tests.test_report import NASTY, Page, training_run
 
@@ -260,9 +260,9 @@ def drawn(svg: str, kind: str, trial: int) -> str:
 def test_a_line_leaves_out_what_a_trial_has_not() -> None:
     scales = [Scale(name, 0, 1) for name in ("a", "b", "c", "d")]
     lines = [
-        Line(1, "shade-0", (0.0, 1.0, 0.0, 1.0), "all"),
-        Line(2, "shade-1", (None, 0.5, 0.5, 0.5), "but the first"),
-        Line(3, "best", (0.0, None, None, 1.0), "but those between"),
+        Curve(range(4), (0.0, 1.0, 0.0, 1.0), "shade-0", trial=1),
+        Curve(range(4), (math.nan, 0.5, 0.5, 0.5), "shade-1", trial=2),
+        Curve(range(4), (0.0, math.nan, math.nan, 1.0), "best", trial=3),
     ]
     svg = page_charts.parallel(scales, lines, width=390, upright=True)
     # 390 - 90 = 300 pixels for three steps from 16; the axis is from 406 up to 38.
@@ -274,9 +274,8 @@ def test_a_line_leaves_out_what_a_trial_has_not() -> None:
 
 
 def test_lying_axes_are_the_same_turned() -> None:
-    svg = page_charts.parallel(
-        [Scale("a", 0, 1), Scale("b", 0, 1)], [Line(1, "best", (0.0, 1.0), "")], width=216, upright=False
-    )
+    line = Curve(range(2), (0.0, 1.0), "best", trial=1)
+    svg = page_charts.parallel([Scale("a"), Scale("b")], [line], width=216, upright=False)
     assert drawn(svg, "curve best", 1) == "M8 24L208 88"
 
 
@@ -326,8 +325,8 @@ def test_the_front_is_named_and_the_limit_drawn() -> None:
 
 def test_costs_have_the_units_of_their_size() -> None:
     def said(name: str, *values: float) -> tuple[str, float, bool]:
-        axis = page_plots.CostAxis.of(name, values)
-        return axis.short, axis.factor, axis.log
+        scale = page_plots.cost_scale(name, values, short=True)
+        return scale.title, scale.factor, scale.log
 
     assert said("size", 80_000, 400_000) == ("size, kB", 1e3, False)
     assert said("size", 80_000, 4_000_000) == ("size, MB", 1e6, True)

@@ -86,7 +86,8 @@ class Scale:
     """How a figure, or a parameter, lies along an axis.
 
     ``names`` are those of a choice, whose values are indices into it. Else values lie from ``low`` to
-    ``high``; what lies beyond is drawn at the end. With ``step`` there are few values, a slot for each.
+    ``high``; what lies beyond is drawn at the end. With ``step`` there are few values, a slot for each. Ticks
+    are written in ``factor``, a unit that the title names.
     """
 
     title: str
@@ -96,6 +97,7 @@ class Scale:
     names: tuple[str, ...] = ()
     whole: bool = False
     step: float = 0.0
+    factor: float = 1.0
 
     @property
     def slots(self) -> int:
@@ -127,14 +129,15 @@ class Scale:
         place = log_ticks if log else ticks
         # Round numbers (1, 2, 5 times a power of ten) may all lie outside: one mark alone tells no scale.
         for more in (0, 2, 4):
-            found = [v for v in place(self.low, self.high, most + more) if not self.whole or v == round(v)]
+            found = place(self.low / self.factor, self.high / self.factor, most + more)
+            found = [value for value in found if not self.whole or value == round(value)]
             if len(found) > 1:
                 break
         words = [number(value) for value in found]
         if not log and not any("e" in word for word in words):
             digits = max(len(word.partition(".")[2]) for word in words)
             words = [f"{value:.{digits}f}" for value in found]
-        return [(self.share(value), word) for value, word in zip(found, words, strict=True)]
+        return [(self.share(self.factor * value), word) for value, word in zip(found, words, strict=True)]
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -86,10 +86,15 @@ def shown(name: str, value: float, digits: int = 4) -> str:
         return f"{value:.{digits}f}"
     if goal.units is MILLISECONDS:
         return f"{value:.{digits}g} ms"
-    factor, prefix = next((f, p) for f, p in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (0, "")) if abs(value) >= f)
+    factor, prefix = thousands(value)
     unit = prefix + ("B" if goal.units is BYTES else "")
-    number = f"{value / (factor or 1):.{digits}g}"
-    return f"{number} {unit}".rstrip()
+    return f"{value / factor:.{digits}g} {unit}".rstrip()
+
+
+def thousands(value: float) -> tuple[float, str]:
+    """The largest power of a thousand in ``value``, and its prefix: (1e6, "M") of 17 100 000."""
+    powers = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+    return next(((factor, prefix) for factor, prefix in powers if abs(value) >= factor), (1.0, ""))
 
 
 # ---- limits

@@ -6,47 +6,31 @@ Lines come in drawing order: what matters goes last, so that it is on top.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from footseg.benchmarks.pages.charts import spread_of
+from footseg.benchmarks.pages.charts import Curve, spread_of
 from footseg.benchmarks.pages.svg import Scale, element, fitted, line, picture
 
 # Of a row where axes lie: title, axis, ticks.
 LANE = 64
 # So many axes stand side by side; more lie one above the other.
 MOST_UPRIGHT = 9
-# More lines than this are drawn thinner, so that the words between them can be read.
-DENSE = 120
 
 
-@dataclass(frozen=True)
-class Line:
-    """One trial: a value for each axis, None where it has none there."""
-
-    trial: int
-    kind: str
-    values: tuple[float | None, ...]
-    title: str
-
-
-def density(lines: Sequence[object]) -> str:
-    """The class of a line among so many."""
-    return " dense" if len(lines) > DENSE else ""
-
-
-def parallel(scales: Sequence[Scale], lines: Sequence[Line], *, width: int, upright: bool) -> str:
+def parallel(scales: Sequence[Scale], lines: Sequence[Curve], *, width: int, upright: bool) -> str:
     """Parallel coordinates: a line leaves out axes where its trial has no value, dashed beyond them.
 
     Args:
         scales: of the axes, from the left or the top.
-        lines: with a value for each scale.
+        lines: with a value for each scale, NaN where there is none.
         width: in pixels.
         upright: axes stand side by side; else they lie one above the other, for many axes or a phone.
     """
     height = 420 if upright else LANE * len(scales) + 6
     place = _upright(len(scales), width, height) if upright else _lying(width)
-    parts = [_through(one, _points(one, scales, place), density(lines)) for one in lines]
+    parts = [_through(one, scales, place) for one in lines]
     parts.append('<g class="axes">')
     for index, scale in enumerate(scales):
         parts += (
@@ -81,17 +65,14 @@ def _lying(width: int) -> _Place:
     return _Place((8, 24), (0, LANE), (width - 16, 0))
 
 
-def _points(one: Line, scales: Sequence[Scale], place: _Place) -> list[tuple[float, float] | None]:
-    spread = spread_of(one.trial)
-    return [
-        None if value is None else place(index, scale.share(value, spread))
-        for index, (scale, value) in enumerate(zip(scales, one.values, strict=True))
-    ]
-
-
-def _through(one: Line, points: Sequence[tuple[float, float] | None], dense: str) -> str:
+def _through(one: Curve, scales: Sequence[Scale], place: _Place) -> str:
     """Solid from axis to axis, dashed over those left out."""
-    known = [(index, point) for index, point in enumerate(points) if point]
+    spread = spread_of(one.trial or 0)
+    known = [
+        (index, place(index, scale.share(value, spread)))
+        for index, (scale, value) in enumerate(zip(scales, one.y, strict=True))
+        if not math.isnan(value)
+    ]
     if not known:
         return ""
     solid, gaps = "M{:.0f} {:.0f}".format(*known[0][1]), ""
@@ -99,9 +80,8 @@ def _through(one: Line, points: Sequence[tuple[float, float] | None], dense: str
         solid += f"{'L' if index == before + 1 else 'M'}{x2:.0f} {y2:.0f}"
         if index > before + 1:
             gaps += f"M{x1:.0f} {y1:.0f}L{x2:.0f} {y2:.0f}"
-    kind = f"curve {one.kind}{dense}"
-    drawn = element("path", kind, one.title, data_t=one.trial, d=solid)
-    return drawn + (element("path", f"{kind} gap", data_t=one.trial, d=gaps) if gaps else "")
+    drawn = element("path", f"curve {one.kind}", one.title, data_t=one.trial, d=solid)
+    return drawn + (element("path", f"curve {one.kind} gap", data_t=one.trial, d=gaps) if gaps else "")
 
 
 def _upright_axis(scale: Scale, place: _Place, index: int, count: int, width: int) -> list[str]:

@@ -1,9 +1,9 @@
 """The charts of a search's page, from its results: a trial is a mark or a line, the same in all of them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
@@ -13,7 +13,6 @@ from footseg.benchmarks.pages.charts import Curve, Limit, Mark
 from footseg.benchmarks.pages.page import Picture, Plot
 from footseg.benchmarks.pages.svg import Scale, number
 from footseg.search import goals, page_charts, records, space
-from footseg.search.page_charts import Line
 from footseg.search.records import Trial
 from footseg.search.tables import Results
 
@@ -23,6 +22,8 @@ SHADES = 5
 FEW = 12
 # Large counts on an axis.
 COUNTS = {"k": "thousands", "M": "millions", "G": "thousands of millions"}
+# More lines than this are drawn thinner.
+DENSE = 120
 # Without a score for good.
 LOST = ("refused", "failed")
 # Radii of marks and of the best trial's; air at the ends of an axis for them.
@@ -92,6 +93,12 @@ class Drawing:
             trial=trial.number,
         )
 
+    def curve(self, trial: Trial, values: Sequence[float], lines: int) -> Curve:
+        """A trial as one of so many ``lines``: thinner among many, so that words between them can be read."""
+        kind = self.kinds.get(trial.number, trial.status) + (" dense" if lines > DENSE else "")
+        places = range(1, len(values) + 1)
+        return Curve(places, values, kind, title=self.title(trial), trial=trial.number)
+
     def y_scale(self, title: str) -> Scale:
         """That of scores; what is below it is drawn at its lower edge."""
         return Scale(title, *self.y_range)
@@ -120,39 +127,17 @@ def floor(scores: Sequence[float]) -> float:
 # --- the front -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CostAxis:
-    """How a cost lies along an axis: divided by ``factor``, which ``unit`` names in words."""
+def cost_scale(name: str, values: Sequence[float], short: bool = False) -> Scale:
+    """How a cost lies along an axis: in round thousands; logarithmic where it spans more than a factor of 8.
 
-    goal: goals.Goal
-    factor: float
-    unit: str
-    log: bool
-
-    @classmethod
-    def of(cls, name: str, values: Sequence[float]) -> "CostAxis":
-        """Round thousands of the largest; logarithmic where the largest is more than 8 times the least."""
-        goal, largest = goals.GOALS[name], max(values)
-        factors = {1e9: "G", 1e6: "M", 1e3: "k"} if goal.units is not goals.MILLISECONDS else {}
-        factor = next((factor for factor in factors if largest >= factor), 1.0)
-        prefix = factors.get(factor, "")
-        if goal.units is goals.MILLISECONDS:
-            unit = "ms"
-        elif goal.units is goals.BYTES:
-            unit = f"{prefix}B"
-        else:
-            unit = COUNTS.get(prefix, "")
-        return cls(goal, factor, unit, log=0 < 8 * min(values) < largest)
-
-    @property
-    def title(self) -> str:
-        """Of the axis where there is room."""
-        return f"{self.goal.title}{', ' if self.unit else ''}{self.unit} ({self.goal.known})"
-
-    @property
-    def short(self) -> str:
-        """And where there is little."""
-        return f"{self.goal.name}, {self.unit}" if self.unit else self.goal.name
+    Its title is ``short`` where there is little room.
+    """
+    goal, largest = goals.GOALS[name], max(values)
+    factor, prefix = (1.0, "") if goal.units is goals.MILLISECONDS else goals.thousands(largest)
+    unit = {"bytes": f"{prefix}B", "ms": "ms"}.get(goal.unit, COUNTS.get(prefix, ""))
+    title = ", ".join(filter(None, (goal.name if short else goal.title, unit)))
+    title += "" if short else f" ({goal.known})"
+    return Scale(title, min(values), largest, log=0 < 8 * min(values) < largest, factor=factor)
 
 
 def front(drawn: Drawing, name: str) -> Plot | None:
@@ -164,25 +149,21 @@ def front(drawn: Drawing, name: str) -> Plot | None:
     limits = [goals.parse_limit(text) for text in results.settings.limits]
     # A limit far from all trials would press them together.
     near = [limit.most for limit in limits if limit.name == name and limit.most <= 1.5 * max(values)]
-    axis = CostAxis.of(name, [*values, *near])
-    low, high = min([*values, *near]), max([*values, *near])
-    air = 0 if axis.log else 0.03 * (high - low)
-    marks = [_of_front(drawn, trial, trial.costs[name] / axis.factor) for trial in known]
+    marks = [_of_front(drawn, trial, trial.costs[name]) for trial in known]
     marks.sort(key=lambda mark: ("off" not in mark.kind, "best" in mark.kind))
     points = [(mark.x, mark.y or 0.0) for mark in marks if mark.label]
     alone = len(results.settings.against) == 1
-    scale = Scale(axis.title, (low - air) / axis.factor, (high + air) / axis.factor, log=axis.log)
     return Plot(
-        f"{drawn.objective[:1].upper()}{drawn.objective[1:]} against {axis.goal.title}",
+        f"{drawn.objective[:1].upper()}{drawn.objective[1:]} against {goals.GOALS[name].title}",
         page.both(
             charts.scatter,
             marks,
-            scale,
+            cost_scale(name, [*values, *near]),
             drawn.y_scale(drawn.objective),
             heights=(420, 330),
             stairs=[points[i] for i in charts.pareto(points)],
-            limit=Limit(near[0] / axis.factor, f"limit {goals.shown(name, near[0])}") if near else None,
-            inset=INSET,
+            limit=Limit(near[0], f"limit {goals.shown(name, near[0])}") if near else None,
+            inset=2 * INSET,
         ),
         "Up and to the left is better. Numbered: the front, which no trial betters in score and "
         + ("this cost." if alone else "all costs together; the line is that of this cost alone.")
@@ -225,38 +206,24 @@ def parallel(drawn: Drawing) -> Picture | None:
         return None
     labels = sorted(drawn.results.labels, key=lambda label: label.parent is None)
     costs = [
-        CostAxis.of(name, [trial.costs[name] for trial in drawn.ordered])
-        for name in drawn.results.settings.against
-        if all(name in trial.costs for trial in drawn.ordered)
+        name for name in drawn.results.settings.against if all(name in trial.costs for trial in drawn.ordered)
     ]
-    scales = [_scale(label) for label in labels]
-    for axis in costs:
-        found = [trial.costs[axis.goal.name] / axis.factor for trial in drawn.ordered]
-        scales.append(Scale(axis.short, min(found), max(found), log=axis.log))
-    scales.append(Scale(drawn.objective, *drawn.y_range))
-    lines = [
-        Line(
-            trial.number,
-            drawn.kinds[trial.number],
-            (
-                *(trial.point.get(label.name) for label in labels),
-                *(trial.costs[axis.goal.name] / axis.factor for axis in costs),
-                drawn.results.score(trial),
-            ),
-            drawn.title(trial),
-        )
-        for trial in drawn.ordered
+    scales = [
+        *map(_scale, labels),
+        *(cost_scale(name, [trial.costs[name] for trial in drawn.ordered], short=True) for name in costs),
+        drawn.y_scale(drawn.objective),
     ]
+
+    def values(trial: Trial) -> list[float]:
+        varied = (trial.point.get(label.name, math.nan) for label in labels)
+        return [*varied, *(trial.costs[name] for name in costs), drawn.results.score(trial)]
+
+    lines = [drawn.curve(trial, values(trial), len(drawn.ordered)) for trial in drawn.ordered]
     upright = len(scales) <= page_charts.MOST_UPRIGHT
     return (
         Markup(page_charts.parallel(scales, lines, width=page.WIDE, upright=upright)),
-        Markup(page_charts.parallel(scales, _untitled(lines), width=page.NARROW, upright=False)),
+        Markup(page_charts.parallel(scales, lines, width=page.NARROW, upright=False)),
     )
-
-
-def _untitled(lines: Sequence[Any]) -> list[Any]:
-    """A phone has nothing to point with."""
-    return [dataclasses.replace(line, title="") for line in lines]
 
 
 def over(drawn: Drawing, label: space.Label) -> tuple[str, Markup] | None:
@@ -321,29 +288,19 @@ def courses(drawn: Drawing) -> Plot | None:
     # Of where curves begin only as much as leaves most of the height to where they part.
     low, high = floor(highest), max(highest)
     low = max(0.0, low - max(high - low, 0.1))
-    best, dense = drawn.results.best, page_charts.density(known)
     lines = [
-        Curve(
-            range(1, len(curve) + 1),
-            curve,
-            drawn.kinds.get(trial.number, trial.status) + dense,
-            str(best) if trial.number == best else "",
-            drawn.title(trial),
-            trial.number,
+        dataclasses.replace(
+            drawn.curve(trial, curve, len(known)),
+            label=str(trial.number) if trial.number == drawn.results.best else "",
             ends=trial.status == "stopped",
         )
         for trial, curve in known
     ]
-    scales = (
-        Scale("epoch", 1, max(2, *(len(curve) for _, curve in known)), whole=True),
-        Scale(goals.GOALS["iou"].title, low, min(1.0, high + 0.05 * (high - low))),
-    )
+    x = Scale("epoch", 1, max(2, *(len(curve) for _, curve in known)), whole=True)
+    y = Scale(goals.GOALS["iou"].title, low, min(1.0, high + 0.05 * (high - low)))
     return Plot(
         "Learning curves",
-        (
-            Markup(charts.curves(lines, *scales, width=page.WIDE, height=420)),
-            Markup(charts.curves(_untitled(lines), *scales, width=page.NARROW, height=300)),
-        ),
+        page.both(charts.curves, lines, x, y, heights=(420, 300)),
         "Each line is a trial; a dot is where one was stopped. What is lower is drawn at the lower edge.",
     )
 
