@@ -658,8 +658,8 @@ def test_bars_are_as_long_as_their_amounts() -> None:
 
 def test_an_interval_stands_where_its_ratio_is() -> None:
     rows = [
-        bars.Interval("a", 0.5, 0.45, 0.55, "series-0", "0.500 [0.450, 0.550]"),
-        bars.Interval("b", 1.1, 0.95, 1.25, "series-1", "1.100, not told apart"),
+        bars.Whisker("a", 0.5, 0.45, 0.55, "series-0", "0.500 [0.450, 0.550]"),
+        bars.Whisker("b", 1.1, 0.95, 1.25, "series-1", "1.100, not told apart"),
     ]
     svg = bars.intervals(rows, width=432, name="ratios", x_label="ratio")
     Page(svg)
@@ -674,7 +674,7 @@ def test_an_interval_stands_where_its_ratio_is() -> None:
 
 
 def test_ratios_far_apart_get_a_logarithmic_axis() -> None:
-    rows = [bars.Interval(str(r), r, None, None, "series-0") for r in (0.1, 1.0, 10.0)]
+    rows = [bars.Whisker(str(r), r, None, None, "series-0") for r in (0.1, 1.0, 10.0)]
     svg = bars.intervals(rows, width=400, name="ratios", x_label="ratio")
     left, middle, right = [float(x) for x in re.findall(r'<circle class="dot[^"]*" cx="([\d.]+)"', svg)]
     assert middle - left == pytest.approx(right - middle, abs=0.2)  # pixels are written to a tenth
@@ -688,7 +688,7 @@ def test_a_long_label_gives_way_in_its_middle() -> None:
     assert len(cut) <= 20  # 130 px / 7, rounded up
     narrow = bars.intervals(
         [
-            bars.Interval(
+            bars.Whisker(
                 "a name of some length",
                 1,
                 0.9,

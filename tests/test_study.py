@@ -18,7 +18,7 @@ from footseg.errors import FootsegError
 from footseg.runtime import Delegation
 from footseg.study import page as study
 from footseg.study import recipes
-from footseg.study.recipes import Budget, Figure, Point
+from footseg.study.recipes import Budget, Point, Ranged
 from tests.test_report import NASTY, Page, evaluation, measured, results, sha, training_run
 
 PRUNE = {"method": "prune", "settings": {"sparsity": 0.7}}
@@ -144,7 +144,7 @@ def test_a_recipe_is_named_by_its_steps_and_held_against_fp32(tmp_path: Path) ->
     points = gathered(a_study(tmp_path))
     assert next(iter(points)) == "fp32"
     assert points["fp32"].is_baseline
-    assert points["fp32"].loss == Figure(0, 0, 0)
+    assert points["fp32"].loss == Ranged(0, 0, 0)
     deep = points["prune 70% → cluster 16 → int8"]
     assert deep.loss
     assert deep.loss.value == pytest.approx(0.0121, abs=1e-12)  # decimal fractions in binary

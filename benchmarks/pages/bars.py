@@ -47,7 +47,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Interval:
+class Whisker:
     """A ratio and the interval that holds the true one, where there is one.
 
     ``short`` is what stands at the right instead of ``note`` where that would cut the label off.
@@ -108,7 +108,7 @@ def bars(
     return picture(width, top + ROW * len(rows), name, parts)
 
 
-def intervals(rows: Sequence[Interval], *, width: int, name: str, x_label: str) -> str:
+def intervals(rows: Sequence[Whisker], *, width: int, name: str, x_label: str) -> str:
     """A dot for each ratio and a whisker for its interval, around a line at 1; hollow where 1 is inside.
 
     Raises:
@@ -164,7 +164,7 @@ def _words(label: str, note: str, title: str, y: float, width: int) -> list[str]
     return [text("", 0, y + 12, shown, title or label), text("note end", width, y + 12, note)]
 
 
-def _ratio_scale(rows: Sequence[Interval], x_label: str) -> Scale:
+def _ratio_scale(rows: Sequence[Whisker], x_label: str) -> Scale:
     """From the least to the greatest, 1 among them, with air; a hundredth on both sides at least."""
     ends = [1.0, *(end for row in rows for end in row.ends)]
     low, high = min(ends), max(ends)

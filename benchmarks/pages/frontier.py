@@ -13,7 +13,7 @@ from typing import Any
 
 from footseg import files
 from footseg.benchmarks.pages import bars, charts
-from footseg.benchmarks.pages.charts import Limit, Mark
+from footseg.benchmarks.pages.charts import Bound, Mark
 from footseg.benchmarks.pages.page import HERE
 from footseg.benchmarks.pages.svg import CHARACTER, Axes, Box, Scale, line, picture, text
 from footseg.errors import FootsegError
@@ -84,7 +84,7 @@ def frontier(record: Record) -> str:
         width=WIDTH,
         height=HEIGHT,
         stairs=[(marks[i].x, marks[i].y or 0.0) for i in front],
-        limit=Limit(record["max_loss"], f"allowed: {record['max_loss']:g}{sure}", across=True),
+        limit=Bound(record["max_loss"], f"allowed: {record['max_loss']:g}{sure}", across=True),
     )
 
 

@@ -22,7 +22,8 @@ WIDE, NARROW = 1060, 340
 PHOTOGRAPHS = "measured on photographs"
 
 
-Picture = tuple[Markup, Markup]
+# A chart for a wide screen, and for a phone.
+Responsive = tuple[Markup, Markup]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Plot:
     """A chart for both widths and what stands over and under it; ``narrow`` under it on a phone only."""
 
     title: str
-    picture: Picture
+    picture: Responsive
     caption: str
     narrow: str = ""
 
@@ -79,7 +80,7 @@ def both(
     width: int = WIDE,
     heights: tuple[int, int] | None = None,
     **options: Any,
-) -> Picture:
+) -> Responsive:
     """The same chart for a wide screen and for a phone; ``heights`` of both where the chart needs one."""
     wide, narrow = ({"height": height} for height in heights) if heights else ({}, {})
     return (

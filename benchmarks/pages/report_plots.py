@@ -13,7 +13,7 @@ from footseg.benchmarks import figures, places
 from footseg.benchmarks.figures import images_of, millions
 from footseg.benchmarks.measurement import Measurement, OperatorTime, Relative
 from footseg.benchmarks.pages import bars, charts, page
-from footseg.benchmarks.pages.bars import Bar, Interval
+from footseg.benchmarks.pages.bars import Bar, Whisker
 from footseg.benchmarks.pages.charts import Mark
 from footseg.benchmarks.pages.page import Evaluation, Plot
 from footseg.benchmarks.pages.report_tables import short_place
@@ -176,10 +176,10 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
     return Plot(name[0].upper() + name[1:], picture, caption)
 
 
-def _interval(m: Measurement, label: str, found: Relative) -> Interval:
+def _interval(m: Measurement, label: str, found: Relative) -> Whisker:
     ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
     apart = "" if found.different is not False else ", not told apart"
-    return Interval(
+    return Whisker(
         label,
         found.ratio,
         found.low,

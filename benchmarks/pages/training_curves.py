@@ -8,7 +8,7 @@ from typing import Any
 
 from footseg.benchmarks.pages import charts, page
 from footseg.benchmarks.pages.charts import Curve
-from footseg.benchmarks.pages.page import Picture
+from footseg.benchmarks.pages.page import Responsive
 from footseg.benchmarks.pages.svg import Scale
 from footseg.errors import FootsegError
 from footseg.run import Run, duration
@@ -59,7 +59,7 @@ def _curve(history: Mapping[str, list[float]], key: str, label: str, series: int
     return Curve(history["epoch"], history[key], f"series-{series}", f"{label} {last:.3f}")
 
 
-def _plot(lines: Sequence[Curve], y: Scale, **options: Any) -> Picture:
+def _plot(lines: Sequence[Curve], y: Scale, **options: Any) -> Responsive:
     epochs = lines[0].x
     x = Scale("epoch", min(epochs), max(epochs), whole=True)
     return page.both(charts.curves, lines, x, y, width=500, heights=(300, 250), **options)

@@ -168,7 +168,7 @@ def _front(results: Results) -> dict[str, Any]:
     chosen = [results.by_number(number) for number in numbers]
     names = [name for name in goals.COSTS if any(name in trial.costs for trial in chosen)]
     return {
-        "heads": [(goals.GOALS[name].title, goals.GOALS[name].known) for name in names],
+        "heads": _heads(names),
         "rows": [
             {
                 "number": trial.number,
@@ -176,14 +176,23 @@ def _front(results: Results) -> dict[str, Any]:
                 "options": _options(results, trial),
                 "score": goals.shown(settings.objective, results.score(trial)),
                 "stopped": f"stopped after epoch {trial.epochs_done}" if trial.status == "stopped" else "",
-                "costs": [
-                    goals.shown(name, trial.costs[name]) if name in trial.costs else "" for name in names
-                ],
+                "costs": [text for _, text in _figures(trial, names)],
                 "commands": _commands(results, trial),
             }
             for trial in chosen
         ],
     }
+
+
+def _heads(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Titles of scores and costs, and how they are known."""
+    return [(goals.GOALS[name].title, goals.GOALS[name].known) for name in names]
+
+
+def _figures(trial: Trial, names: Sequence[str]) -> list[tuple[Any, str]]:
+    """Scores and costs to sort by and what is shown of them; "" for what is not known."""
+    found = trial.scores | trial.costs
+    return [(found[name], goals.shown(name, found[name])) if name in found else ("", "") for name in names]
 
 
 def _commands(results: Results, trial: Trial) -> list[str]:
@@ -239,33 +248,25 @@ def _table(drawn: Drawing) -> dict[str, Any]:
     rest = [trial for trial in results.trials if trial.number not in drawn.kinds]
     names = [name for name in goals.GOALS if any(name in t.scores | t.costs for t in results.trials)]
     titles = [label.title for label in results.labels]
-    heads = [(goals.GOALS[name].title, goals.GOALS[name].known) for name in names]
-    heads += [*((title, "") for title in titles), ("epochs", ""), ("time", "measured")]
+    heads = [*_heads(names), *((title, "") for title in titles), ("epochs", ""), ("time", "measured")]
     rows = [
         {
             "trial": trial,
             "kind": drawn.kinds.get(trial.number, trial.status),
-            "cells": _cells(results, trial, names, titles),
+            "cells": [*_figures(trial, names), *_own(results.shown(trial), titles), *_effort(trial)],
         }
         for trial in (*reversed(drawn.ordered), *rest)
     ]
     return {"heads": heads, "rows": rows}
 
 
-def _cells(
-    results: Results, trial: Trial, names: Sequence[str], titles: Sequence[str]
-) -> list[tuple[Any, str]]:
-    """Values to sort by and what is shown of them; "" for what is not known."""
-    figures, shown = trial.scores | trial.costs, results.shown(trial)
-    cells: list[tuple[Any, str]] = [
-        (figures[name], goals.shown(name, figures[name])) if name in figures else ("", "") for name in names
-    ]
-    cells += [
-        (shown[title], page_plots.value(shown[title])) if title in shown else ("", "") for title in titles
-    ]
-    cells.append((trial.epochs_done, str(trial.epochs_done or "")))
-    cells.append((trial.seconds, duration(trial.seconds) if trial.seconds else ""))
-    return cells
+def _own(shown: Mapping[str, Any], titles: Sequence[str]) -> list[tuple[Any, str]]:
+    return [(shown[t], page_plots.value(shown[t])) if t in shown else ("", "") for t in titles]
+
+
+def _effort(trial: Trial) -> list[tuple[Any, str]]:
+    time = duration(trial.seconds) if trial.seconds else ""
+    return [(trial.epochs_done, str(trial.epochs_done or "")), (trial.seconds, time)]
 
 
 # --- provenance ----------------------------------------------------------------------------------

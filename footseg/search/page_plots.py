@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.pages import bars, charts, page
-from footseg.benchmarks.pages.charts import Curve, Limit, Mark
-from footseg.benchmarks.pages.page import Picture, Plot
+from footseg.benchmarks.pages.charts import Bound, Curve, Mark
+from footseg.benchmarks.pages.page import Plot, Responsive
 from footseg.benchmarks.pages.svg import Scale, number
 from footseg.search import goals, page_charts, records, space
 from footseg.search.records import Trial
@@ -162,7 +162,7 @@ def front(drawn: Drawing, name: str) -> Plot | None:
             drawn.y_scale(drawn.objective),
             heights=(420, 330),
             stairs=[points[i] for i in charts.pareto(points)],
-            limit=Limit(near[0], f"limit {goals.shown(name, near[0])}") if near else None,
+            limit=Bound(near[0], f"limit {goals.shown(name, near[0])}") if near else None,
             inset=2 * INSET,
         ),
         "Up and to the left is better. Numbered: the front, which no trial betters in score and "
@@ -200,7 +200,7 @@ def _scale(label: space.Label) -> Scale:
     return Scale(label.title, low, high, log=parameter.log, whole=parameter.whole, step=step)
 
 
-def parallel(drawn: Drawing) -> Picture | None:
+def parallel(drawn: Drawing) -> Responsive | None:
     """Parameters that are not always there first, so that most lines are whole from where they begin."""
     if not drawn.ordered:
         return None
@@ -246,7 +246,7 @@ def over(drawn: Drawing, label: space.Label) -> tuple[str, Markup] | None:
     return label.title, Markup(picture)
 
 
-def importance(results: Results) -> Picture | None:
+def importance(results: Results) -> Responsive | None:
     """Bars of the parameters that enough trials had, the most important first."""
     known = [(each, each.share, each.chance or 0.0) for each in results.importance if each.share is not None]
     if not known:

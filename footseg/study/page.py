@@ -17,13 +17,13 @@ from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import charts, page
 from footseg.benchmarks.pages.charts import Mark
-from footseg.benchmarks.pages.page import Evaluation, Picture, Tile
+from footseg.benchmarks.pages.page import Evaluation, Responsive, Tile
 from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.benchmarks.results_file import read_all
 from footseg.errors import FootsegError
 from footseg.run import Run
 from footseg.study import layers, recipes
-from footseg.study.recipes import Budget, Figure, Point
+from footseg.study.recipes import Budget, Point, Ranged
 
 # Losses of IoU that the table of winners has a row for.
 LOSSES = (0.005, 0.01, 0.02)
@@ -247,14 +247,14 @@ def _ratio(point: Point) -> Cell:
     return replace(found, text=mark + found.text, badge="slower" if point.slower else "")
 
 
-def _ranged(figure: Figure | None, form: str) -> Cell:
+def _ranged(figure: Ranged | None, form: str) -> Cell:
     """With its range where it has one."""
     if figure is None or figure.low == figure.high:
         return Cell(_value(figure, form))
     return Cell(_value(figure, form), below=f"{form.format(figure.low)} to {form.format(figure.high)}")
 
 
-def _value(figure: Figure | None, form: str) -> str:
+def _value(figure: Ranged | None, form: str) -> str:
     return form.format(figure.value) if figure else ""
 
 
@@ -271,7 +271,7 @@ def _legend(points: Sequence[Point]) -> list[tuple[int, str]]:
     return sorted({_series(point) for point in points})
 
 
-def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[Picture]:
+def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[Responsive]:
     """The main two charts with names, then three small ones with the numbers of the table."""
     download, latency = "download, MB gzip (computed)", "latency over fp32's (measured)"
     wanted = [
@@ -297,10 +297,10 @@ def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[Picture]:
 
 def _x(point: Point, name: str) -> float:
     value = getattr(point, name)
-    return value.value if isinstance(value, Figure) else value / 1e6
+    return value.value if isinstance(value, Ranged) else value / 1e6
 
 
-def _chart(named: Sequence[Mark], numbered: Sequence[Mark], large: bool, **labels: str) -> Picture:
+def _chart(named: Sequence[Mark], numbered: Sequence[Mark], large: bool, **labels: str) -> Responsive:
     options: dict[str, Any] = {**labels, "radius": RADIUS, "x_log": True}
     width, height = (page.WIDE, 440) if large else (500, 340)
     return (

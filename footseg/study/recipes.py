@@ -27,7 +27,7 @@ SLOWER = 1.05
 
 
 @dataclass(frozen=True)
-class Figure:
+class Ranged:
     """A figure and its range: over seeds from least to greatest; of one file's latency, quartiles."""
 
     value: float
@@ -51,15 +51,15 @@ class Point:
     files: tuple[str, ...]
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
-    iou: Figure | None
-    boundary_f: Figure | None
-    loss: Figure | None
+    iou: Ranged | None
+    boundary_f: Ranged | None
+    loss: Ranged | None
     file_bytes: float
     gzip_bytes: float
     zstd_bytes: float | None
     smaller: Mapping[str, float]
     latency_ms: float
-    ratio: Figure | None
+    ratio: Ranged | None
     in_turns: bool
     macs: float
     operators: int = 0
@@ -286,8 +286,8 @@ def _point(member: _File, evaluated: Mapping[str, Evaluation], bases: Sequence[M
     )
 
 
-def _alone(value: float | None) -> Figure | None:
-    return None if value is None else Figure(value, value, value)
+def _alone(value: float | None) -> Ranged | None:
+    return None if value is None else Ranged(value, value, value)
 
 
 def _smaller(m: Measurement, base: Measurement | None) -> dict[str, float]:
@@ -301,16 +301,16 @@ def _smaller(m: Measurement, base: Measurement | None) -> dict[str, float]:
 
 def _ratio(
     m: Measurement, base: Measurement | None, bases: Sequence[Measurement]
-) -> tuple[Figure | None, bool]:
+) -> tuple[Ranged | None, bool]:
     """Against the baseline: run in turns where bench did so with it or its like, else of two medians."""
     relative = m.relative
     if m is base:
-        return Figure(1.0, 1.0, 1.0), True
+        return Ranged(1.0, 1.0, 1.0), True
     # The fp32 file of another seed has the same operators on other weights, and so the same latency.
     if relative and relative.to_sha256 in {other.artifact.sha256 for other in bases}:
         rounds = relative.ratios or (relative.ratio,)
         low, high = (float(q) for q in np.percentile(rounds, (25, 75)))
-        return Figure(relative.ratio, low, high), True
+        return Ranged(relative.ratio, low, high), True
     if base is None or m.latency is None or base.latency is None:
         return None, False
     return _alone(m.latency.median_ms / base.latency.median_ms), False
@@ -324,12 +324,12 @@ def _seeds_differ(group: Sequence[_File]) -> bool:
 def _mean(points: Sequence[Point]) -> Point:
     """One recipe of several seeds."""
 
-    def figure(name: str) -> Figure | None:
+    def figure(name: str) -> Ranged | None:
         found = [getattr(point, name) for point in points]
         if any(value is None for value in found):
             return None
         values = [value.value for value in found]
-        return Figure(fmean(values), min(values), max(values))
+        return Ranged(fmean(values), min(values), max(values))
 
     def all_of(name: str) -> tuple[Any, ...]:
         return tuple(value for point in points for value in getattr(point, name))

@@ -71,38 +71,22 @@ def study(
         for number, (done, name) in enumerate(zip(runs, names, strict=True))
         for precision in of_run(done, (*precisions, *also) if number == 0 else precisions)
     }
-    steps: list[Step] = []
-    costs = out / "sensitivity" / artifact_name(runs[0], "auto").replace(".tflite", "_int8.json")
-    sensitivity = [
-        "export",
-        str(folders[0]),
-        "--sensitivity",
-        "--out",
-        str(costs.parent),
-        "--data",
-        str(data),
-    ]
-    steps.append(Step("sensitivity", (*sensitivity, "--threads", str(threads)), costs, may_fail=True))
+    sensitivity = _sensitivity(runs[0], data, out, threads)
+    steps = [sensitivity]
     for path, (done, precision) in made.items():
         steps += _of_file(path, done, precision, data, split, out, threads)
     go_on = f"footseg study {shlex.join(str(folder) for folder in folders)} --out {shlex.quote(str(out))}"
     run_steps(steps, out, command, say, go_on=go_on)
     exported = [path for path in made if path.is_file()]
     bench = ["bench", *map(str, exported), "--out", str(out / RESULTS), "--threads", str(threads)]
-    run_steps(
-        [Step("bench", tuple(bench), out / RESULTS, tuple(step.name for step in steps))],
-        out,
-        command,
-        say,
-        go_on=go_on,
-        first=len(steps) + 1,
-    )
+    measure = Step("bench", tuple(bench), out / RESULTS, tuple(step.name for step in steps))
+    run_steps([measure], out, command, say, go_on=go_on, first=len(steps) + 1)
     return write_study(
         out / RESULTS,
         out / PAGE,
         runs=list(folders),
         evaluations=[folder for path in exported if (folder := _evaluation(out, path)).is_dir()],
-        sensitivity=[costs] if costs.is_file() else [],
+        sensitivity=[costs] if (costs := sensitivity.output).is_file() else [],
         baseline=baseline,
         budget=budget,
         title=title,
@@ -118,6 +102,13 @@ def of_run(done: run.Run, precisions: Sequence[str]) -> Sequence[str]:
 def artifact_name(done: run.Run, precision: str) -> str:
     """The file name that footseg export gives."""
     return f"{done.network}_{done.input_shape[0]}x{done.input_shape[1]}_{precision}.tflite"
+
+
+def _sensitivity(done: run.Run, data: Path, out: Path, threads: int) -> Step:
+    """What quantizing each operator of a run alone costs."""
+    costs = out / "sensitivity" / artifact_name(done, "auto").replace(".tflite", "_int8.json")
+    export = ["export", str(done.path), "--sensitivity", "--out", str(costs.parent), "--data", str(data)]
+    return Step("sensitivity", (*export, "--threads", str(threads)), costs, may_fail=True)
 
 
 def _of_file(
