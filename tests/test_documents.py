@@ -90,6 +90,14 @@ def test_each_command_is_accepted(document: str, command: str) -> None:
         assert ended.code == 0, f"{document}: {command}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_each_flag_in_a_sentence_is_one_of_a_command(document: str) -> None:
+    known = {flag for command in COMMANDS for flag in flags(command)} | {"--help"}
+    said = [code for code in re.findall(r"`([^`]+)`", prose(document)) if code.startswith("--")]
+    named = {word.split("=")[0] for code in said for word in code.split() if word.startswith("--")}
+    assert not named - known
+
+
 @pytest.mark.parametrize(("document", "command"), every("make "))
 def test_each_make_target_exists(document: str, command: str) -> None:
     target = shlex.split(command)[1]
