@@ -15,7 +15,7 @@ def command(module: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This process's own, with the footseg that runs here found before any other."""
+    """This process's own, with the footseg that runs here found before any other, in its children, too."""
     root = str(Path(__file__).resolve().parents[1])
     python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": python_path}
+    return {**os.environ, "PYTHONPATH": python_path, "PYTHONSAFEPATH": "1"}

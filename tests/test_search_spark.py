@@ -34,9 +34,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for package in ("pyspark", "hyperopt"):
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("spark")
+    # Executors import nothing of the folder that a search is started in.
+    (folder / "json.py").write_text("raise RuntimeError('a file of the user was imported')")
     with pytest.MonkeyPatch.context() as patch:
         # Half the processor time: a cluster of seconds repays no optimising compiler.
         patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        patch.chdir(folder)
         with spark.session("", folder, 2) as session:
             assert session.sparkContext.master == "local[2]"
             yield

@@ -298,7 +298,7 @@ def _settings(master: str, count: int) -> dict[str, str]:
         "spark.python.task.killTimeout": "100ms",
     }
     if _is_local(master):
-        names = ("PYTHONPATH", *workers.THREADS, "TF_FORCE_GPU_ALLOW_GROWTH")
+        names = ("PYTHONPATH", "PYTHONSAFEPATH", *workers.THREADS, "TF_FORCE_GPU_ALLOW_GROWTH")
         environment = workers.environment(count)
         settings |= {f"spark.executorEnv.{name}": environment[name] for name in names}
     return settings
