@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SPARK := $(VENV)/.spark
 
-.PHONY: demo test check format arm clean
+.PHONY: demo quick test test-all check format arm clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo             the whole path on drawn feet, in minutes: $(OUT)/report.html"
 	@echo "make demo DATA=DIR    the same on your own photographs"
-	@echo "make test             ruff, mypy and all tests"
+	@echo "make quick            ruff, mypy and the tests that neither train nor convert, in 90 seconds"
+	@echo "make test             ruff, mypy and the tests, in minutes"
+	@echo "make test-all         what make test leaves out: slow tests, and numbers under other kernels"
 	@echo "make format           format the code"
 	@echo "make arm              install what an emulated Arm processor and phones need (Debian, Ubuntu)"
 	@echo "make clean            remove the virtual environment and caches"
@@ -21,8 +23,17 @@ demo: $(INSTALLED)
 	$(BIN)/footseg demo --out "$(OUT)" $(if $(DATA),--data "$(DATA)")
 
 # Two processes, a file of tests to one of them: most tests build graphs, which takes one core.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: check
+	$(PYTEST) -m "not heavy and not slow"
+
 test: check $(SPARK)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: $(SPARK)
+	$(PYTEST) -m slow
+	$(BIN)/python -m tests.kernels
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -36,6 +36,30 @@ TINY = {
 }
 
 
+# Files of tests that train, convert, emulate or wait for processes: make quick does without them.
+HEAVY = {
+    "adb", "android", "arm", "auto", "cli", "cluster", "compress", "distill", "distribution", "enet",
+    "export", "export_verify", "finetune", "host", "job", "lessons", "network_training", "pretrained",
+    "prune", "qat", "quantize", "reproduce", "search", "search_costs", "search_spark", "search_trial",
+    "search_workers", "sensitivity", "shared", "step", "toolchain", "train", "twin",
+}  # fmt: skip
+# Files of tests whose numbers come from TensorFlow's or JAX's kernels: tests.kernels runs them with others.
+NUMERIC = {
+    "augment", "cluster", "compress", "distill", "distribution", "enet", "evaluate", "export",
+    "export_verify", "finetune", "fold", "job", "lessons", "losses", "network_training", "pretrained",
+    "prune", "qat", "quantize", "runtime", "search_trial", "shared", "step", "structured", "train", "twin",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        if name in HEAVY or "tiny_artifacts" in getattr(item, "fixturenames", ()):
+            item.add_marker("heavy")
+        if name in NUMERIC:
+            item.add_marker("numeric")
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """What Keras draws (first weights, dropout) is the same whatever ran before."""

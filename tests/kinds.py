@@ -17,9 +17,9 @@ KINDS = {
 }
 
 
-def each_network() -> list[Any]:
-    """Every network's name, for ``parametrize``."""
-    return [_slow_unless((name, "") in KINDS, name) for name in networks.names()]
+def each_network(*slow: str) -> list[Any]:
+    """Every network's name, for ``parametrize``; ``slow`` are more that are."""
+    return [_slow_unless((name, "") in KINDS and name not in slow, name) for name in networks.names()]
 
 
 def each_variant() -> list[Any]:

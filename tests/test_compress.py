@@ -62,6 +62,7 @@ def test_a_finished_one_is_not_done_again(compressed_run: Path, capsys: pytest.C
     assert (compressed_run / "model.keras").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_one_stopped_in_its_second_step_goes_on_there(compressed_run: Path, tmp_path: Path) -> None:
     """The first step is not done again, and the second one ends with the same weights."""
     out = tmp_path / "out"
@@ -102,6 +103,7 @@ def test_cutting_makes_a_smaller_dense_network(tiny_run: Path, tmp_path: Path) -
     assert "tail2_conv" not in entry["layers"]
 
 
+@pytest.mark.slow
 def test_fine_tuning_under_the_uncompressed_network_as_its_teacher(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "taught"
     words = ["--prune", "0.5", "--epochs", "1", "--loss", "ce", "distill:2", "attention"]

@@ -41,6 +41,7 @@ def weights(path: Path) -> list[np.ndarray]:
     return keras.saving.load_model(path / "model.keras", compile=False).get_weights()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_resumes_to_the_bit_and_exports_float32(
     precision: str, tiny_data: Path, tmp_path: Path

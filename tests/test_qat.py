@@ -156,7 +156,11 @@ def test_zoo_is_all_int8(wrapped_zoo: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("fast_linknet", {"width": 0.25}), ("mobileseg", {"width": 0.25}), ("unet", {"base": 2})],
+    [
+        pytest.param("fast_linknet", {"width": 0.25}, marks=pytest.mark.slow),
+        pytest.param("mobileseg", {"width": 0.25}, marks=pytest.mark.slow),
+        ("unet", {"base": 2}),
+    ],
 )
 def test_networks_are_all_int8(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     """The project's own: no island, and the file gives what was trained."""

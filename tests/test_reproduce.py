@@ -550,6 +550,7 @@ def test_the_grid_shows_each_mask_in_its_place(tmp_path: Path) -> None:
 # ---- the real thing, small
 
 
+@pytest.mark.slow
 def test_end_to_end(
     tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

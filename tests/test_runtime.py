@@ -49,7 +49,8 @@ def test_keras_gives_each_image_the_same_logits_alone_and_in_batches(tiny_run: P
     many = images(runtime.KERAS_BATCH + 1)
     model = runtime.load(tiny_run)
     # Batch statistics (training mode) would make these differ by much more than rounding.
-    np.testing.assert_allclose(model.logits(many)[-1:], model.logits(many[-1:]), atol=1e-5)
+    alone = model.logits(many[-1:])
+    np.testing.assert_allclose(model.logits(many)[-1:], alone, atol=1e-4 * alone.std())
 
 
 def test_images_of_another_size_are_refused(tiny_artifacts: dict[str, Path]) -> None:

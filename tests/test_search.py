@@ -450,6 +450,7 @@ def test_sigterm_ends_a_search_as_ctrl_c_does(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_search_killed_and_resumed_by_the_real_command(tiny_data: Path, tmp_path: Path) -> None:
     space = tmp_path / "space.toml"
     space.write_text(

@@ -121,6 +121,7 @@ def test_trials_run_beside_each_other_and_fail_alone(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_an_error_of_a_trial_ends_all(search: Callable[..., Search]) -> None:
     one = search([SLEEPS, FULL])
@@ -131,6 +132,7 @@ def test_an_error_of_a_trial_ends_all(search: Callable[..., Search]) -> None:
     waited_for(lambda: not alive(one.pid(SLEEPS)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster", "interruptible")
 def test_ctrl_c_cancels_the_trials_and_goes_up(search: Callable[..., Search]) -> None:
     def press(one: Search) -> None:
@@ -144,6 +146,7 @@ def test_ctrl_c_cancels_the_trials_and_goes_up(search: Callable[..., Search]) ->
     waited_for(lambda: not alive(one.pid(SLEEPS)))  # Spark looks every two seconds
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_until_cancels_what_runs(search: Callable[..., Search]) -> None:
     one = search([SLEEPS])

@@ -126,7 +126,12 @@ def test_every_network_has_a_twin(name: str, variant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "top"), [("MobileNetV2", True), ("ResNet50", False), ("EfficientNetB0", True)]
+    ("name", "top"),
+    [
+        ("MobileNetV2", True),
+        pytest.param("ResNet50", False, marks=pytest.mark.slow),
+        pytest.param("EfficientNetB0", True, marks=pytest.mark.slow),
+    ],
 )
 def test_networks_of_keras_have_twins(name: str, top: bool) -> None:
     build = getattr(keras.applications, name)
