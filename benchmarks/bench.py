@@ -9,45 +9,11 @@ from footseg import artifact
 from footseg.benchmarks import cost
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.results_file import append_line, check_writable
-from footseg.errors import FootsegError, did_you_mean
+from footseg.benchmarks.targets import KINDS, Target
+from footseg.errors import FootsegError
 
 # What switches a default off has another name than what it sets.
 FLAGS: Mapping[str, str] = {name: f"--no-{name}" for name in ("xnnpack", "cool", "energy")}
-# Where one can measure, and the options that mean something there.
-OPTIONS: Mapping[str, frozenset[str]] = {
-    "host": frozenset({"threads", "runs", "seconds", "profile", "pin"}),
-    "arm": frozenset({"data", "split", "images"}),
-    "android": frozenset(
-        {
-            *("threads", "runs", "seconds", "profile", "pin", "data", "split", "images"),
-            *("runner", "benchmark_model", "gpu", "xnnpack", "cool", "energy"),
-        }
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where to measure: ``kind`` of OPTIONS and the ``names`` of cores or phones, none for the default."""
-
-    kind: str
-    names: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, text: str) -> "Target":
-        """The target that "host", "arm:cortex-a53,cortex-a76" or "android:SERIAL" names.
-
-        Raises:
-            ValueError: there is no such place.
-        """
-        kind, _, rest = text.partition(":")
-        if kind not in OPTIONS:
-            raise ValueError(f"--on {text}: no such place; {did_you_mean(kind, OPTIONS)}")
-        # A phone on the network is 192.168.0.7:5555: only the first colon divides.
-        names = tuple(name.strip() for name in rest.split(",") if name.strip())
-        if names and kind == "host":
-            raise ValueError(f"--on {text}: host is this machine and takes no name")
-        return cls(kind, names)
 
 
 @dataclass(frozen=True)
@@ -73,7 +39,7 @@ def bench(
         targets: as ``Target.of`` reads them.
         out: results.jsonl.
         say: told of progress and of each failure.
-        options: of ``OPTIONS``, given to each target.
+        options: of ``KINDS``, given to each target that has them.
 
     Raises:
         FootsegError: a file is missing or is no model, ``out`` cannot be written, or nothing could be
@@ -129,7 +95,7 @@ def _check(places: Sequence[Target], options: Collection[str]) -> None:
         raise ValueError("--split means nothing without --data DIR, the data set that is split")
     kinds = {place.kind for place in places}
     for name in sorted(options):
-        known = [kind for kind, names in OPTIONS.items() if name in names]
+        known = [kind for kind, row in KINDS.items() if name in row.options]
         if not kinds & set(known):
             flag = FLAGS.get(name, "--" + name.replace("_", "-"))
             raise ValueError(
@@ -140,7 +106,7 @@ def _check(places: Sequence[Target], options: Collection[str]) -> None:
 def _measure(
     place: Target, paths: Sequence[Path], say: Callable[[str], None], options: Mapping[str, Any]
 ) -> Iterable[Measurement]:
-    own = {name: value for name, value in options.items() if name in OPTIONS[place.kind]}
+    own = {name: value for name, value in options.items() if name in KINDS[place.kind].options}
     match place.kind:
         case "arm":
             from footseg.benchmarks import arm

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from footseg.android_harness import benchmark_model, energy, heat, phone
+from footseg.android_harness import energy, heat, phone
 from footseg.android_harness.adb import Device
 from footseg.android_harness.conditions import Conditions, conditions, unusable
 from footseg.android_harness.errors import HarnessError
@@ -20,7 +20,7 @@ from footseg.android_harness.session import Session, session
 from footseg.benchmarks import comparison
 from footseg.benchmarks.agreement import Task
 from footseg.benchmarks.android.request import Job
-from footseg.benchmarks.android.runners import BenchmarkModel, OwnRunner, Pushed, Runner, Timed, Work
+from footseg.benchmarks.android.runners import RUNNERS, OwnRunner, Pushed, Runner, Timed, Work
 from footseg.benchmarks.harness import as_footseg
 from footseg.benchmarks.measurement import Agreement, Energy, Measurement, Relative
 
@@ -86,7 +86,7 @@ class Phone:
         bench = _Bench(
             facts,
             cores,
-            _runner(opened, self.job, cores),
+            RUNNERS[self.job.request.runner].on(opened, self.job, cores),
             OwnRunner(opened, self.job.request, cores, "") if self.job.kit else None,
             self._push(opened, self.job.baseline),
         )
@@ -126,7 +126,7 @@ class Phone:
             *([crowded] if 0 < len(bench.cores) < threads else []),
             *timed.notes,
             *no_fuel,
-            *([by_own] if agreed and isinstance(bench.runner, BenchmarkModel) else []),
+            *([by_own] if agreed and not isinstance(bench.runner, OwnRunner) else []),
         ]
         measured = Measurement.of_file(
             file.artifact,
@@ -225,24 +225,3 @@ def _pushed_images(opened: Session) -> Iterator[Callable[[str], str]]:
     yield opened.remote
     for name in ("images", "masks", "outputs"):
         opened.remove(name)
-
-
-def _runner(opened: Session, job: Job, cores: tuple[int, ...]) -> Runner:
-    """What times the files.
-
-    Raises:
-        HarnessError: benchmark_model is nowhere on the phone, or does not start there.
-    """
-    if job.request.runner == "footseg":
-        assert job.kit is not None
-        return OwnRunner(opened, job.request, cores, job.kit.litert_version)
-    wanted = job.request.benchmark_model
-    if wanted and Path(wanted).is_file():
-        path: str | None = opened.program(Path(wanted), "benchmark_model")
-    else:
-        path = wanted or benchmark_model.find(opened.device)
-    if path is None:
-        raise HarnessError(
-            "no benchmark_model on the phone: give --benchmark-model FILE, Google's tool for Android arm64"
-        )
-    return BenchmarkModel(opened, job.request, cores, benchmark_model.look(opened.device, path))

@@ -9,8 +9,7 @@ from footseg.android_harness.toolchain import Kit
 from footseg.artifact import Artifact
 from footseg.benchmarks import comparison, places
 from footseg.benchmarks.agreement import Task
-
-RUNNERS = ("footseg", "benchmark_model")
+from footseg.benchmarks.targets import RUNNERS
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Request:
 
     Args:
         threads: of the runtime.
-        runner: "footseg" or "benchmark_model" (Google's tool).
+        runner: of ``RUNNERS``.
         benchmark_model: the tool, a file here or a path on the phone; "" looks for it on the phone.
         runs: inferences timed at least, after warm-up; of benchmark_model, in each process.
         min_seconds: that they take at least.

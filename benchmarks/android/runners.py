@@ -9,7 +9,7 @@ import dataclasses
 import math
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +18,12 @@ from footseg import runtime
 from footseg.android_harness import benchmark_model, energy
 from footseg.android_harness.benchmark_output import Timing, parse
 from footseg.android_harness.conditions import Conditions
+from footseg.android_harness.errors import HarnessError
 from footseg.android_harness.runner import Plan, Said
 from footseg.android_harness.session import Session
 from footseg.artifact import Artifact
 from footseg.benchmarks import comparison, profiles
-from footseg.benchmarks.android.request import Request
+from footseg.benchmarks.android.request import Job, Request
 from footseg.benchmarks.measurement import Calibration, ColdStart, Latency, OperatorTime
 
 # Fresh starts whose median cold start counts, and the inferences of each: the last tells how long one takes.
@@ -78,6 +79,15 @@ class Runner(Protocol):
     runtime: str
     version: str
 
+    @classmethod
+    def on(cls, session: Session, job: Job, cores: tuple[int, ...]) -> "Runner":
+        """Ready on a phone, to run on these cores (none: the system chooses).
+
+        Raises:
+            HarnessError: it is nowhere on the phone, or does not start there.
+        """
+        ...
+
     def time(self, file: Pushed) -> Timed:
         """Cold starts, latency, memory and, where asked for, operators of one file."""
         ...
@@ -117,6 +127,12 @@ class OwnRunner:
 
     def __init__(self, session: Session, request: Request, cores: tuple[int, ...], version: str) -> None:
         self.session, self.request, self.cores, self.version = session, request, cores, version
+
+    @classmethod
+    def on(cls, session: Session, job: Job, cores: tuple[int, ...]) -> "OwnRunner":
+        """The one that the session has pushed."""
+        assert job.kit is not None
+        return cls(session, job.request, cores, job.kit.litert_version)
 
     def time(self, file: Pushed) -> Timed:
         """Cold starts first: their last inferences tell how many fill the time that was asked for."""
@@ -214,6 +230,21 @@ class BenchmarkModel:
         said = session.device.shell(["sha256sum", tool.path], check=False).stdout.split()
         self.version = f"{tool.interface}, sha256 {said[0][:12]}" if said else tool.interface
 
+    @classmethod
+    def on(cls, session: Session, job: Job, cores: tuple[int, ...]) -> "BenchmarkModel":
+        """The file that was given, here or on the phone, else the one that is found there."""
+        wanted = job.request.benchmark_model
+        if wanted and Path(wanted).is_file():
+            path: str | None = session.program(Path(wanted), "benchmark_model")
+        else:
+            path = wanted or benchmark_model.find(session.device)
+        if path is None:
+            raise HarnessError(
+                "no benchmark_model on the phone: give --benchmark-model FILE, Google's tool for Android "
+                "arm64"
+            )
+        return cls(session, job.request, cores, benchmark_model.look(session.device, path))
+
     def time(self, file: Pushed) -> Timed:
         """As many processes as our own runner makes cold starts, and one more for operators."""
         found = [self._run(file) for _ in range(COLD_STARTS)]
@@ -282,6 +313,10 @@ class BenchmarkModel:
 
     def _run(self, file: Pushed, **options: Any) -> Timing:
         return benchmark_model.run(self.session.device, self.tool, file.remote, self._options(**options))
+
+
+# Those of ``targets.RUNNERS``.
+RUNNERS: Mapping[str, type[Runner]] = {"footseg": OwnRunner, "benchmark_model": BenchmarkModel}
 
 
 def _warmup(each_ms: float) -> int:

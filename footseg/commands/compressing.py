@@ -8,19 +8,12 @@ from typing import Any, get_type_hints
 
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import add_option, parse_pair
+from footseg.compress.methods import METHODS
 from footseg.errors import require
 from footseg.training import config
 
 # What follows from the run that is compressed.
 OF_THE_RUN = ("network", "network_options", "size", "start_from", "freeze_encoder", "precision")
-
-# Flag, method, the option that the flag's value is, its kind, help.
-STEPS: tuple[tuple[str, str, str, Any, str], ...] = (
-    ("--cut", "cut", "share", float, "remove channels until this share of the MACs is gone (0.5)"),
-    ("--prune", "prune", "sparsity", float, "make this share of the kernels' weights zero (0.7)"),
-    ("--cluster", "cluster", "clusters", int, "let each layer have this many distinct weights (8 to 256)"),
-    ("--qat", "qat", "", None, "train for int8; export --precision int8 then needs no calibration"),
-)
 
 
 def _compress_arguments(sub: argparse.ArgumentParser) -> None:
@@ -29,17 +22,16 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--resume", action="store_true", help="go on with what was begun in RUN2")
     sub.add_argument("--force", action="store_true", help="replace what is in RUN2")
     steps = sub.add_argument_group("steps", "Done in the order in which they are given.")
-    for flag, method, option, kind, text in STEPS:
+    for method, row in METHODS.items():
         steps.add_argument(
-            flag,
+            f"--{method}",
             action=_AddStep,
-            method=method,
-            option=option,
-            kind=kind,
-            nargs=None if kind else 0,
-            metavar=option.upper()[:1] or None,
+            option=row.option,
+            kind=row.kind,
+            nargs=None if row.kind else 0,
+            metavar=row.option.upper()[:1] or None,
             default=argparse.SUPPRESS,
-            help=text,
+            help=row.help,
         )
     of_step = sub.add_argument_group("options of the step before them")
     for flag, metavar, text in (
@@ -66,11 +58,11 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 class _AddStep(argparse.Action):
-    """Appends a step to ``sequence``."""
+    """Appends a step, of the method that the flag is named after, to ``sequence``."""
 
-    def __init__(self, *, method: str, option: str, kind: Any, **keywords: Any) -> None:
+    def __init__(self, *, option: str, kind: Any, **keywords: Any) -> None:
         super().__init__(**keywords)
-        self.method, self.option, self.kind = method, option, kind
+        self.option, self.kind = option, kind
 
     def __call__(
         self, parser: Any, namespace: Arguments, values: Any, option_string: str | None = None
@@ -82,7 +74,7 @@ class _AddStep(argparse.Action):
             except ValueError:
                 parser.error(f"{option_string} takes a number, not {values!r}")
         before = getattr(namespace, "sequence", [])
-        namespace.sequence = [*before, {"method": self.method, "options": options, "training": {}}]
+        namespace.sequence = [*before, {"method": self.dest, "options": options, "training": {}}]
 
 
 class _OfStep(argparse.Action):

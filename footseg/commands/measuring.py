@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from footseg.benchmarks.targets import KINDS, RUNNERS
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import ended_as_by_ctrl_c
 
@@ -11,8 +12,7 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help=".tflite or .onnx files")
     sub.add_argument(
         "--on", action="append", metavar="WHERE",
-        help="host (the default); arm[:CORE,...], an emulated processor, instructions counted; "
-        "android[:SERIAL,... or :all], phones through adb; may be repeated",
+        help="; ".join([*(kind.help for kind in KINDS.values()), "may be repeated"]),
     )  # fmt: skip
     sub.add_argument("--out", type=Path, metavar="FILE.jsonl", help="append a line an artifact to this file")
 
@@ -39,8 +39,8 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
     option("--images", type=int, metavar="N", help="of the split (arm: 8; android: all)")
     group = sub.add_argument_group("phones (android)")
     option(
-        "--runner", choices=("footseg", "benchmark_model"),
-        help="what times the file: footseg's own runner, or Google's tool (default: footseg)",
+        "--runner", choices=RUNNERS,
+        help=f"what times the file: {', or '.join(RUNNERS.values())} (default: footseg)",
     )  # fmt: skip
     option("--benchmark-model", metavar="PATH", help="Google's tool, here or on the phone")
     option("--gpu", action="store_true", help="with its GPU delegate (benchmark_model only)")
@@ -68,7 +68,7 @@ def _bench(args: Arguments) -> Output:
     from footseg.benchmarks import bench, gate_table, table
     from footseg.benchmarks import gate as gate_
 
-    known = sorted(set().union(*bench.OPTIONS.values()))
+    known = sorted(set().union(*(kind.options for kind in KINDS.values())))
     options = {name: getattr(args, name) for name in known if hasattr(args, name)}
     limits = {name: getattr(args, name) for name in ("allow", "allow_iou") if hasattr(args, name)}
     baseline = None

@@ -13,6 +13,7 @@ from footseg import files
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import ended_as_by_ctrl_c, given_training_options, training_options
 from footseg.errors import require
+from footseg.search.goals import COSTS, SCORES
 from footseg.training import config
 
 # Settings of a search that are flags of their own.
@@ -39,10 +40,10 @@ def _arguments(sub: argparse.ArgumentParser) -> None:
         help="trials in all (default 100, or no end with --minutes; with --resume what was given last)",
     )
     sub.add_argument("--minutes", type=float, metavar="M", help="end this command after so long")
-    sub.add_argument("--objective", metavar="SCORE", help="iou or boundary_f (default: iou)", **given)
+    sub.add_argument("--objective", metavar="SCORE", help=f"{' or '.join(SCORES)} (default: iou)", **given)
     sub.add_argument(
         "--against", nargs="+", metavar="COST",
-        help="costs that are to be small, too: parameters macs size latency arm (of the int8 file)", **given,
+        help=f"costs that are to be small, too: {' '.join(COSTS)} (of the int8 file)", **given,
     )  # fmt: skip
     sub.add_argument(
         "--limit", dest="limits", nargs="+", metavar="COST<=X",

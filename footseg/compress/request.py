@@ -4,7 +4,6 @@ Everything that can be told beforehand is told here, before anything is written.
 """
 
 import dataclasses
-import importlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,30 +14,18 @@ from typing import Any, get_type_hints
 from footseg import networks, run
 from footseg.compress import retrain
 from footseg.compress.method import Method
+from footseg.compress.methods import METHODS, settings_of
 from footseg.data import folder as data_sets
 from footseg.errors import FootsegError, did_you_mean
 from footseg.run import Run
 from footseg.training import config as configs
 from footseg.training import lessons
 from footseg.training.config import TrainConfig
-from footseg.training.losses import TEACHER_TERMS, parse
+from footseg.training.losses import teacher_terms
 
 # The file in a compressed run's folder.
 REQUEST = "compress.json"
 
-# What each method is made of, and how it is retrained where nothing else is said.
-METHODS = {
-    "cut": "footseg.compress.cut:Cut",
-    "prune": "footseg.compress.prune:Prune",
-    "cluster": "footseg.compress.cluster:Cluster",
-    "qat": "footseg.compress.qat:QuantizationAware",
-}
-RETRAINING: dict[str, dict[str, Any]] = {
-    "cut": {"epochs": 40, "learning_rate": 2e-3},
-    "prune": {"epochs": 30, "learning_rate": 1e-3},
-    "cluster": {"epochs": 8, "learning_rate": 2e-4},
-    "qat": {"epochs": 6, "learning_rate": 1e-4},
-}
 # The uncompressed network teaches where nothing else is said. Half of FastLinkNet's MACs cut, 40 epochs,
 # validation IoU: 0.7739 -> 0.7613 without, 0.7800 -> 0.7806 with (one seed each).
 LESSON_TERMS, LESSON_TEMPERATURE = ("distill:2",), 2.0
@@ -58,10 +45,7 @@ class Step:
         Raises:
             ValueError: no such method or option, or a value of another kind or out of its range.
         """
-        if self.method not in METHODS:
-            raise ValueError(f"no compression {self.method!r}: {did_you_mean(self.method, METHODS)}")
-        module, _, name = METHODS[self.method].partition(":")
-        kind = getattr(importlib.import_module(module), name)
+        kind = settings_of(self.method)
         hints, values = get_type_hints(kind), {}
         known = [option.name for option in dataclasses.fields(kind)]
         for name, value in self.options.items():
@@ -234,7 +218,7 @@ def config_of(step: Step, request: Request, root: Run) -> TrainConfig:
     Its teacher, where a loss needs one and none is named, is the uncompressed network.
     """
     before = configs.load(root.config)
-    plain = [term for term in configs.from_values(before).loss if _term(term) not in TEACHER_TERMS]
+    plain = [term for term in configs.from_values(before).loss if not teacher_terms((term,))]
     values = {
         **before,
         "data": root.data,  # its configuration has the path as it was typed, wherever that was
@@ -245,8 +229,7 @@ def config_of(step: Step, request: Request, root: Run) -> TrainConfig:
         "swa": 0.0,
         "freeze_encoder": False,
         "precision": "float32",
-        **({} if step.method == "cut" else {"ema": 0.0}),
-        **RETRAINING[step.method],
+        **METHODS[step.method].retraining,
         **request.training,
         **step.training,
         "network": root.network,
@@ -254,10 +237,6 @@ def config_of(step: Step, request: Request, root: Run) -> TrainConfig:
         "size": list(root.input_shape[:2]),
     }
     config = configs.from_values(values)
-    if not config.teacher and any(_term(term) in TEACHER_TERMS for term in config.loss):
+    if not config.teacher and teacher_terms(config.loss):
         config = dataclasses.replace(config, teacher=request.run)
     return config
-
-
-def _term(text: str) -> str:
-    return parse((text,))[0][0]

@@ -19,9 +19,9 @@ from footseg.compress.method import Method, Twin
 from footseg.errors import FootsegError, require
 from footseg.training import augment
 from footseg.training.config import TrainConfig
-from footseg.training.distill import Lesson, Teacher, teacher_terms
+from footseg.training.distill import Lesson, Teacher
 from footseg.training.job import Builder, Step, Trainee, Validated
-from footseg.training.losses import ClassWeights, combined
+from footseg.training.losses import ClassWeights, combined, teacher_terms
 from footseg.training.step import NO_DECAY, schedule
 
 QAT_FOLDER = "qat"
@@ -50,7 +50,7 @@ class TwinStep:
         """``template`` is the Keras 3 network of the twin; the rest is as in ``TrainingStep``."""
         self.wrapped, self.method, self.kept = wrapped, method, kept
         self.loss_of = combined(config, class_weights)
-        self.lesson = Lesson(config, steps, template, teacher) if teacher_terms(config) else None
+        self.lesson = Lesson(config, steps, template, teacher) if teacher_terms(config.loss) else None
         self.schedule = schedule(config, steps)
         self.student = _tapped(wrapped, self.lesson.stages if self.lesson is not None else ())
         self.kernels = dict(method.kernels(wrapped))

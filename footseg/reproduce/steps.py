@@ -9,7 +9,7 @@ from typing import Any
 from footseg.errors import did_you_mean
 from footseg.reproduce.settings import Settings
 from footseg.steps import Step
-from footseg.training.losses import TEACHER_TERMS, parse
+from footseg.training.losses import teacher_terms
 
 TEACHER = "emilseg"
 DATA, BENCH = "data", "bench"
@@ -132,4 +132,4 @@ def _train(out: Path, settings: Settings, row: Row) -> tuple[str, ...]:
 
 def taught(settings: Settings) -> bool:
     """Whether the students' loss has a term that compares with the teacher."""
-    return any(name in TEACHER_TERMS for name, _ in parse(settings.loss))
+    return bool(teacher_terms(settings.loss))

@@ -24,8 +24,6 @@ from footseg.search.goals import Limit
 from footseg.training.config import TrainConfig
 
 FOLDER = "costs"
-# Costs of the int8 file.
-OF_FILE = ("size", "arm", "latency")
 CORE = "cortex-a76"
 
 
@@ -42,15 +40,16 @@ def check(wanted: Collection[str]) -> None:
     from footseg.benchmarks.arm import tools
 
     names = goals.costs_in_order(wanted)
-    if of_file := [name for name in names if name in OF_FILE]:
+    if of_file := [name for name in names if goals.COSTS[name].of_file]:
         for package, extra in PRECISIONS["int8"].needs.items():
             check_installed(package, extra)
         backend, source = doctor.keras_backend()
         if backend != "tensorflow":
+            others = [name for name, goal in goals.COSTS.items() if not goal.of_file]
             raise FootsegError(
                 f"{' and '.join(of_file)} of an int8 file can be known with Keras on TensorFlow only, not on "
                 f"{backend or 'an unknown backend'} (by {source}): set KERAS_BACKEND=tensorflow, or ask for "
-                "parameters and macs"
+                f"{' and '.join(others)}"
             )
     if "arm" in names:
         tools()

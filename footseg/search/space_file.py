@@ -24,7 +24,7 @@ from typing import Any
 from footseg.errors import FootsegError, did_you_mean
 from footseg.search.parameters import Branch, Choice, Parameter, Range, Space, placeholders
 from footseg.search.space_options import KINDS, Place, check_name, check_values, flat, items, networks_in
-from footseg.training.config import from_values
+from footseg.training.config import TEACHER_TERMS, from_values
 
 SPACES = Path(__file__).parent / "spaces"
 # Kinds of ranges: whether the logarithm is uniform, whether the numbers are whole.
@@ -238,8 +238,6 @@ def without_teacher(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[st
     Raises:
         ValueError: no loss would be left.
     """
-    from footseg.training.losses import TEACHER_TERMS  # brings Keras
-
     left_out: list[str] = []
 
     def taught(item: Any) -> bool:

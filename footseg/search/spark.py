@@ -7,7 +7,6 @@ in the search's folder, which all machines must share, and the points are drawn 
 """
 
 import contextlib
-import importlib
 import logging
 import os
 import pkgutil
@@ -280,7 +279,8 @@ def _amiss(folder: str, function: str, version: str, task: int) -> str:
     if version != __version__:
         return f"{host} has footseg {__version__}, this machine {version}: install the same everywhere"
     try:
-        importlib.import_module("hyperopt")
+        import hyperopt  # noqa: F401
+
         pkgutil.resolve_name(function)
     except ImportError as error:
         return f"{host} cannot run trials ({error}); {INSTALL}"

@@ -28,8 +28,8 @@ from footseg.run import Run
 from footseg.search import goals, records, stopping
 from footseg.search.records import Settings, Trial
 from footseg.training.config import TrainConfig, from_values
-from footseg.training.distill import teacher_terms
 from footseg.training.logbook import Row
+from footseg.training.losses import teacher_terms
 from footseg.training.train import DivergedError, TrainingInterruptedError, train
 
 # As much of an error's text as a table can hold.
@@ -115,7 +115,7 @@ def configuration(settings: Settings, trial: Trial) -> TrainConfig:
     """
     options = [values.get("network_options", {}) for values in (settings.values, trial.values)]
     config = from_values({**settings.values, **trial.values, "network_options": {**options[0], **options[1]}})
-    return config if teacher_terms(config) else dataclasses.replace(config, teacher="")
+    return config if teacher_terms(config.loss) else dataclasses.replace(config, teacher="")
 
 
 def command(config: TrainConfig, out: Path) -> str:

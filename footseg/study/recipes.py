@@ -18,6 +18,7 @@ from footseg import files
 from footseg.benchmarks.figures import mb
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages.page import Evaluation, metric
+from footseg.compress.methods import METHODS
 from footseg.errors import FootsegError, did_you_mean
 from footseg.run import Run
 
@@ -171,18 +172,16 @@ class _File:
 def step_words(step: Mapping[str, Any]) -> str:
     """A compression step of a run's record in a word or two: "prune 70%", "cluster 16", "cut 50%", "QAT"."""
     method, settings = str(step.get("method", "?")), step.get("settings") or {}
-    match method:
-        case "prune" if "sparsity" in settings:
-            block = settings.get("block") or "1x1"
-            block = block if isinstance(block, str) else "x".join(map(str, block))
-            return f"prune {settings['sparsity']:.0%}" + ("" if block == "1x1" else f" in {block}")
-        case "cluster" if "clusters" in settings:
-            return f"cluster {settings['clusters']}"
-        case "cut" if "share" in settings:
-            return f"cut {settings['share']:.0%}"
-        case "qat":
-            return "QAT"
-    return method
+    if method == "qat":
+        return "QAT"
+    row = METHODS.get(method)
+    if row is None or row.option not in settings:
+        return method
+    amount = settings[row.option]
+    block = settings.get("block") or "1x1"
+    block = block if isinstance(block, str) else "x".join(map(str, block))
+    words = f"{method} {amount:.0%}" if row.kind is float else f"{method} {amount}"
+    return words if block == "1x1" else f"{words} in {block}"
 
 
 def gather(

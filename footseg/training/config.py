@@ -15,6 +15,10 @@ from footseg.errors import FootsegError, did_you_mean
 if TYPE_CHECKING:
     from footseg.training.augment import Augmentation
 
+# The terms that compare with a teacher (``distill.py``), and what of it: logits may come from a cache.
+LOGITS, FEATURES = "logits", "features"
+TEACHER_TERMS = {"distill": LOGITS, "regression": LOGITS, "hint": FEATURES, "attention": FEATURES}
+
 
 def _option(default: Any, text: str, *, choices: tuple[str, ...] = (), **limits: float) -> Any:
     """A field, its help and its limits: ``choices``, or ``least``, ``above``, ``most``, ``below``."""
@@ -50,7 +54,7 @@ class TrainConfig:
     focal_gamma: float = _option(2.0, "focusing exponent of the focal loss", least=0)
     boundary_width: int = _option(3, "pixels from an edge that the boundary loss weights", least=1)
     boundary_factor: float = _option(4.0, "how much more those pixels count", least=0)
-    teacher: str = _option("", "run that teaches: for the losses distill, regression, hint, attention")
+    teacher: str = _option("", f"run that teaches: for the losses {', '.join(TEACHER_TERMS)}")
     temperature: float = _option(4.0, "T of the distill loss (thesis: 1 to 100)", above=0, most=1000)
     hint_until: float = _option(0.5, "share of the run until the hint's weight is 0", above=0, most=1)
     start_from: str = _option("", "run whose weights to start from; another head where classes differ")
@@ -80,6 +84,11 @@ class TrainConfig:
     hue: float = _option(0.02, "half-width of hue changes, in turns", least=0, most=0.5)
     paste: float = _option(0.0, "probability of pasting another image's foreground in", least=0, most=1)
     memory_limit_mb: int = _option(2048, "larger decoded sets are memory-mapped from a cache file", least=1)
+
+    @property
+    def dtype_policy(self) -> str:
+        """The option ``precision``, as Keras calls it; of exported files ``export.precisions`` speaks."""
+        return self.precision
 
     def augmentation(self) -> "Augmentation":
         """The part of it that says how images are augmented."""

@@ -17,13 +17,11 @@ from footseg import networks, runtime
 from footseg import run as runs
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
-from footseg.training.config import TrainConfig
-from footseg.training.losses import TEACHER_TERMS, parse, weighted_mean
+from footseg.training.config import FEATURES, TEACHER_TERMS, TrainConfig
+from footseg.training.losses import teacher_terms, weighted_mean
 
 Tensor = Any
 
-# Terms that need the teacher's logits only, so that these may come from a cache.
-LOGIT_TERMS = ("distill", "regression")
 EPSILON = 1e-6
 
 
@@ -219,7 +217,7 @@ class Lesson(keras.layers.Layer):
                 give logits of different shapes.
         """
         super().__init__(name="lesson", dtype="float32")
-        self.terms = teacher_terms(config)
+        self.terms = teacher_terms(config.loss)
         self.temperature = config.temperature
         self.hint_until = config.hint_until * steps
         ours, theirs = self._stages(config, teacher)
@@ -270,7 +268,7 @@ class Lesson(keras.layers.Layer):
         self, config: TrainConfig, teacher: Teacher | None
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the layers to tap in student and teacher, as many in one as in the other."""
-        needing = [name for name, _ in self.terms if name not in LOGIT_TERMS]
+        needing = [name for name, _ in self.terms if TEACHER_TERMS[name] == FEATURES]
         if not needing:
             return (), ()
         if teacher is None or not teacher.stages:
@@ -280,8 +278,3 @@ class Lesson(keras.layers.Layer):
         ours, theirs = networks.stages(config.network), teacher.stages
         count = min(len(ours), len(theirs)) if "attention" in needing else 1
         return ours[-count:], theirs[-count:]
-
-
-def teacher_terms(config: TrainConfig) -> tuple[tuple[str, float], ...]:
-    """The (name, weight) pairs of the configured losses that a teacher is needed for."""
-    return tuple((name, weight) for name, weight in parse(config.loss) if name in TEACHER_TERMS)

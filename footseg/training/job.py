@@ -175,7 +175,7 @@ def new_network(
 ) -> Trainee:
     """The configured network, twice: one learns, one holds the averaged weights in float32."""
     plain = networks.architecture(config.network_options)
-    with arithmetic(config.precision):
+    with arithmetic(config.dtype_policy):
         network = _build(config, len(classes), config.network_options if fresh else plain)
     with distribution.local():
         validated = _build(config, len(classes), plain)
@@ -233,10 +233,10 @@ def weights_of_classes(config: TrainConfig, pool: sampling.Pool, classes: int) -
 
 
 @contextlib.contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """Build layers that compute in ``precision``, a dtype policy of Keras, while the block runs."""
+def arithmetic(dtype_policy: str) -> Iterator[None]:
+    """Build layers that compute in a dtype policy of Keras while the block runs."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+    keras.config.set_dtype_policy(dtype_policy)
     try:
         yield
     finally:

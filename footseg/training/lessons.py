@@ -7,8 +7,9 @@ import numpy as np
 
 from footseg import files, runtime
 from footseg.data.folder import cache_folder, new_file
-from footseg.training.config import TrainConfig
-from footseg.training.distill import LOGIT_TERMS, Teacher, teacher_terms
+from footseg.training.config import LOGITS, TEACHER_TERMS, TrainConfig
+from footseg.training.distill import Teacher
+from footseg.training.losses import teacher_terms
 from footseg.training.sampling import Pool
 
 
@@ -18,20 +19,21 @@ def check(config: TrainConfig) -> None:
     Raises:
         ValueError: an unknown loss, a teacher's term without a teacher, or a teacher without a term.
     """
-    terms = [name for name, _ in teacher_terms(config)]
+    terms = [name for name, _ in teacher_terms(config.loss)]
     if terms and not config.teacher:
         raise ValueError(f"loss {terms[0]} needs a teacher: give the folder of its run as teacher")
     if config.teacher and not terms:
+        *others, last = TEACHER_TERMS
         raise ValueError(
             f"teacher {config.teacher} has nothing to teach: the losses are {' '.join(config.loss)}; "
-            "add distill, regression, hint or attention"
+            f"add {', '.join(others)} or {last}"
         )
 
 
 def may_be_cached(config: TrainConfig) -> bool:
     """Whether the teacher gives the same for an image in every epoch, and no more than logits is asked."""
     augmented = any(dataclasses.astuple(config.augmentation()))
-    return not augmented and all(name in LOGIT_TERMS for name, _ in teacher_terms(config))
+    return not augmented and all(TEACHER_TERMS[name] == LOGITS for name, _ in teacher_terms(config.loss))
 
 
 def teacher_logits(teacher: Teacher, sha256: str, pool: Pool, config: TrainConfig) -> np.ndarray:

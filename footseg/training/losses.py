@@ -14,6 +14,7 @@ a little on what else is in its batch.
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from keras import ops
 
 from footseg.data.images import IGNORE
 from footseg.errors import did_you_mean
-from footseg.training.config import TrainConfig
+from footseg.training.config import TEACHER_TERMS, TrainConfig
 
 Tensor = Any
 Loss = Callable[..., Tensor]
@@ -201,6 +202,8 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 # ---- what a configuration names
 
 
+# Keyword parameters of a loss are its options: ``gamma`` of ``focal`` is ``focal_gamma`` of TrainConfig. The
+# losses that class weights act on have a parameter ``class_weights``.
 LOSSES: dict[str, Loss] = {
     "ce": cross_entropy,
     "iou": iou_loss,
@@ -209,11 +212,15 @@ LOSSES: dict[str, Loss] = {
     "boundary": boundary_cross_entropy,
 }
 
-WEIGHTED = ("ce", "focal", "boundary")
-"""The losses that class weights act on."""
 
-TEACHER_TERMS = ("distill", "regression", "hint", "attention")
-"""Terms that compare with a teacher (``footseg.training.distill``); here they are only read."""
+def _options(name: str) -> list[str]:
+    """The names of a loss's keyword parameters."""
+    parameters = inspect.signature(LOSSES[name]).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+WEIGHTED = tuple(name for name in LOSSES if "class_weights" in _options(name))
+"""The losses that class weights act on."""
 
 
 def parse(terms: Sequence[str]) -> tuple[tuple[str, float], ...]:
@@ -238,6 +245,15 @@ def parse(terms: Sequence[str]) -> tuple[tuple[str, float], ...]:
                 f"the weight (lambda) of loss {term!r} must be a positive number, as in {name}:0.5"
             )
     return tuple(weights.items())
+
+
+def teacher_terms(terms: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Those (name, weight) pairs that a teacher is needed for.
+
+    Raises:
+        ValueError: as ``parse``.
+    """
+    return tuple((name, weight) for name, weight in parse(terms) if name in TEACHER_TERMS)
 
 
 def _positive(text: str) -> float:
@@ -277,11 +293,8 @@ def combined(config: TrainConfig, class_weights: ClassWeights | None = None) -> 
 
 def _with_options(name: str, config: TrainConfig, class_weights: ClassWeights | None) -> Loss:
     """The loss ``name`` of logits and masks alone: its options and class weights put in."""
-    options: dict[str, dict[str, Any]] = {
-        "focal": {"gamma": config.focal_gamma},
-        "boundary": {"width": config.boundary_width, "factor": config.boundary_factor},
-    }
-    loss = functools.partial(LOSSES[name], **options.get(name, {}))
+    options = [option for option in _options(name) if option != "class_weights"]
+    loss = functools.partial(LOSSES[name], **{o: getattr(config, f"{name}_{o}") for o in options})
     if class_weights is None or name not in WEIGHTED:
         return loss
     if config.weighting == "outer":

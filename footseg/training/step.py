@@ -11,8 +11,8 @@ from keras import ops
 
 from footseg.training import augment
 from footseg.training.config import TrainConfig
-from footseg.training.distill import Lesson, Teacher, teacher_terms
-from footseg.training.losses import ClassWeights, combined
+from footseg.training.distill import Lesson, Teacher
+from footseg.training.losses import ClassWeights, combined, teacher_terms
 
 Tensor = Any
 
@@ -52,7 +52,7 @@ class TrainingStep(keras.Model):
         self.momentum = config.ema
         self.swa_start = swa_start(config, steps)
         self.loss_of = combined(config, class_weights)
-        self.lesson = Lesson(config, steps, network, teacher) if teacher_terms(config) else None
+        self.lesson = Lesson(config, steps, network, teacher) if teacher_terms(config.loss) else None
         self.step = self._number((), "step")
         self.average = [self._number(w.shape, f"average_{i}") for i, w in enumerate(network.weights)]
         for average, weight in zip(self.average, network.weights, strict=True):
@@ -199,7 +199,7 @@ def optimizer(
     """
     adam = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=config.clip or None)
     adam.exclude_from_weight_decay(var_names=NO_DECAY)
-    return keras.optimizers.LossScaleOptimizer(adam) if config.precision == "mixed_float16" else adam
+    return keras.optimizers.LossScaleOptimizer(adam) if config.dtype_policy == "mixed_float16" else adam
 
 
 def jit() -> bool | str:
