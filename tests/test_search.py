@@ -23,6 +23,7 @@ from footseg.errors import FootsegError
 from footseg.search import live, loop, records
 from footseg.search.loop import Budget
 from footseg.search.records import Settings, Trial
+from footseg.search.workers import Feed
 
 SPACE = {"learning_rate": {"log_uniform": [1e-4, 1e-1]}, "batch": {"choice": [8, 16]}}
 # What a trial of a real search needs here, in seconds of training.
@@ -36,25 +37,17 @@ class KilledError(Exception):
 def work_of(result: Callable[[Trial], dict[str, Any]], *, kill_after: int | None = None) -> Any:
     """Workers that train nothing: ``result`` says what becomes of a trial."""
 
-    def work(
-        next_trial: Callable[[], int | None],
-        ended: Callable[[int], None],
-        crashed: Callable[[int, str], None],
-        *,
-        folder: Path,
-        until: float | None,
-        tick: Callable[[], None],
-    ) -> None:
+    def work(feed: Feed) -> None:
         for count in itertools.count():
-            number = next_trial()
+            number = feed.next_trial()
             if number is None:
                 return
             if count == kill_after:
                 raise KilledError
-            trial = records.load_trial(folder, number)
-            records.save_trial(folder, dataclasses.replace(trial, **result(trial)))
-            tick()
-            ended(number)
+            trial = records.load_trial(feed.folder, number)
+            records.save_trial(feed.folder, dataclasses.replace(trial, **result(trial)))
+            feed.tick()
+            feed.ended(number)
 
     return work
 

@@ -1,5 +1,6 @@
 """Trials on a Spark cluster: a local one of two executors, started once."""
 
+import math
 import signal
 import socket
 import sys
@@ -21,12 +22,9 @@ MEET = (24, 25)
 class SparkSearch(Search):
     """The same, on the cluster."""
 
-    def run(self, **options: Any) -> None:
-        options = {"count": 2, "until": None, "function": "tests.search_jobs:behave", **options}
-        spark.run_spark(
-            self.next_trial, self.has_ended, self.crashed.__setitem__,
-            folder=self.folder, tick=self.tick, **{"master": "local[2]", **options},
-        )  # fmt: skip
+    def run(self, until: float = math.inf, **options: Any) -> None:
+        options = {"count": 2, "function": "tests.search_jobs:behave", "master": "local[2]", **options}
+        spark.run_spark(self.feed(until), **options)
 
 
 @pytest.fixture(scope="module")

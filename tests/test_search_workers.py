@@ -1,6 +1,7 @@
 """Workers of a search, and all the ways in which they, a trial or the search itself may come to an end."""
 
 import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -36,13 +37,14 @@ class Search:
     asked: list[int | None] = field(default_factory=list)
     ticks: int = 0
 
-    def run(self, **options: Any) -> None:
-        options = {"count": 2, "until": None, "function": "tests.search_jobs:behave", **options}
+    def feed(self, until: float = math.inf) -> workers.Feed:
+        tell = (self.has_ended, self.crashed.__setitem__, self.tick)
+        return workers.Feed(self.folder, self.next_trial, *tell, until)
+
+    def run(self, until: float = math.inf, **options: Any) -> None:
+        options = {"count": 2, "function": "tests.search_jobs:behave", **options}
         with records.lock(self.folder) as lock:
-            workers.run_local(
-                self.next_trial, self.has_ended, self.crashed.__setitem__,
-                folder=self.folder, lock=lock, tick=self.tick, **options,
-            )  # fmt: skip
+            workers.run_local(self.feed(until), lock=lock, **options)
 
     def next_trial(self) -> int | None:
         self.asked.append(next(self.numbers, None))
@@ -75,7 +77,7 @@ def search(tmp_path: Path) -> Callable[..., Search]:
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before or while it was read
         return False
 
 

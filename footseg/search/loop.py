@@ -1,6 +1,7 @@
 """``footseg search``: asks for points, hands them to workers, and keeps the books."""
 
 import dataclasses
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,7 @@ from footseg import files, provenance
 from footseg.errors import FootsegError, did_you_mean
 from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
 from footseg.search.records import Point, Settings, Trial
+from footseg.search.workers import Feed
 
 # So many points refused one after another, and the search is over: the limits leave next to nothing.
 REFUSALS = 200
@@ -25,23 +27,6 @@ class SearchInterruptedError(FootsegError):
     """Ctrl-C: all trials are whole and can go on."""
 
     interrupted = True
-
-
-class Workers(Protocol):
-    """What runs trials: ``workers.run_local`` or ``spark.run_spark``, with their own arguments filled in."""
-
-    def __call__(
-        self,
-        next_trial: Callable[[], int | None],
-        ended: Callable[[int], None],
-        crashed: Callable[[int, str], None],
-        *,
-        folder: Path,
-        until: float | None,
-        tick: Callable[[], None],
-    ) -> None:
-        """Run what ``next_trial`` gives until that is None, or ``time.monotonic()`` is at ``until``."""
-        ...
 
 
 class View(Protocol):
@@ -150,13 +135,14 @@ def search(
     settings: Settings,
     budget: Budget,
     *,
-    work: Workers,
+    work: Callable[[Feed], None],
     view: View,
     say: Callable[[str], None],
 ) -> list[Trial]:
     """Draw points and have them trained until the budget is spent; returns all trials of the folder.
 
-    Whoever calls holds ``records.lock``. Trials that an earlier command left open go on first.
+    Whoever calls holds ``records.lock``. Trials that an earlier command left open go on first. ``work`` is
+    ``workers.run_local`` or ``spark.run_spark``, with their own arguments filled in.
 
     Raises:
         FootsegError: nothing meets the limits, no trial can be trained, or what goes wrong for every trial (a
@@ -165,7 +151,7 @@ def search(
     """
     costs.check(wanted(settings))
     books = Books(folder, settings, budget, say)
-    until = None if budget.minutes is None else time.monotonic() + 60 * budget.minutes
+    until = math.inf if budget.minutes is None else time.monotonic() + 60 * budget.minutes
     view.began(books.trials)
 
     def ended(number: int) -> None:
@@ -176,10 +162,7 @@ def search(
         ended(number)
 
     try:
-        work(
-            books.next_trial, ended, crashed,
-            folder=folder, until=until, tick=lambda: view.tick(books.trials),
-        )  # fmt: skip
+        work(Feed(folder, books.next_trial, ended, crashed, lambda: view.tick(books.trials), until))
     except KeyboardInterrupt:
         raise SearchInterruptedError(
             f"stopped with {_count(books.ended)} done and {len(books.open)} to go on; go on with: "

@@ -7,6 +7,7 @@ in the search's folder, which all machines must share, and the points are drawn 
 """
 
 import contextlib
+import dataclasses
 import logging
 import os
 import pkgutil
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from footseg import __version__
 from footseg.errors import FootsegError, require
 from footseg.quiet import native_stderr_to
 from footseg.search import worker, workers
+from footseg.search.workers import Feed
 
 LOG = "spark.log"
 # Seconds for a master to take a connection, and for executors to be found and to answer.
@@ -35,18 +37,7 @@ INSTALL = "pip install 'footseg[train,search,spark]' on every machine"
 JAVA = "Spark needs Java 17 or newer: install it (apt-get install openjdk-17-jre-headless)"
 
 
-def run_spark(
-    next_trial: Callable[[], int | None],
-    ended: Callable[[int], None],
-    crashed: Callable[[int, str], None],
-    *,
-    folder: Path,
-    count: int,
-    master: str,
-    until: float | None,
-    tick: Callable[[], None],
-    function: str = worker.FUNCTION,
-) -> None:
+def run_spark(feed: Feed, *, count: int, master: str, function: str = worker.FUNCTION) -> None:
     """Have a cluster run ``count`` trials at a time; all else is as in ``workers.run_local``.
 
     Executors are Spark's to end: trials that are cut short are killed, and go on from their last epoch.
@@ -59,11 +50,11 @@ def run_spark(
         FootsegError: raised by a trial; no pyspark, Java or answer; executors without footseg or folder.
         KeyboardInterrupt: Ctrl-C; the trials are cancelled.
     """
-    folder = folder.resolve()
-    with session(master, folder, count) as spark, _logged(folder):
-        cluster = _Cluster(spark, next_trial, ended, crashed, count=count, until=until, tick=tick)
-        cluster.check(folder, function)
-        cluster.work(folder, function)
+    feed = dataclasses.replace(feed, folder=feed.folder.resolve(), tick=workers.throttled(feed.tick))
+    with session(master, feed.folder, count) as spark, _logged(feed.folder):
+        cluster = _Cluster(spark, feed, count, function)
+        cluster.check()
+        cluster.work()
 
 
 @contextlib.contextmanager
@@ -104,25 +95,14 @@ def session(master: str, folder: Path, count: int) -> Iterator[Any]:
 class _Cluster:
     """hyperopt's view of a search, and the search's view of hyperopt."""
 
-    def __init__(
-        self,
-        spark: Any,
-        next_trial: Callable[[], int | None],
-        ended: Callable[[int], None],
-        crashed: Callable[[int, str], None],
-        *,
-        count: int,
-        until: float | None,
-        tick: Callable[[], None],
-    ) -> None:
-        self._spark, self._count, self._until = spark, count, until
-        self._next_trial, self._ended, self._crashed = next_trial, ended, crashed
-        self._tick = workers.throttled(tick)
+    def __init__(self, spark: Any, feed: Feed, count: int, function: str) -> None:
+        self._spark, self._feed, self._count = spark, feed, count
+        self._told = (str(feed.folder), function)  # to executors
         self._group = f"footseg-search-{os.getpid()}-{time.monotonic_ns()}"
         self._running: dict[int, int] = {}  # numbers of the trials, by those that hyperopt gave them
         self._cancelled, self._over = threading.Event(), threading.Event()
 
-    def check(self, folder: Path, function: str) -> None:
+    def check(self) -> None:
         """Ask executors whether they can work.
 
         Raises:
@@ -135,9 +115,7 @@ class _Cluster:
         late.start()
         try:
             tasks = context.parallelize(range(self._count), self._count)
-            amiss = list(
-                filter(None, tasks.map(partial(_amiss, str(folder), function, __version__)).collect())
-            )
+            amiss = list(filter(None, tasks.map(partial(_amiss, *self._told, __version__)).collect()))
         except Exception as error:
             if not late.is_alive():
                 raise FootsegError(
@@ -151,7 +129,7 @@ class _Cluster:
         if amiss:
             raise FootsegError(amiss[0])
 
-    def work(self, folder: Path, function: str) -> None:
+    def work(self) -> None:
         """Until there is nothing more to do."""
         hyperopt = require("hyperopt", "search")
         trials = hyperopt.SparkTrials(parallelism=self._count, spark_session=self._spark)
@@ -159,7 +137,7 @@ class _Cluster:
         again.start()
         try:
             hyperopt.fmin(
-                partial(_objective, str(folder), function),
+                partial(_objective, *self._told),
                 hyperopt.hp.randint("number", 1 << 31),
                 algo=self._suggest,
                 max_evals=sys.maxsize,
@@ -201,14 +179,14 @@ class _Cluster:
     def _number(self, trials: Any) -> int | None:
         dry = False
         while True:
-            self._tick()
+            self._feed.tick()
             if self._close(trials):
                 dry = False
-            if self._until is not None and time.monotonic() >= self._until:
+            if time.monotonic() >= self._feed.until:
                 self._cancel(trials)
                 return None
             if not dry and len(self._running) < self._count:
-                number = self._next_trial()
+                number = self._feed.next_trial()
                 if number is not None:
                     return number
                 dry = True
@@ -238,10 +216,10 @@ class _Cluster:
         if kind == worker.ERROR:
             raise said
         if kind == worker.ENDED:
-            self._ended(number)
+            self._feed.ended(number)
         elif not self._cancelled.is_set():
             why = said if kind == worker.CRASHED else "its executor's process died: perhaps out of memory"
-            self._crashed(number, f"{why} (see {workers.LOGS}/{LOG}, or the executor's log)")
+            self._feed.crashed(number, f"{why} (see {workers.LOGS}/{LOG}, or the executor's log)")
 
     def _cancel(self, trials: Any) -> None:
         """Neither begin nor go on with any trial."""

@@ -1,5 +1,6 @@
 """Trials in processes of this machine: ``footseg.search.worker``, started, fed and ended from here."""
 
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -8,10 +9,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from footseg import children
+from footseg.data.threads import cores
 from footseg.errors import FootsegError
 from footseg.search import worker
 
@@ -27,34 +30,43 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 DEAD = "dead"
 
 
+@dataclass(frozen=True)
+class Feed:
+    """A search as whoever runs its trials sees it; all is called in the thread that runs them.
+
+    ``folder`` is the search's. ``next_trial`` gives the number of the next trial (None: nothing more for now,
+    ask again when one has ended), ``ended`` is told the number of one that came to its end, whatever that
+    was, ``crashed`` that of one whose process died, and the reason; ``tick`` is called about five times a
+    second. At ``until``, of ``time.monotonic()``, trials are cut short.
+    """
+
+    folder: Path
+    next_trial: Callable[[], int | None]
+    ended: Callable[[int], None]
+    crashed: Callable[[int, str], None]
+    tick: Callable[[], None]
+    until: float = math.inf
+
+
 def run_local(
-    next_trial: Callable[[], int | None],
-    ended: Callable[[int], None],
-    crashed: Callable[[int, str], None],
+    feed: Feed,
     *,
-    folder: Path,
     count: int,
     lock: int,
-    until: float | None,
-    tick: Callable[[], None],
     function: str = worker.FUNCTION,
     patience: float = PATIENCE,
     memory: int = 0,
 ) -> None:
-    """Have ``count`` processes run trials until there is nothing more to do, or it is ``until``.
+    """Have ``count`` processes run trials until there is nothing more to do, or it is ``feed.until``.
 
-    All callbacks are called in this thread. Trials that are cut short, at ``until`` or by an exception, are
-    in none of them: their records stay "running", their runs can be resumed.
+    Trials that are cut short, then or by an exception, are told of in nothing: their records stay "running",
+    their runs can be resumed. ``workers/K.log`` in the folder has what process K printed.
 
     Args:
-        next_trial: the number of the next trial; None: nothing more for now, ask again when one has ended.
-        ended: told the number of a trial that came to its end, whatever that was.
-        crashed: told the number of a trial whose process died, and the reason.
-        folder: of the search; ``workers/K.log`` in it has what process K printed.
+        feed: the search.
+        count: processes.
         lock: a descriptor that the processes hold until they end.
-        until: ``time.monotonic()`` at which trials are interrupted.
-        tick: called about five times a second.
-        function: "module:name" of what is called with ``folder`` and a number.
+        function: "module:name" of what is called with ``feed.folder`` and a number.
         patience: seconds that an interrupted trial is waited for before it is killed.
         memory: bytes beyond which a process is replaced after its trial; 0: a share of this machine's.
 
@@ -62,18 +74,19 @@ def run_local(
         FootsegError: raised by a trial, which ends all; or workers cannot be started.
         KeyboardInterrupt: Ctrl-C; a second one kills the processes at once.
     """
-    pool = _Pool(folder, count, lock, function, memory or _memory_share(count))
+    feed = dataclasses.replace(feed, tick=throttled(feed.tick))
+    pool = _Pool(feed, count, lock, function, memory or _memory_share(count))
     try:
-        pool.work(next_trial, ended, crashed, throttled(tick), until)
+        pool.work()
     except BaseException as error:
         done, _ = pool.stop(patience)
         if isinstance(error, KeyboardInterrupt):
             for number in done:
-                ended(number)
+                feed.ended(number)
         raise
-    done, errors = pool.stop(patience, throttled(tick))
+    done, errors = pool.stop(patience, feed.tick)
     for number in done:
-        ended(number)
+        feed.ended(number)
     if errors:
         raise errors[0]
 
@@ -126,35 +139,27 @@ class _Process:
 class _Pool:
     """The workers by their slot, 1 to ``count``."""
 
-    def __init__(self, folder: Path, count: int, lock: int, function: str, memory: int) -> None:
-        self._folder, self._count, self._lock, self._function = folder, count, lock, function
+    def __init__(self, feed: Feed, count: int, lock: int, function: str, memory: int) -> None:
+        self._feed, self._count, self._lock, self._function = feed, count, lock, function
         self._memory = memory
         self._env = environment(count)
         self._processes: dict[int, _Process] = {}
         self._again: list[int] = []  # numbers whose worker died before it began
         self._false_starts = 0  # in a row
         self._dry = False
-        (folder / LOGS).mkdir(parents=True, exist_ok=True)
+        (feed.folder / LOGS).mkdir(parents=True, exist_ok=True)
         for slot in range(1, count + 1):
-            _log(folder, slot).write_bytes(b"")
+            _log(feed.folder, slot).write_bytes(b"")
 
-    def work(
-        self,
-        next_trial: Callable[[], int | None],
-        ended: Callable[[int], None],
-        crashed: Callable[[int, str], None],
-        tick: Callable[[], None],
-        until: float | None,
-    ) -> None:
-        """Until there is nothing more to do, or it is ``until``."""
-        deadline = math.inf if until is None else until
-        while (left := deadline - time.monotonic()) > 0:
-            self._hand_out(next_trial)
+    def work(self) -> None:
+        """Until there is nothing more to do, or it is ``feed.until``."""
+        while (left := self._feed.until - time.monotonic()) > 0:
+            self._hand_out()
             if not self._busy():
                 return
-            tick()
+            self._feed.tick()
             for slot in self._speaking(min(TICK, left)):
-                self._take(slot, ended, crashed)
+                self._take(slot)
 
     def stop(
         self, patience: float, tick: Callable[[], None] = lambda: None
@@ -183,14 +188,14 @@ class _Pool:
                 self._end(slot)
         return done, errors
 
-    def _hand_out(self, next_trial: Callable[[], int | None]) -> None:
+    def _hand_out(self) -> None:
         for slot in range(1, self._count + 1):
             process = self._processes.get(slot)
             if process is not None and process.number is not None:
                 continue
             if not self._again and self._dry:
                 return
-            number = self._again.pop() if self._again else next_trial()
+            number = self._again.pop() if self._again else self._feed.next_trial()
             if number is None:
                 self._dry = True
                 return
@@ -200,11 +205,11 @@ class _Pool:
 
     def _start(self, slot: int) -> _Process:
         try:
-            return _Process(self._folder, slot, self._lock, self._function, self._env)
+            return _Process(self._feed.folder, slot, self._lock, self._function, self._env)
         except OSError as error:
             raise FootsegError(f"a worker of the search cannot be started ({error.strerror})") from error
 
-    def _take(self, slot: int, ended: Callable[[int], None], crashed: Callable[[int, str], None]) -> None:
+    def _take(self, slot: int) -> None:
         """Do what the next thing that a worker says asks for."""
         process = self._processes[slot]
         kind, said = process.answer()
@@ -216,12 +221,12 @@ class _Pool:
             number, self._dry = self._freed(slot), False
             if said > self._memory:
                 self._end(slot)
-            ended(number)
+            self._feed.ended(number)
         elif process.number is None:
             self._end(slot)
         elif process.ready:
             number, self._dry = self._freed(slot), False
-            crashed(number, _reason(kind, said, self._end(slot), process.log))
+            self._feed.crashed(number, _reason(kind, said, self._end(slot), process.log))
         else:
             self._again.append(self._freed(slot))
             self._false_starts += 1
@@ -273,11 +278,6 @@ def environment(count: int) -> dict[str, str]:
     threads = str(max(1, cores() // count))
     shared = dict.fromkeys(THREADS, threads) | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     return {**shared, **children.environment(), "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_share(count: int) -> int:
