@@ -94,9 +94,10 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn feet at 64x64: 24 to train on, 8 to validate, 8 to test."""
     from footseg.data.shapes import write_shapes
+    from footseg.data.synth import SynthConfig
 
-    counts = {"train": 24, "val": 8, "test": 8}
-    return once(tmp_path_factory, "feet", lambda out: write_shapes(out, counts, seed=1, size=(64, 64)))
+    config = SynthConfig({"train": 24, "val": 8, "test": 8}, seed=1, size=(64, 64))
+    return once(tmp_path_factory, "feet", lambda out: write_shapes(out, config))
 
 
 @pytest.fixture(scope="session")

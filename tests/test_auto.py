@@ -11,6 +11,7 @@ import pytest
 from footseg import artifact, runtime
 from footseg.benchmarks.pages import frontier
 from footseg.data.shapes import write_shapes
+from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 from footseg.export import auto as module
 from footseg.export.auto import Auto, auto, by_trade
@@ -26,7 +27,7 @@ pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install 'footseg
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a network of three convolutions and a sum with random weights, on drawn feet at 32x32."""
     folder = tmp_path_factory.mktemp("auto")
-    data = write_shapes(folder / "feet", {"train": 4, "val": 4}, seed=1, size=(32, 32))
+    data = write_shapes(folder / "feet", SynthConfig({"train": 4, "val": 4}, seed=1, size=(32, 32)))
     keras.utils.set_random_seed(5)
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="first")(image)

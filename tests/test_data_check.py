@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from footseg.data import check as checking
-from footseg.data.check import CheckReport, Finding, check, fix_masks
+from footseg.data import mend
+from footseg.data.check import CheckReport, Finding, check
 from footseg.data.folder import load_split, open_data
 from footseg.data.images import read_mask, write_image, write_mask
+from footseg.data.mend import fix_masks
 from footseg.data.shapes import write_shapes
+from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shapes(
-        tmp_path_factory.mktemp("clean") / "set", {"train": 3, "val": 2, "test": 2}, size=(96, 96)
+        tmp_path_factory.mktemp("clean") / "set",
+        SynthConfig({"train": 3, "val": 2, "test": 2}, size=(96, 96)),
     )
 
 
@@ -287,7 +290,7 @@ class TestFix:
         def stop(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        for target, name in ((checking, "write_mask"), (Path, "unlink")):
+        for target, name in ((mend, "write_mask"), (Path, "unlink")):
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
                 patch.setattr(target, name, stop)
                 fix_masks(data)

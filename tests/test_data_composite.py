@@ -13,13 +13,15 @@ import pytest
 from PIL import Image
 
 from footseg.cli import main
-from footseg.data import composite, cutouts, floors, shapes
+from footseg.data import composite, cutouts, floors, synth
 from footseg.data.check import check
-from footseg.data.composite import compose, counts_of, write_composites
+from footseg.data.composite import write_composites
 from footseg.data.cutouts import Cutout, Person, Source, matte, prepare
 from footseg.data.floors import Floor
 from footseg.data.folder import open_data
 from footseg.data.images import read_image, read_mask, write_image, write_mask
+from footseg.data.scene import compose
+from footseg.data.synth import SynthConfig, counts_of
 from footseg.errors import FootsegError
 
 SIZE = (64, 64)
@@ -84,7 +86,7 @@ def manifest(out: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def out(feet: Path, ground: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("out") / "set"
-    write_composites(path, feet, ground, FEW, seed=3, size=SIZE)
+    write_composites(path, feet, ground, SynthConfig(FEW, seed=3, size=SIZE))
     return path
 
 
@@ -119,14 +121,14 @@ class TestDataSet:
     def test_same_files_for_one_worker_and_three(
         self, out: Path, feet: Path, ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shapes, "IMAGES_A_WORKER", 1)
-        write_composites(tmp_path / "set", feet, ground, FEW, seed=3, size=SIZE, workers=3)
+        monkeypatch.setattr(synth, "IMAGES_A_WORKER", 1)
+        write_composites(tmp_path / "set", feet, ground, SynthConfig(FEW, seed=3, size=SIZE, workers=3))
         assert digests(tmp_path / "set") == digests(out)
 
     def test_a_longer_part_begins_with_the_shorter_one(
         self, out: Path, feet: Path, ground: Path, tmp_path: Path
     ) -> None:
-        write_composites(tmp_path / "set", feet, ground, {**FEW, "train": 6}, seed=3, size=SIZE)
+        write_composites(tmp_path / "set", feet, ground, SynthConfig({**FEW, "train": 6}, seed=3, size=SIZE))
         more = digests(tmp_path / "set")
         for name, digest in digests(out).items():
             assert "/" not in name or more[name] == digest
@@ -134,7 +136,7 @@ class TestDataSet:
     def test_another_seed_makes_other_images(
         self, out: Path, feet: Path, ground: Path, tmp_path: Path
     ) -> None:
-        write_composites(tmp_path / "set", feet, ground, FEW, seed=4, size=SIZE)
+        write_composites(tmp_path / "set", feet, ground, SynthConfig(FEW, seed=4, size=SIZE))
         other, own = digests(tmp_path / "set"), digests(out)
         assert not any(other[name] == digest for name, digest in own.items() if "/images/" in name)
 
@@ -147,7 +149,7 @@ class TestDataSet:
         monkeypatch.setattr(composite, "encode", stop)
         before, beside = digests(out), sorted(out.parent.iterdir())
         with pytest.raises(KeyboardInterrupt):
-            write_composites(out, feet, ground, FEW, size=SIZE, force=True)
+            write_composites(out, feet, ground, SynthConfig(FEW, size=SIZE, force=True))
         assert digests(out) == before
         assert sorted(out.parent.iterdir()) == beside
 
@@ -159,15 +161,15 @@ class TestDataSet:
 
         monkeypatch.setattr(composite, "encode", full)
         with pytest.raises(FootsegError, match=r"the disk is full .*: .*set was not written"):
-            write_composites(tmp_path / "set", feet, ground, FEW, size=SIZE)
+            write_composites(tmp_path / "set", feet, ground, SynthConfig(FEW, size=SIZE))
         assert list(tmp_path.iterdir()) == []
 
     def test_force_replaces_a_composited_set(self, feet: Path, ground: Path, tmp_path: Path) -> None:
         out = tmp_path / "set"
-        write_composites(out, feet, ground, {"train": 2}, size=SIZE)
+        write_composites(out, feet, ground, SynthConfig({"train": 2}, size=SIZE))
         with pytest.raises(FootsegError, match=r"not empty.*--force"):
-            write_composites(out, feet, ground, {"train": 1}, size=SIZE)
-        write_composites(out, feet, ground, {"train": 1}, size=SIZE, force=True)
+            write_composites(out, feet, ground, SynthConfig({"train": 1}, size=SIZE))
+        write_composites(out, feet, ground, SynthConfig({"train": 1}, size=SIZE, force=True))
         assert len(manifest(out)) == 1
         assert not (out / "val").exists()
 
@@ -186,13 +188,16 @@ class TestParts:
                 photograph(tmp_path / "feet" / split, name, (200, 9, 30), two_feet(int(name)))
         (tmp_path / "feet" / "dataset.toml").write_text('classes = ["floor", "shoe"]')
         about = write_composites(
-            tmp_path / "set", tmp_path / "feet", ground, {"train": 2, "val": 2, "test": 0}, size=SIZE
+            tmp_path / "set",
+            tmp_path / "feet",
+            ground,
+            SynthConfig({"train": 2, "val": 2, "test": 0}, size=SIZE),
         )
         assert about["parts"]["train"]["feet"] == [f"train/images/0{n}.png" for n in range(3)]
         assert about["parts"]["val"]["feet"] == ["val/images/03.png"]
         assert open_data(tmp_path / "set").classes == ("floor", "shoe")
         with pytest.raises(FootsegError, match=r"feet/test: add some.*--test 0"):
-            write_composites(tmp_path / "no", tmp_path / "feet", ground, FEW, size=SIZE)
+            write_composites(tmp_path / "no", tmp_path / "feet", ground, SynthConfig(FEW, size=SIZE))
 
     def test_one_photograph_under_two_names_stays_in_one_part(self, ground: Path, tmp_path: Path) -> None:
         for number in range(3):
@@ -202,7 +207,10 @@ class TestParts:
             copy.write_bytes((tmp_path / "feet" / part / "1.png").read_bytes())
         for seed in range(4):
             about = write_composites(
-                tmp_path / "set", tmp_path / "feet", ground, FEW, seed=seed, size=(32, 32), force=True
+                tmp_path / "set",
+                tmp_path / "feet",
+                ground,
+                SynthConfig(FEW, seed=seed, size=(32, 32), force=True),
             )
             where = {name: split for split, part in about["parts"].items() for name in part["feet"]}
             assert len(where) == 4
@@ -213,7 +221,7 @@ class TestParts:
             (tmp_path / split).mkdir()
             (tmp_path / split / f"{split}.png").write_bytes((ground / "kind0" / "0.png").read_bytes())
         with pytest.raises(FootsegError, match=r"val/val\.png in val is the same file as train/train\.png"):
-            write_composites(tmp_path / "set", feet, tmp_path, {"train": 1, "val": 1}, size=SIZE)
+            write_composites(tmp_path / "set", feet, tmp_path, SynthConfig({"train": 1, "val": 1}, size=SIZE))
 
 
 class TestBadInput:
@@ -549,7 +557,7 @@ def test_real_photographs(shared_data: Path, tmp_path: Path) -> None:
     for path in sorted((shared_data / "floors/train").iterdir())[::20]:
         (tmp_path / "floors" / path.name).write_bytes(path.read_bytes())
     counts = {"train": 24, "val": 8, "test": 8}
-    write_composites(tmp_path / "set", small, tmp_path / "floors", counts, size=(128, 128))
+    write_composites(tmp_path / "set", small, tmp_path / "floors", SynthConfig(counts, size=(128, 128)))
     report = check(tmp_path / "set")
     assert report.findings == ()
     assert 0.02 < report.shares["train"]["foot"] < 0.4

@@ -8,12 +8,15 @@ from PIL import Image
 
 from footseg.data.preview import GAP, HEADER, INSET, MARGIN, PAPER, WIDTH, _cut, _font, _grid, preview
 from footseg.data.shapes import write_shapes
+from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shapes(tmp_path_factory.mktemp("data") / "set", {"train": 5, "val": 1}, size=(64, 80))
+    return write_shapes(
+        tmp_path_factory.mktemp("data") / "set", SynthConfig({"train": 5, "val": 1}, size=(64, 80))
+    )
 
 
 def sheet(path: Path) -> np.ndarray:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footseg.data import shapes
+from footseg.data import shapes, synth
 from footseg.data.check import check
 from footseg.data.folder import load_split, open_data
 from footseg.data.images import read_image
 from footseg.data.shapes import draw, write_shapes
+from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 
 
@@ -69,7 +70,9 @@ class TestDraw:
 
 class TestWrite:
     def test_a_clean_data_set(self, tmp_path: Path) -> None:
-        out = write_shapes(tmp_path / "set", {"train": 4, "val": 2, "test": 2}, seed=1, size=(48, 64))
+        out = write_shapes(
+            tmp_path / "set", SynthConfig({"train": 4, "val": 2, "test": 2}, seed=1, size=(48, 64))
+        )
         report = check(out)
         assert report.ok
         assert report.counts == {"train": 4, "val": 2, "test": 2}
@@ -78,42 +81,42 @@ class TestWrite:
         np.testing.assert_array_equal(split.masks[2], mask)
 
     def test_splits_share_no_picture_and_grow_in_place(self, tmp_path: Path) -> None:
-        small = digests(write_shapes(tmp_path / "a", {"train": 2, "val": 2}, size=(32, 32)))
-        large = digests(write_shapes(tmp_path / "b", {"train": 3, "val": 2}, size=(32, 32)))
+        small = digests(write_shapes(tmp_path / "a", SynthConfig({"train": 2, "val": 2}, size=(32, 32))))
+        large = digests(write_shapes(tmp_path / "b", SynthConfig({"train": 3, "val": 2}, size=(32, 32))))
         assert small.items() < large.items()
         assert len(set(large.values())) == len(large)
 
     def test_the_number_of_workers_changes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shapes, "IMAGES_A_WORKER", 1)
-        alone = write_shapes(tmp_path / "one", {"train": 4}, seed=2, size=(32, 32), workers=1)
-        several = write_shapes(tmp_path / "two", {"train": 4}, seed=2, size=(32, 32), workers=2)
+        monkeypatch.setattr(synth, "IMAGES_A_WORKER", 1)
+        alone = write_shapes(tmp_path / "one", SynthConfig({"train": 4}, seed=2, size=(32, 32), workers=1))
+        several = write_shapes(tmp_path / "two", SynthConfig({"train": 4}, seed=2, size=(32, 32), workers=2))
         assert digests(alone) == digests(several)
         assert len(digests(alone)) == 8
 
     def test_a_folder_with_something_in_it_needs_force(self, tmp_path: Path) -> None:
-        out = write_shapes(tmp_path / "set", {"train": 1}, size=(32, 32))
+        out = write_shapes(tmp_path / "set", SynthConfig({"train": 1}, size=(32, 32)))
         before = digests(out)
         with pytest.raises(FootsegError, match=r"not empty.*--force"):
-            write_shapes(out, {"train": 1}, seed=9, size=(32, 32))
+            write_shapes(out, SynthConfig({"train": 1}, seed=9, size=(32, 32)))
         assert digests(out) == before
-        write_shapes(out, {"val": 1}, seed=9, size=(32, 32), force=True)
+        write_shapes(out, SynthConfig({"val": 1}, seed=9, size=(32, 32), force=True))
         assert [path.name for path in out.iterdir()] == ["val"]
 
     def test_force_never_replaces_other_files(self, tmp_path: Path) -> None:
         (tmp_path / "holiday.txt").write_text("mine")
         with pytest.raises(FootsegError, match=r"holiday\.txt"):
-            write_shapes(tmp_path, {"train": 1}, size=(32, 32), force=True)
+            write_shapes(tmp_path, SynthConfig({"train": 1}, size=(32, 32), force=True))
         assert (tmp_path / "holiday.txt").read_text() == "mine"
 
     def test_an_empty_folder_is_fine_and_a_file_is_not(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        out = write_shapes(tmp_path / "empty", {"test": 1}, size=(32, 32))
+        out = write_shapes(tmp_path / "empty", SynthConfig({"test": 1}, size=(32, 32)))
         assert read_image(out / "test/images/00000.jpg").shape == (32, 32, 3)
         (tmp_path / "file").write_text("")
         with pytest.raises(FootsegError, match="is a file"):
-            write_shapes(tmp_path / "file", {"test": 1})
+            write_shapes(tmp_path / "file", SynthConfig({"test": 1}))
 
     def test_stopped_it_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def stop(*_: object) -> None:
@@ -121,10 +124,10 @@ class TestWrite:
 
         monkeypatch.setattr(shapes, "write_mask", stop)
         with pytest.raises(KeyboardInterrupt):
-            write_shapes(tmp_path / "set", {"train": 3}, size=(32, 32))
+            write_shapes(tmp_path / "set", SynthConfig({"train": 3}, size=(32, 32)))
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("counts", [{}, {"train": 0}, {"train": -1, "val": 2}, {"training": 3}])
     def test_wrong_counts(self, tmp_path: Path, counts: dict[str, int]) -> None:
         with pytest.raises(ValueError, match="counts must give"):
-            write_shapes(tmp_path / "set", counts)
+            write_shapes(tmp_path / "set", SynthConfig(counts))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from footseg.data.shapes import write_shapes
+from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 from footseg.training import distribution
 from footseg.training.distribution import Team
@@ -154,7 +155,9 @@ def history(run: Path) -> list[dict[str, float]]:
 @needs_jax
 @pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
-    data = write_shapes(tmp_path / "feet", {"train": 16, "val": 11, "test": 1}, seed=1, size=(32, 32))
+    data = write_shapes(
+        tmp_path / "feet", SynthConfig({"train": 16, "val": 11, "test": 1}, seed=1, size=(32, 32))
+    )
     cache = tmp_path / "compiled"
     alone = start(data, tmp_path / "alone", cache, "--distribute")
     assert alone.wait(600) == 0, alone.communicate()[1]
@@ -188,7 +191,9 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
 @needs_jax
 @pytest.mark.slow
 def test_what_one_process_cannot_do_stops_both(tmp_path: Path) -> None:
-    data = write_shapes(tmp_path / "feet", {"train": 8, "val": 2, "test": 1}, seed=1, size=(32, 32))
+    data = write_shapes(
+        tmp_path / "feet", SynthConfig({"train": 8, "val": 2, "test": 1}, seed=1, size=(32, 32))
+    )
     outs = (tmp_path / "run", tmp_path / "run")
     for code, error in together(data, outs, tmp_path / "compiled", "--batch", "7"):
         assert code == 1

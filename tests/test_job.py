@@ -9,6 +9,7 @@ import pytest
 from footseg import networks, run
 from footseg.data import folder
 from footseg.data.shapes import write_shapes
+from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 from footseg.training import job
 from footseg.training.class_weights import class_weights, count
@@ -78,7 +79,9 @@ def test_arithmetic_is_put_back_when_building_fails() -> None:
 
 
 def test_class_weights_count_the_pixels_of_all_training_images(tiny_data: Path, tmp_path: Path) -> None:
-    more = write_shapes(tmp_path / "more", {"train": 3, "val": 1, "test": 1}, seed=5, size=(64, 64))
+    more = write_shapes(
+        tmp_path / "more", SynthConfig({"train": 3, "val": 1, "test": 1}, seed=5, size=(64, 64))
+    )
     config = config_of(tiny_data, class_weights=["inverse"], extra_data=[str(more)])
     made = prepared(config)
     masks = [folder.load_split(folder.open_data(d), "train", (32, 32)).masks for d in (tiny_data, more)]
@@ -121,7 +124,9 @@ def test_what_cannot_be_taught_is_said_before_anything_is_decoded(
 
 
 def test_extra_data_train_and_belong_to_the_fingerprint(tiny_data: Path, tmp_path: Path) -> None:
-    more = write_shapes(tmp_path / "more", {"train": 4, "val": 1, "test": 1}, seed=5, size=(64, 64))
+    more = write_shapes(
+        tmp_path / "more", SynthConfig({"train": 4, "val": 1, "test": 1}, seed=5, size=(64, 64))
+    )
     config = config_of(tiny_data, extra_data=[str(more)], extra_share=0.25, balance=0.5)
     out = tmp_path / "run"
     train_one_epoch(config, out)

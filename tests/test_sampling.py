@@ -8,6 +8,7 @@ import pytest
 
 from footseg.data.folder import Split, open_data
 from footseg.data.shapes import write_shapes
+from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 from footseg.training.config import from_values
 from footseg.training.sampling import Pool, Sampler, classes_in, load_pool, sampler
@@ -112,7 +113,9 @@ def test_classes_are_seen_by_pixel_and_ignored_pixels_are_none() -> None:
 
 
 def test_data_sets_are_loaded_together(tiny_data: Path, tmp_path: Path) -> None:
-    more = write_shapes(tmp_path / "more", {"train": 3, "val": 1, "test": 1}, seed=5, size=(64, 64))
+    more = write_shapes(
+        tmp_path / "more", SynthConfig({"train": 3, "val": 1, "test": 1}, seed=5, size=(64, 64))
+    )
     options = {"network": "fast_linknet", "data": str(tiny_data), "size": 64, "extra_data": [str(more)]}
     config = from_values(options | {"extra_share": 0.25, "balance": 0.5})
     data = open_data(tiny_data)

@@ -30,16 +30,17 @@ def _synth_arguments(sub: argparse.ArgumentParser) -> None:
 def _synth(args: Arguments) -> Output:
     from footseg.data.composite import write_composites
     from footseg.data.shapes import write_shapes
+    from footseg.data.synth import SynthConfig
 
     if bool(args.feet) != bool(args.floors):
         given, other = ("--feet", "--floors") if args.feet else ("--floors", "--feet")
         raise FootsegError(f"{given} needs {other} DIR too: feet are cut from one and laid on the other")
     counts = _synth_counts(args)
-    rest = (counts, args.seed, tuple(args.size), args.workers, args.force)
+    config = SynthConfig(counts, args.seed, tuple(args.size), args.workers, args.force)
     if args.feet:
-        write_composites(args.out, args.feet, args.floors, *rest)
+        write_composites(args.out, args.feet, args.floors, config)
     else:
-        write_shapes(args.out, *rest)
+        write_shapes(args.out, config)
     return Output(
         {"data": str(args.out), "images": counts},
         f"{sum(counts.values())} images in {args.out}: "
@@ -49,7 +50,7 @@ def _synth(args: Arguments) -> Output:
 
 def _synth_counts(args: Arguments) -> dict[str, int]:
     """Images by split: --count divided, or --train, --val and --test."""
-    from footseg.data.composite import counts_of
+    from footseg.data.synth import counts_of
 
     named = {split: getattr(args, split) for split in DRAWN}
     if args.count is None:
@@ -67,7 +68,8 @@ def _check_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _check(args: Arguments) -> Output:
-    from footseg.data.check import check, fix_masks
+    from footseg.data.check import check
+    from footseg.data.mend import fix_masks
 
     fixed = fix_masks(args.data) if args.fix else None
     report = check(args.data)

@@ -5,108 +5,51 @@ its size; the floor, the light and the shadows are computed at its own. All geom
 picture's shorter side, and a foot's own plane has its heel at (0, 0) and its toes at (0, 1).
 """
 
-import multiprocessing
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
 
 from footseg import files
+from footseg.data import colours, drawn_floors
 from footseg.data.folder import SPLITS
 from footseg.data.images import Size, write_image, write_mask
+from footseg.data.synth import SynthConfig, check_size
 from footseg.data.threads import run_on
-from footseg.errors import FootsegError
 
 OVERSAMPLE = 3
 CONTRAST = 70
 """RGB distance between a foot and the floor, of 441: nearer, a small network needs far more pictures."""
-IMAGES_A_WORKER = 100
-"""A process takes about as long to start as to draw these."""
 SPLIT_STRIDE = 10**6
 """Each split draws its own range of indices, so that a longer train split begins with the shorter one."""
-RECORDS = ("synth.json", "manifest.jsonl")
-"""What stands beside a composited data set: how it was made, and what is in each image."""
 
 Rng = np.random.Generator
 
 
-def write_shapes(
-    out: Path,
-    counts: Mapping[str, int],
-    seed: int = 0,
-    size: Size = (256, 256),
-    workers: int = 1,
-    force: bool = False,
-) -> Path:
-    """Write a data set of drawn feet: ``counts`` of pictures by split, like {"train": 600, "val": 100}.
-
-    The files are the same whatever the number of ``workers`` (processes, for
-    hundreds of pictures). The folder appears when it is
-    complete.
+def write_shapes(out: Path, config: SynthConfig) -> Path:
+    """Write a data set of drawn feet. The folder appears when it is complete.
 
     Raises:
-        FootsegError: ``out`` is not empty (``force`` replaces it), or the disk is full.
-        ValueError: an unknown split, a negative count, all counts 0, or a size below 16 pixels.
+        FootsegError: ``out`` is not free, or the disk is full.
     """
-    check_counts(counts)
-    check_size(size)
-    out = free_folder(out, force)
+    out = config.free_folder(out)
     with files.atomic_path(out) as temporary:
         jobs = [
             (temporary / split, SPLITS.index(split) * SPLIT_STRIDE + number, number)
-            for split, count in counts.items()
+            for split, count in config.counts.items()
             for number in range(count)
         ]
-        run_on(processes(workers, len(jobs)), partial(_write, seed, size), jobs, "draw feet")
+        run_on(config.executor(len(jobs)), partial(_write, config), jobs, "draw feet")
     return out
 
 
-def check_counts(counts: Mapping[str, int]) -> None:
-    """Refuse counts that make no data set.
-
-    Raises:
-        ValueError: an unknown split, a negative count, or all counts 0.
-    """
-    if counts.keys() - set(SPLITS) or min(counts.values(), default=0) < 0 or not sum(counts.values()):
-        raise ValueError(
-            f"counts must give {', '.join(SPLITS)} pictures, at least one in all, got {dict(counts)}"
-        )
-
-
-def free_folder(out: Path, force: bool) -> Path:
-    """``out``, if a data set may be written there.
-
-    Raises:
-        FootsegError: it is a file, or not empty (``force``: or holds anything but a data set).
-    """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise FootsegError(f"{out} is a file: give the name of a new folder")
-    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if there and not force:
-        raise FootsegError(f"{out} is not empty: give another folder, or --force to replace it")
-    if foreign := there - {*SPLITS, "dataset.toml", *RECORDS}:
-        # A mistyped --out must not cost anybody a folder of other things.
-        raise FootsegError(f"{out} holds more than a data set ({min(foreign)}): --force does not replace it")
-    return out
-
-
-def processes(workers: int, jobs: int) -> Executor:
-    """An executor of ``workers`` processes, fewer (or a thread) where starting them would take longer."""
-    workers = min(workers, jobs // IMAGES_A_WORKER)
-    if workers <= 1:
-        return ThreadPoolExecutor(1)
-    # "spawn": forking a process in which TensorFlow runs can hang it.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-
-
-def _write(seed: int, size: Size, job: tuple[Path, int, int]) -> None:
+def _write(config: SynthConfig, job: tuple[Path, int, int]) -> None:
     folder, index, number = job
-    image, mask = draw(seed, index, size)
+    image, mask = draw(config.seed, index, config.size)
     write_image(folder / "images" / f"{number:05d}.jpg", image, quality=92)
     write_mask(folder / "masks" / f"{number:05d}.png", mask)
 
@@ -121,23 +64,13 @@ def draw(seed: int, index: int, size: Size = (256, 256)) -> tuple[np.ndarray, np
     """
     check_size(size)
     rng = np.random.default_rng((seed, index))
-    floor = _floor(rng, size)
+    floor = drawn_floors.draw(rng, size)
     canvas = _Canvas(size)
     if rng.random() < 0.35:
         _objects(rng, canvas)
     _feet(rng, canvas, floor.mean((0, 1)))
     image = _light(rng, floor, canvas)
     return image, (canvas.layer("foot") >= 0.5).astype(np.uint8)
-
-
-def check_size(size: Size) -> None:
-    """Refuse a picture too small to show a foot.
-
-    Raises:
-        ValueError: a side below 16 pixels.
-    """
-    if min(size) < 16:
-        raise ValueError(f"a picture needs at least 16x16 pixels to show a foot, got {size}")
 
 
 # ---- the canvas
@@ -187,7 +120,10 @@ class _Canvas:
 # ---- outlines, in a right foot's own plane
 
 
-def _spline(points: list[tuple[float, float]], samples: int = 6) -> np.ndarray:
+Points = Sequence[tuple[float, float]]
+
+
+def _spline(points: Points, samples: int = 6) -> np.ndarray:
     """A closed smooth curve (Catmull-Rom) through ``points``: (len(points) * samples, 2)."""
     p1 = np.array(points)
     p0, p2, p3 = np.roll(p1, 1, 0), np.roll(p1, -1, 0), np.roll(p1, -2, 0)
@@ -242,37 +178,7 @@ TOE_CAP_SIDE = _spline([(0, 0.72), (-0.01, 1.0), (-0.09, 1.01), (-0.15, 0.9), (-
 STRIPE_SIDE = _spline([(-0.05, 0.5), (-0.18, 0.3), (-0.2, 0.36), (-0.08, 0.58)])
 # fmt: on
 
-# ---- colours
-
-
-def _skin(rng: Rng) -> np.ndarray:
-    pale, tan, dark = np.array([(242, 205, 182), (198, 142, 106), (92, 58, 42)])
-    tone = rng.random() * 2
-    colour = pale + (tan - pale) * tone if tone < 1 else tan + (dark - tan) * (tone - 1)
-    return colour * rng.uniform(0.93, 1.07, 3)
-
-
-def _common_cloth(rng: Rng) -> np.ndarray:
-    """Black, white, brown, denim or grey."""
-    common = [(28, 28, 32), (235, 235, 230), (110, 72, 45), (58, 74, 112), (120, 120, 124)]
-    return np.array(common[rng.integers(len(common))]) * rng.uniform(0.85, 1.08, 3)
-
-
-def _cloth(rng: Rng) -> np.ndarray:
-    """Any colour, every other one a common one."""
-    if rng.random() < 0.5:
-        return _common_cloth(rng)
-    return _hue(rng, saturation=rng.uniform(0.3, 0.9), value=rng.uniform(90, 235))
-
-
-def _hue(rng: Rng, saturation: float, value: float) -> np.ndarray:
-    wave = (np.cos(2 * np.pi * (rng.random() + np.array([0, 1 / 3, 2 / 3]))) + 1) / 2
-    return value * (1 - saturation * wave)
-
-
 # ---- feet
-
-Place = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -293,18 +199,22 @@ class _Style:
 
     @classmethod
     def choose(cls, rng: Rng) -> "_Style":
-        skin = _skin(rng)
+        skin = colours.skin(rng)
         kind = str(rng.choice(["bare", "shoe", "sandal"], p=[0.42, 0.46, 0.12]))
         soles = [(238, 238, 232), (40, 40, 40), (176, 128, 80)]
-        polish = _hue(rng, 0.8, 220) if rng.random() < 0.25 else skin * 0.5 + np.array((255, 225, 215)) * 0.5
+        polish = (
+            colours.hue(rng, 0.8, 220)
+            if rng.random() < 0.25
+            else skin * 0.5 + np.array((255, 225, 215)) * 0.5
+        )
         return cls(
             kind=kind,
             side=bool(kind != "sandal" and rng.random() < 0.22),
             skin=skin,
-            upper=_cloth(rng),
+            upper=colours.cloth(rng),
             sole=np.array(soles[rng.integers(3)]) * rng.uniform(0.85, 1.05),
-            detail=_cloth(rng),
-            leg=_common_cloth(rng),
+            detail=colours.cloth(rng),
+            leg=colours.common_cloth(rng),
             trousers=bool(rng.random() < 0.6),
             nails=polish,
             legs_length=rng.uniform(0.6, 2.0),
@@ -348,56 +258,60 @@ def _feet(rng: Rng, canvas: _Canvas, floor: np.ndarray) -> None:
             offset = np.array([across, along])
         matrix = _rotation(own_turn) @ np.array([[1, shear], [0, squash]]) * length
         matrix = matrix @ (np.array([[0, facing], [1, 0]]) if style.side else np.diag([mirror, -1]))
-        centre = middle + _rotation(turn) @ offset
-
-        def place(points: np.ndarray, matrix: np.ndarray = matrix, centre: np.ndarray = centre) -> np.ndarray:
-            return (points - (0, 0.5)) @ matrix.T + centre
-
-        scale = float(np.sqrt(abs(np.linalg.det(matrix))))
-        (_side_foot if style.side else _top_foot)(canvas, style, place, scale)
+        pen = _Pen(canvas, matrix, middle + _rotation(turn) @ offset)
+        (_side_foot if style.side else _top_foot)(pen, style)
 
 
-def _top_foot(canvas: _Canvas, style: _Style, place: Place, scale: float) -> None:
+@dataclass(frozen=True)
+class _Pen:
+    """Draws in a foot's own plane, which ``matrix`` (2, 2) and ``centre`` (2,) bring to the canvas."""
+
+    canvas: _Canvas
+    matrix: np.ndarray
+    centre: np.ndarray
+
+    def part(self, points: np.ndarray, colour: np.ndarray, height: float, foot: bool = True) -> None:
+        """Fill an outline."""
+        self.canvas.polygon(self._placed(points), colour, height, foot)
+
+    def line(self, points: Points, width: float, colour: np.ndarray, height: float) -> None:
+        """Draw a line of the foot."""
+        scale = float(np.sqrt(abs(np.linalg.det(self.matrix))))
+        self.canvas.line(self._placed(np.array(points)), width * scale, colour, height, True)
+
+    def _placed(self, points: np.ndarray) -> np.ndarray:
+        return (points - (0, 0.5)) @ self.matrix.T + self.centre
+
+
+def _top_foot(pen: _Pen, style: _Style) -> None:
     """A foot from above, the leg coming towards the viewer."""
-
-    def part(points: np.ndarray, colour: np.ndarray, height: float, foot: bool = True) -> None:
-        canvas.polygon(place(points), colour, height, foot)
-
+    part = pen.part
     if style.kind != "bare":
         part((SHOE_TOP - (0, 0.5)) * (1.09, 1.04) + (0, 0.5), style.sole, 0.15)
     if style.kind == "shoe":
         part(SHOE_TOP, style.upper, 0.45)
         part(TOE_CAP, style.upper * 0.82 + 14, 0.5)
-        part(
-            TONGUE,
-            style.upper * 0.7,
-            0.55,
-        )
+        part(TONGUE, style.upper * 0.7, 0.55)
         for y in (0.42, 0.5, 0.58, 0.66):
-            lace = np.array([(-0.07, y), (0.07, y + 0.025)])
-            canvas.line(place(lace), 0.028 * scale, style.detail, 0.65, True)
+            pen.line([(-0.07, y), (0.07, y + 0.025)], 0.028, style.detail, 0.65)
         part(_ellipse(0.0, 0.2, 0.098, 0.155), style.upper * 0.45, 0.6)
         ankle = style.detail if style.trousers else style.skin
     else:
         _bare_top(part, style, 0.93 if style.kind == "sandal" else 1.0)
         if style.kind == "sandal":
             for x in (-0.17, 0.17):
-                strap = np.array([(-0.06, 0.86), (x * 0.55, 0.68), (x, 0.5)])
-                canvas.line(place(strap), 0.055 * scale, style.upper, 0.6, True)
+                pen.line([(-0.06, 0.86), (x * 0.55, 0.68), (x, 0.5)], 0.055, style.upper, 0.6)
         ankle = style.skin
     # The shin hides the heel; its trousers, or the bare leg above the ankle, are not foot.
     part(_ellipse(0, 0.19, 0.088, 0.125), ankle, 0.8)
     end = style.hem - 0.06
     part(np.array([(-0.088, 0.2), (0.088, 0.2), (0.093, end), (-0.093, end)]), ankle, 0.85)
     if style.trousers:
-        far = end - style.legs_length
-        hem = np.array(
-            [(-0.125, end + 0.03), (0, end + 0.055), (0.125, end + 0.03), (0.17, far), (-0.17, far)]
-        )
-        part(hem, style.leg, 0.95, foot=False)
-        part(
-            np.array([(-0.02, end), (0.03, end), (0.06, far), (0.0, far)]), style.leg * 0.88, 1.0, foot=False
-        )
+        far, hem = end - style.legs_length, end + 0.03
+        leg = np.array([(-0.125, hem), (0, end + 0.055), (0.125, hem), (0.17, far), (-0.17, far)])
+        fold = np.array([(-0.02, end), (0.03, end), (0.06, far), (0.0, far)])
+        part(leg, style.leg, 0.95, foot=False)
+        part(fold, style.leg * 0.88, 1.0, foot=False)
     else:
         part(_ellipse(0, end, 0.093, 0.07), ankle * 0.93, 0.9)
 
@@ -414,12 +328,9 @@ def _bare_top(part: Callable[..., None], style: _Style, scale: float) -> None:
     part(shrink(_ellipse(0.0, 0.42, 0.09, 0.27)), style.skin * 1.04, 0.6)
 
 
-def _side_foot(canvas: _Canvas, style: _Style, place: Place, scale: float) -> None:
+def _side_foot(pen: _Pen, style: _Style) -> None:
     """A foot from the side, standing, the leg going up."""
-
-    def part(points: np.ndarray, colour: np.ndarray, height: float, foot: bool = True) -> None:
-        canvas.polygon(place(points), colour, height, foot)
-
+    part = pen.part
     if style.kind == "bare":
         part(BARE_SIDE, style.skin, 0.5)
         part(_ellipse(-0.06, 0.93, 0.05, 0.06), style.skin * 1.03, 0.6)
@@ -430,25 +341,17 @@ def _side_foot(canvas: _Canvas, style: _Style, place: Place, scale: float) -> No
         ankle = style.detail
         part(np.array([(-0.3, 0.08), (-0.3, 0.3), (-0.46, 0.28), (-0.46, 0.08)]), ankle, 0.4)
         part(SHOE_SIDE, style.upper, 0.55)
-        part(
-            TOE_CAP_SIDE,
-            style.upper * 0.8 + 16,
-            0.6,
-        )
+        part(TOE_CAP_SIDE, style.upper * 0.8 + 16, 0.6)
         part(STRIPE_SIDE, style.detail, 0.58)
         for y in (0.42, 0.5, 0.58):
-            lace = np.array([(-0.36 + (y - 0.3) * 0.62, y), (-0.3 + (y - 0.3) * 0.62, y - 0.05)])
-            canvas.line(place(lace), 0.026 * scale, style.detail, 0.7, True)
+            x = (y - 0.3) * 0.62
+            pen.line([(-0.36 + x, y), (-0.3 + x, y - 0.05)], 0.026, style.detail, 0.7)
         part(SOLE_SIDE, style.sole, 0.3)
         cuff = -0.43
     if style.trousers:
         top = cuff - style.legs_length
-        part(
-            np.array([(cuff, 0.02), (cuff - 0.02, 0.34), (top, 0.4), (top, -0.02)]),
-            style.leg,
-            0.8,
-            foot=False,
-        )
+        leg = np.array([(cuff, 0.02), (cuff - 0.02, 0.34), (top, 0.4), (top, -0.02)])
+        part(leg, style.leg, 0.8, foot=False)
 
 
 # ---- things that are no feet
@@ -458,98 +361,25 @@ def _objects(rng: Rng, canvas: _Canvas) -> None:
     """Balls, boxes, mats and cables, some of them of the colour of skin."""
     width, height = canvas.extent
     for _ in range(rng.integers(1, 3)):
-        colour = _skin(rng) if rng.random() < 0.15 else _cloth(rng)
+        colour = colours.skin(rng) if rng.random() < 0.15 else colours.cloth(rng)
         centre = rng.random(2) * (width, height)
         kind = rng.integers(4)
         if kind == 0:
             (x, y), radius = centre, rng.uniform(0.03, 0.11)
             for shrink, height_of in ((1.0, 0.3), (0.8, 0.5), (0.55, 0.7)):
                 canvas.polygon(_ellipse(x, y, radius * shrink, radius * shrink), colour, height_of, False)
-        elif kind == 1:
-            box = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * rng.uniform(0.04, 0.16, 2)
-            turned = box @ _rotation(rng.uniform(0, np.pi)).T + centre
-            canvas.polygon(turned, colour, 0.4, False)
-            canvas.polygon((turned - centre) * 0.86 + centre, colour * 0.9 + 12, 0.5, False)
-        elif kind == 2:
-            mat = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * rng.uniform(0.2, 0.5, 2)
-            turned = mat @ _rotation(rng.uniform(0, np.pi)).T + centre
-            canvas.polygon(turned, colour, 0.05, False)
-            canvas.polygon((turned - centre) * 0.9 + centre, _cloth(rng), 0.05, False)
+        elif kind in (1, 2):
+            box = kind == 1  # else a mat
+            sides = rng.uniform(0.04, 0.16, 2) if box else rng.uniform(0.2, 0.5, 2)
+            corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * sides
+            turned = corners @ _rotation(rng.uniform(0, np.pi)).T + centre
+            canvas.polygon(turned, colour, 0.4 if box else 0.05, False)
+            inner = colour * 0.9 + 12 if box else colours.cloth(rng)
+            shrunk = (turned - centre) * (0.86 if box else 0.9) + centre
+            canvas.polygon(shrunk, inner, 0.5 if box else 0.05, False)
         else:
             steps = np.cumsum(rng.normal(0, 0.09, (9, 2)), 0) + centre
             canvas.line(_spline([tuple(p) for p in steps])[:-6], rng.uniform(0.008, 0.02), colour, 0.2, False)
-
-
-# ---- the floor
-
-Floor = tuple[np.ndarray, np.ndarray]
-"""A colour (3,) and how much lighter than it each pixel is, float32 (h, w)."""
-
-
-def _floor(rng: Rng, size: Size) -> np.ndarray:
-    """A floor as float32 (h, w, 3), 0 to 255: planks, tiles, carpet or concrete."""
-    height, width = size
-    unit = min(size)
-    rows, columns = np.ogrid[:height, :width]
-    angle = rng.uniform(-0.6, 0.6) + (np.pi / 2 if rng.random() < 0.5 else 0)
-    u = ((columns * np.cos(angle) + rows * np.sin(angle)) / unit + 8 + rng.random()).astype(np.float32)
-    v = ((rows * np.cos(angle) - columns * np.sin(angle)) / unit + 8 + rng.random()).astype(np.float32)
-    colour, tone = _PATTERNS[rng.integers(len(_PATTERNS))](rng, u, v, 1 / unit)
-    tone += rng.standard_normal(size, np.float32) * rng.uniform(1, 5)
-    tone += _noise(rng, size, 5) * rng.uniform(4, 16)
-    return colour.astype(np.float32) + tone[..., None]
-
-
-def _planks(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
-    wood = np.array([(205, 165, 120), (150, 100, 62), (96, 62, 42), (190, 180, 165)])[rng.integers(4)]
-    wide, long = rng.uniform(0.08, 0.2), rng.uniform(0.5, 1.2)
-    row = (v / wide).astype(int)
-    shifted = u + (rng.random(256) * long).astype(np.float32)[row % 256]
-    tone = rng.normal(0, 9, (64, 64)).astype(np.float32)[row % 64, (shifted / long).astype(int) % 64]
-    texture = _noise(rng, (128, 128), 64)
-    tone += texture[(v * 160).astype(int) % 128, (shifted * 14).astype(int) % 128] * 14
-    tone -= 45 * np.maximum(_joint(v, wide, 0.004, pixel), _joint(shifted, long, 0.004, pixel))
-    return wood * rng.uniform(0.85, 1.1), tone
-
-
-def _tiles(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
-    base = [(225, 222, 214), (150, 152, 156), (186, 112, 80), (214, 196, 168), (70, 74, 82)][rng.integers(5)]
-    side = rng.uniform(0.12, 0.4)
-    column, row = (u / side).astype(int), (v / side).astype(int)
-    tone = rng.normal(0, 6, (64, 64)).astype(np.float32)[row % 64, column % 64]
-    if rng.random() < 0.3:
-        tone -= 55 * ((column + row) % 2).astype(np.float32)
-    grout = np.maximum(_joint(u, side, 0.01, pixel), _joint(v, side, 0.01, pixel))
-    return np.array(base), tone + rng.uniform(-50, 30) * grout
-
-
-def _carpet(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
-    colour = _hue(rng, rng.uniform(0.05, 0.6), rng.uniform(70, 210))
-    tone = rng.standard_normal(u.shape, np.float32) * rng.uniform(6, 16)
-    if rng.random() < 0.4:
-        tone += 14 * np.sign(np.sin(u * rng.uniform(20, 70)))
-    return colour, tone
-
-
-def _concrete(rng: Rng, u: np.ndarray, v: np.ndarray, pixel: float) -> Floor:
-    colour = _hue(rng, rng.uniform(0, 0.15), rng.uniform(90, 220))
-    tone = _noise(rng, u.shape, 9) * 10 + _noise(rng, u.shape, 40) * 7 + (u - u.mean()) * rng.uniform(-60, 60)
-    return colour, tone
-
-
-_PATTERNS = (_planks, _tiles, _carpet, _concrete)
-
-
-def _joint(along: np.ndarray, period: float, wide: float, pixel: float) -> np.ndarray:
-    """1 in the joints between tiles, 0 elsewhere, with an edge one pixel soft."""
-    away = np.abs((along / period + 0.5) % 1 - 0.5) * period
-    return np.clip((wide / 2 - away) / pixel + 0.5, 0, 1)
-
-
-def _noise(rng: Rng, size: tuple[int, ...], cells: int) -> np.ndarray:
-    """Smooth noise float32 (h, w) of standard deviation about 0.6, ``cells`` bumps across."""
-    coarse = Image.fromarray(rng.standard_normal((cells, cells), np.float32))
-    return np.asarray(coarse.resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
 # ---- the light
@@ -572,7 +402,8 @@ def _light(rng: Rng, image: np.ndarray, canvas: _Canvas) -> np.ndarray:
 
     distance = rng.uniform(0.01, 0.05) * unit
     shadow = canvas.blurred("height", rng.uniform(0.015, 0.035) * unit)
-    shadow = _moved(shadow, round(-towards_y * distance), round(-towards_x * distance))
+    moved = round(-towards_y * distance), round(-towards_x * distance)
+    shadow = ndimage.shift(shadow, moved, order=0, mode="nearest")
     dark = 1 - rng.uniform(0.4, 0.9) * np.minimum(shadow, 0.75)
 
     image *= (dark * (1 - canvas.layer("cover")))[..., None]
@@ -589,10 +420,3 @@ def _light(rng: Rng, image: np.ndarray, canvas: _Canvas) -> np.ndarray:
     image *= np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * rng.uniform(0.85, 1.1)
     image += rng.standard_normal(size, np.float32)[..., None] * rng.uniform(0.5, 4)
     return np.clip(image, 0, 255, out=image).astype(np.uint8)
-
-
-def _moved(layer: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Shifted by whole pixels; what comes in from outside repeats the rim."""
-    rows = np.clip(np.arange(layer.shape[0]) - down, 0, layer.shape[0] - 1)
-    columns = np.clip(np.arange(layer.shape[1]) - right, 0, layer.shape[1] - 1)
-    return layer[rows[:, None], columns]
