@@ -19,6 +19,7 @@ from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
 from footseg.reproduce import claims, grid, results, settings, steps, tables, thesis
 from footseg.reproduce.results import THESIS, Figures, Result
+from footseg.reproduce.steps import Reproduction
 from footseg.run import Run
 from footseg.steps import StepsInterruptedError
 
@@ -167,7 +168,9 @@ TITLES_IN_ORDER = ("emilseg", "enet", "enet_published", "linknet", "mobileseg", 
 def test_the_students_of_the_full_preset_are_those_of_the_thesis(given: dict[str, Any]) -> None:
     out = Path("/somewhere")
     chosen = settings.resolve(out, {**given, "preset": "full", "size": 256})
-    made = {step.name: step.words for step in steps.until_export(out, chosen, steps.rows(chosen))}
+    made = {
+        step.name: step.words for step in steps.until_export(Reproduction(out, chosen, steps.rows(chosen)))
+    }
     assert made["data"][made["data"].index("--count") + 1] == "71024"
     words = " ".join(made["train enet"])
     assert words.startswith("train enet --data /somewhere/data --out /somewhere/runs/enet --resume")
@@ -181,7 +184,7 @@ def test_the_students_of_the_full_preset_are_those_of_the_thesis(given: dict[str
 def test_students_may_do_without_a_teacher(given: dict[str, Any]) -> None:
     out = Path("/somewhere")
     chosen = settings.resolve(out, {**given, "loss": ["ce", "iou:0.5"]})
-    made = {step.name: step for step in steps.until_export(out, chosen, steps.rows(chosen))}
+    made = {step.name: step for step in steps.until_export(Reproduction(out, chosen, steps.rows(chosen)))}
     assert made["train linknet"].words[-3:] == ("--loss", "ce", "iou:0.5")
     assert made["train linknet"].needs == ("data",)
 

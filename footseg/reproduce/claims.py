@@ -41,54 +41,78 @@ class Claim:
     ours: Verdict
 
 
+@dataclass(frozen=True)
+class _Test:
+    """A claim, its test in words, and what tests it: for tables with networks named and so many students.
+
+    Where ``learned``, networks that find no feet prove nothing.
+    """
+
+    claim: str
+    test: str
+    work: Callable[[Table, Mapping[str, str]], Verdict]
+    networks: frozenset[str] = frozenset()
+    students: int = 0
+    learned: bool = False
+
+    def verdict(self, table: Table, titles: Mapping[str, str]) -> Verdict:
+        """What the figures of ``table`` say."""
+        if not self.networks <= set(table) or len(_students(table)) < self.students:
+            return _MISSING
+        best = max(_column(table, "test_iou", list(table)).values())
+        if self.learned and best < LEARNED:
+            return Verdict(None, f"no network has learned enough: the best composited IoU is {best:.2f}")
+        return self.work(table, titles)
+
+
 def judge(thesis: Table, ours: Table, titles: Mapping[str, str]) -> list[Claim]:
     """Every claim against both tables.
 
     ``ours`` has latencies of the machine at hand (or ratios of them), ``thesis`` those of its phone; a claim
     about frames a second on a phone is judged from the latter only.
     """
-    tests: Sequence[tuple[str, str, Callable[[Table, Mapping[str, str]], Verdict]]] = (
-        (
+    tests = (
+        _Test(
             "all of the trained networks perform almost the same",
             f"the students' IoU lies within {SAME:g}, on composited and on real images",
-            almost_the_same,
+            almost_the_same, students=2, learned=True,
         ),
-        (
+        _Test(
             "and very close to the big baseline model EmilSeg",
             f"no student is more than {CLOSE:g} behind it in any of the four columns",
-            close_to_the_teacher,
+            close_to_the_teacher, frozenset({TEACHER}), students=1, learned=True,
         ),
-        (
+        _Test(
             "performance on the real and the synthetic datasets are almost identical for all the models "
             "except for EmilSeg",
             f"no student's accuracy or IoU differs by more than {SAME:g} between the two",
-            real_as_synthetic,
+            real_as_synthetic, students=1, learned=True,
         ),
-        (
+        _Test(
             "FastLinkNet loses nothing against the larger students (as Table 4.2 reads)",
             f"its IoU is at most {NOTHING:g} below the best student's, on composited and on real images",
-            loses_nothing,
+            loses_nothing, frozenset({FASTEST}), students=2, learned=True,
         ),
-        ("the fastest network produced, FastLinkNet", "its latency is the lowest", fastest),
-        (
+        _Test("the fastest network produced, FastLinkNet", "its latency is the lowest", fastest),
+        _Test(
             "runs inference in 73 ms, enabling frame rates of over 10 fps on a smartphone",
             "less than 100 ms on the phone",
-            lambda table, names: frames_a_second(table) if table is thesis else _HOST,
+            lambda table, _: frames_a_second(table) if table is thesis else _HOST,
         ),
-        (
+        _Test(
             "[separable convolutions] thus reducing model size with approximately a factor 4",
             "LinkNet is 3 to 5 times the size of FastLinkNet",
-            a_quarter_of_the_size,
+            a_quarter_of_the_size, frozenset({"linknet", FASTEST}),
         ),
-        (
+        _Test(
             "The figures are possible (no claim of the thesis, but its Table 4.2 assumes it)",
             "IoU of hard masks is never above pixel accuracy over the same pixels: "
             "1 - e / (TP + e) <= 1 - e / N for e wrong pixels of N",
             possible,
         ),
-    )
+    )  # fmt: skip
     named = {**titles, TEACHER: "EmilSeg"}
-    return [Claim(claim, test, work(thesis, named), work(ours, titles)) for claim, test, work in tests]
+    return [Claim(t.claim, t.test, t.verdict(thesis, named), t.verdict(ours, titles)) for t in tests]
 
 
 _HOST = Verdict(None, "our latencies are those of a computer, not of a phone")
@@ -97,10 +121,6 @@ _MISSING = Verdict(None, "a network of the comparison is missing")
 
 def almost_the_same(table: Table, titles: Mapping[str, str]) -> Verdict:
     """Whether the students' IoU is the same to within ``SAME``, on both sets."""
-    if len(_students(table)) < 2:
-        return _MISSING
-    if untrained := _untrained(table):
-        return untrained
     spreads, words = [], []
     for measure, where in (("test_iou", "composited"), ("real_iou", "real")):
         found = _column(table, measure, _students(table))
@@ -115,54 +135,36 @@ def almost_the_same(table: Table, titles: Mapping[str, str]) -> Verdict:
 
 def close_to_the_teacher(table: Table, titles: Mapping[str, str]) -> Verdict:
     """Whether no student is more than ``CLOSE`` behind the teacher in any measure."""
-    if TEACHER not in table or not _students(table):
-        return _MISSING
-    if untrained := _untrained(table):
-        return untrained
     gaps, words = [], []
     for measure, where in _WHERE.items():
-        behind = {
-            key: _value(table[TEACHER], measure) - value
-            for key, value in _column(table, measure, _students(table)).items()
-        }
-        last = max(behind, key=behind.__getitem__)
-        gaps.append(behind[last])
-        words.append(f"{where}: {titles[last]} {_behind(behind[last])} it")
+        found = _column(table, measure, _students(table))
+        last = min(found, key=found.__getitem__)
+        gaps.append(_value(table[TEACHER], measure) - found[last])
+        words.append(f"{where}: {titles[last]} {_behind(gaps[-1])} it")
     return Verdict(max(gaps) <= CLOSE, "furthest in " + "; ".join(words))
 
 
 def real_as_synthetic(table: Table, titles: Mapping[str, str]) -> Verdict:
     """Whether each student scores the same on real images as on composited ones, to within ``SAME``."""
-    if not _students(table):
-        return _MISSING
-    if untrained := _untrained(table):
-        return untrained
+
+    def change(key: str, measure: str) -> float:
+        return _value(table[key], f"real_{measure}") - _value(table[key], f"test_{measure}")
+
     gaps, words = [], []
-    for measure in ("accuracy", "iou"):
-        change = {
-            key: _value(table[key], f"real_{measure}") - _value(table[key], f"test_{measure}")
-            for key in _students(table)
-        }
-        most = max(change, key=lambda key: abs(change[key]))
-        gaps.append(abs(change[most]))
-        words.append(f"{_NAMES[measure]}: {titles[most]} changes most, by {change[most]:+.4f} on real images")
+    for measure, name in _NAMES.items():
+        changes = {key: change(key, measure) for key in _students(table)}
+        most = max(changes, key=lambda key: abs(changes[key]))
+        gaps.append(abs(changes[most]))
+        words.append(f"{name}: {titles[most]} changes most, by {changes[most]:+.4f} on real images")
     if TEACHER in table:
-        teacher = table[TEACHER]
-        change_of = [
-            f"{_value(teacher, f'real_{m}') - _value(teacher, f'test_{m}'):+.4f} in {_NAMES[m]}"
-            for m in ("accuracy", "iou")
-        ]
-        words.append(f"{titles[TEACHER]} changes by {' and '.join(change_of)}")
+        own = " and ".join(f"{change(TEACHER, m):+.4f} in {name}" for m, name in _NAMES.items())
+        words.append(f"{titles[TEACHER]} changes by {own}")
     return Verdict(max(gaps) <= SAME, "; ".join(words))
 
 
 def loses_nothing(table: Table, titles: Mapping[str, str]) -> Verdict:
     """Whether FastLinkNet's IoU is at most ``NOTHING`` below that of the best student."""
     others = [key for key in _students(table) if key != FASTEST]
-    if FASTEST not in table or not others:
-        return _MISSING
-    if untrained := _untrained(table):
-        return untrained
     gaps, words = [], []
     for measure, where in (("test_iou", "composited"), ("real_iou", "real")):
         found = _column(table, measure, others)
@@ -194,8 +196,6 @@ def frames_a_second(table: Table) -> Verdict:
 
 def a_quarter_of_the_size(table: Table, titles: Mapping[str, str]) -> Verdict:
     """Whether LinkNet is about four times FastLinkNet in size."""
-    if not {"linknet", FASTEST} <= set(table):
-        return _MISSING
     large, small = (_value(table[key], "size_mb") for key in ("linknet", FASTEST))
     return Verdict(3 <= large / small <= 5, f"{large:.1f} MB / {small:.1f} MB = {large / small:.1f}")
 
@@ -218,13 +218,6 @@ _WHERE = {
     "real_accuracy": "real accuracy",
     "real_iou": "real IoU",
 }
-
-
-def _untrained(table: Table) -> Verdict | None:
-    best = max(_column(table, "test_iou", list(table)).values())
-    if best >= LEARNED:
-        return None
-    return Verdict(None, f"no network has learned enough: the best composited IoU is {best:.2f}")
 
 
 def _students(table: Table) -> list[str]:

@@ -11,9 +11,8 @@ from footseg import files, networks
 from footseg import run as runs
 from footseg.benchmarks.cost import cost_of_keras
 from footseg.data.folder import images_by_name, open_data
-from footseg.reproduce import steps
-from footseg.reproduce.settings import Settings
-from footseg.reproduce.steps import Row
+from footseg.reproduce.settings import FOLDERS
+from footseg.reproduce.steps import PRECISIONS, Reproduction, Row
 from footseg.steps import records
 
 # Tables 4.1 and 4.2 are of this input size.
@@ -67,22 +66,23 @@ class Result:
     training: Mapping[str, Any]
 
 
-def gather(out: Path, settings: Settings, made: Sequence[Row]) -> list[Result]:
-    """The results of the rows ``made``, all of whose steps are done."""
-    lines = [json.loads(line) for line in (out / "bench.jsonl").read_text(encoding="utf-8").splitlines()]
-    measured = {line["artifact"]["sha256"]: line for line in lines}
-    return [_result(out, settings, row, measured) for row in made]
+def gather(made: Reproduction) -> list[Result]:
+    """The results of all networks, all of whose steps are done."""
+    measured = {line["artifact"]["sha256"]: line for line in _lines(made)}
+    return [_result(made, row, measured) for row in made.rows]
 
 
-def made_on(out: Path, settings: Settings, made: Sequence[Row]) -> dict[str, Any]:
+def _lines(made: Reproduction) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in made.latencies.read_text(encoding="utf-8").splitlines()]
+
+
+def made_on(made: Reproduction) -> dict[str, Any]:
     """What the figures were made of and on: settings, data, machines, versions, time."""
-    trained = [runs.load(steps.run(out, row)) for row in made]
-    bench = json.loads((out / "bench.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    data = open_data(out / steps.DATA)
-    real = files.read_json(steps.evaluation(out, made[0], "real") / "metrics.json")
-    done = records(out)
+    trained = [runs.load(made.run(row)) for row in made.rows]
+    bench, data, done = _lines(made)[0], open_data(made.data), records(made.out)
+    real = files.read_json(made.evaluation(made.rows[0], "real") / "metrics.json")
     return {
-        "settings": asdict(settings) | {name: _short(getattr(settings, name)) for name in _PATHS},
+        "settings": asdict(made.settings) | {name: _short(getattr(made.settings, name)) for name in FOLDERS},
         "images": {split: len(images_by_name(data.path / split / "images")) for split in data.splits},
         "real_images": real["images"],
         "data_fingerprint": trained[0].data_fingerprint,
@@ -95,9 +95,6 @@ def made_on(out: Path, settings: Settings, made: Sequence[Row]) -> dict[str, Any
     }
 
 
-_PATHS = ("feet", "floors", "real")
-
-
 def _short(path: str) -> str:
     """The last two names of a path: what it is without where it lies."""
     return "/".join(Path(path).parts[-2:])
@@ -107,19 +104,14 @@ def _distinct(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [dict(item) for number, item in enumerate(found) if item not in found[:number]]
 
 
-def _result(
-    out: Path,
-    settings: Settings,
-    row: Row,
-    measured: Mapping[str, Mapping[str, Any]],
-) -> Result:
+def _result(made: Reproduction, row: Row, measured: Mapping[str, Mapping[str, Any]]) -> Result:
     shape = (THESIS_SIZE, THESIS_SIZE, 3)
     cost = cost_of_keras(networks.build(row.network, shape, 2, **row.options)).summary()
-    exported = {p: _file(out, settings, row, p, measured) for p in steps.PRECISIONS}
+    exported = {p: _file(made, row, p, measured) for p in PRECISIONS}
     accuracy = {
         what: _scores(folder)
         for what in ("composited", "real", "real_int8")
-        if (folder := steps.evaluation(out, row, what)).is_dir()
+        if (folder := made.evaluation(row, what)).is_dir()
     }
     figures = Figures(
         flops=cost["flops_tf_benchmark"] / 1e9,
@@ -131,16 +123,16 @@ def _result(
         real_iou=accuracy["real"]["iou"],
     )
     network, options = row.network, dict(row.options)
-    training = _training(steps.run(out, row))
+    training = _training(made.run(row))
     return Result(row.key, row.title, network, options, figures, cost, exported, accuracy, training)
 
 
 def _file(
-    out: Path, settings: Settings, row: Row, precision: str, measured: Mapping[str, Mapping[str, Any]]
+    made: Reproduction, row: Row, precision: str, measured: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    path = steps.artifact(out, row, settings.size, precision)
+    path = made.artifact(row, precision)
     if not path.is_file():
-        return {"refused": records(out)[f"export_{row.key}_{precision}"]["refused"]}
+        return {"refused": records(made.out)[f"export_{row.key}_{precision}"]["refused"]}
     line = measured[files.sha256(path)]
     latency = line["latency"]
     return {

@@ -1,7 +1,7 @@
 """The commands that make the thesis's tables anew, in order."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,41 +53,59 @@ def rows(settings: Settings, students: Sequence[str] = ()) -> tuple[Row, ...]:
     return (teacher, *(row for row in STUDENTS if row.key in (students or known)))
 
 
-def run(out: Path, row: Row) -> Path:
-    """Where a network's training run lies."""
-    return out / "runs" / row.key
+@dataclass(frozen=True)
+class Reproduction:
+    """The folder ``out``, the settings it was begun with, and the networks of its tables."""
+
+    out: Path
+    settings: Settings
+    rows: tuple[Row, ...]
+
+    @property
+    def data(self) -> Path:
+        """The composited data set."""
+        return self.out / DATA
+
+    @property
+    def latencies(self) -> Path:
+        """What ``footseg bench`` writes."""
+        return self.out / "bench.jsonl"
+
+    def run(self, row: Row) -> Path:
+        """Where a network's training run lies."""
+        return self.out / "runs" / row.key
+
+    def evaluation(self, row: Row, what: str) -> Path:
+        """Where its scores lie: ``what`` is "composited", "real" or "real_int8"."""
+        return self.out / "evaluation" / row.key / what
+
+    def artifact(self, row: Row, precision: str) -> Path:
+        """Its exported file, by the name that ``footseg export`` gives it."""
+        size = self.settings.size
+        return self.out / "export" / row.key / f"{row.network}_{size}x{size}_{precision}.tflite"
 
 
-def evaluation(out: Path, row: Row, what: str) -> Path:
-    """Where its scores lie: ``what`` is "composited", "real" or "real_int8"."""
-    return out / "evaluation" / row.key / what
-
-
-def artifact(out: Path, row: Row, size: int, precision: str) -> Path:
-    """Its exported file, by the name that ``footseg export`` gives it."""
-    return out / "export" / row.key / f"{row.network}_{size}x{size}_{precision}.tflite"
-
-
-def until_export(out: Path, settings: Settings, made: Iterable[Row]) -> list[Step]:
+def until_export(made: Reproduction) -> list[Step]:
     """From photographs to exported files."""
+    settings, composited = made.settings, f"{made.data}"
     size, seed = f"{settings.size}", f"{settings.seed}"
-    data = ["data", "synth", f"{out / DATA}", "--feet", settings.feet, "--floors", settings.floors]
+    synth = ["data", "synth", composited, "--feet", settings.feet, "--floors", settings.floors]
     count = ["--count", f"{settings.count}", "--size", size, "--seed", seed, "--force"]
-    steps = [Step(DATA, (*data, *count), out / DATA)]
-    for row in made:
-        train, folder = f"train {row.key}", f"{run(out, row)}"
+    steps = [Step(DATA, (*synth, *count), made.data)]
+    for row in made.rows:
+        train, folder = f"train {row.key}", f"{made.run(row)}"
         teacher = (f"train {TEACHER}",) if row.key != TEACHER and taught(settings) else ()
-        steps.append(Step(train, _train(out, settings, row), run(out, row), (DATA, *teacher)))
+        steps.append(Step(train, _train(made, row), made.run(row), (DATA, *teacher)))
         for what, images, needs in (
-            ("composited", f"{out / DATA}", (DATA, train)),
+            ("composited", composited, (DATA, train)),
             ("real", settings.real, (train,)),
         ):
-            target = evaluation(out, row, what)
+            target = made.evaluation(row, what)
             words = ("evaluate", folder, "--data", images, "--out", f"{target}")
             steps.append(Step(f"evaluate {row.key} {what}", words, target, needs))
         for precision in PRECISIONS:
-            file = artifact(out, row, settings.size, precision)
-            export = ("export", folder, "--out", f"{file.parent}", "--data", f"{out / DATA}")
+            file = made.artifact(row, precision)
+            export = ("export", folder, "--out", f"{file.parent}", "--data", composited)
             how = ("--precision", precision, "--seed", seed)
             sidecar = file.with_name(f"{file.name}.json")
             name = f"export {row.key} {precision}"
@@ -95,28 +113,28 @@ def until_export(out: Path, settings: Settings, made: Iterable[Row]) -> list[Ste
     return steps
 
 
-def after_export(out: Path, settings: Settings, made: Sequence[Row], threads: int) -> list[Step]:
+def after_export(made: Reproduction, threads: int) -> list[Step]:
     """From the exported files that there are to their accuracy in int8 and to their latency."""
     steps, measured = [], []
     for precision in PRECISIONS:
         # FastLinkNet first: bench holds all others against the first fp32 file.
-        for row in reversed(made):
-            file = artifact(out, row, settings.size, precision)
+        for row in reversed(made.rows):
+            file = made.artifact(row, precision)
             if not file.is_file():
                 continue
             measured.append((f"export {row.key} {precision}", file))
             if precision == "int8":
-                target = evaluation(out, row, "real_int8")
-                words = ("evaluate", f"{file}", "--data", settings.real, "--out", f"{target}")
+                target = made.evaluation(row, "real_int8")
+                words = ("evaluate", f"{file}", "--data", made.settings.real, "--out", f"{target}")
                 steps.append(Step(f"evaluate {row.key} int8", words, target, (measured[-1][0],)))
     needs, paths = tuple(name for name, _ in measured), tuple(f"{path}" for _, path in measured)
-    output = out / "bench.jsonl"
-    bench = ("bench", *paths, "--threads", f"{threads}", "--out", f"{output}")
-    return [*steps, Step(BENCH, bench, output, needs)]
+    bench = ("bench", *paths, "--threads", f"{threads}", "--out", f"{made.latencies}")
+    return [*steps, Step(BENCH, bench, made.latencies, needs)]
 
 
-def _train(out: Path, settings: Settings, row: Row) -> tuple[str, ...]:
-    words = ["train", row.network, "--data", f"{out / DATA}", "--out", f"{run(out, row)}", "--resume"]
+def _train(made: Reproduction, row: Row) -> tuple[str, ...]:
+    settings = made.settings
+    words = ["train", row.network, "--data", f"{made.data}", "--out", f"{made.run(row)}", "--resume"]
     words += ["--preset", "thesis"]
     for name in ("size", "epochs", "steps", "batch", "learning_rate", "seed"):
         words += [f"--{name.replace('_', '-')}", f"{getattr(settings, name)}"]
@@ -127,7 +145,7 @@ def _train(out: Path, settings: Settings, row: Row) -> tuple[str, ...]:
     words += ["--loss", *settings.loss]
     if not taught(settings):
         return tuple(words)
-    return (*words, "--teacher", f"{out / 'runs' / TEACHER}", "--temperature", f"{settings.temperature}")
+    return (*words, "--teacher", f"{made.out / 'runs' / TEACHER}", "--temperature", f"{settings.temperature}")
 
 
 def taught(settings: Settings) -> bool:

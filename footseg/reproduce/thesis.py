@@ -47,24 +47,23 @@ def reproduce(
     """
     out = out.resolve()
     chosen = settings.resolve(out, given)
-    made = steps.rows(chosen, students)
+    made = steps.Reproduction(out, chosen, steps.rows(chosen, students))
     if not settings.begun(out):
         settings.save(out, chosen)
-    before = steps.until_export(out, chosen, made)
+    before = steps.until_export(made)
     go_on = f"footseg reproduce thesis --out {shlex.quote(f'{out}')}"
     run_steps(before, out, command, say, go_on=go_on)
-    after = steps.after_export(out, chosen, made, threads)  # which depends on what could be exported
+    after = steps.after_export(made, threads)  # which depends on what could be exported
     run_steps(after, out, command, say, go_on=go_on, first=len(before) + 1)
-    return write(out, chosen, made)
+    return write(made)
 
 
-def write(out: Path, chosen: settings.Settings, made: Sequence[steps.Row]) -> dict[str, Any]:
+def write(made: steps.Reproduction) -> dict[str, Any]:
     """Read what the steps left and write tables, text and figures; returns ``results.json``."""
-    found = results.gather(out, chosen, made)
-    made_on = results.made_on(out, chosen, made)
+    found, made_on = results.gather(made), results.made_on(made)
     # Ratios measured in turns, not medians minutes apart: claims about latency only compare.
     ours = {r.key: replace(r.figures, latency_ms=r.files["fp32"].get("ratio")) for r in found}
-    titles = {row.key: row.title for row in steps.rows(chosen)}
+    titles = {row.key: row.title for row in steps.rows(made.settings)}
     judged = claims.judge(results.THESIS, ours, titles)
     sheets = {
         "table_4_1_computed": tables.computed(found),
@@ -78,13 +77,13 @@ def write(out: Path, chosen: settings.Settings, made: Sequence[steps.Row]) -> di
         "networks": [asdict(result) for result in found],
         "claims": [asdict(claim) for claim in judged],
     }
-    folder = out / TABLES
+    folder = made.out / TABLES
     for name, table in sheets.items():
         files.write_text(folder / f"{name}.csv", table.to_csv())
     files.write_json(folder / "results.json", record)
     for name, what, title in FIGURES:
-        columns = [grid.Column(row.title, steps.evaluation(out, row, what)) for row in made]
+        columns = [grid.Column(row.title, made.evaluation(row, what)) for row in made.rows]
         grid.write_grid(folder / name, title, columns)
-    text = tables.document(list(sheets.values()), found, judged, chosen, made_on)
+    text = tables.document(list(sheets.values()), found, judged, made.settings, made_on)
     files.write_text(folder / "README.md", text)
     return record
