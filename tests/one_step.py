@@ -42,11 +42,12 @@ def one_step(network: Any, *, eagerly: bool = False) -> tuple[float, list[str]]:
     """Make one step; the loss before it, and the weights that training should have moved and did not."""
     from footseg.training import augment
     from footseg.training.config import from_values
+    from footseg.training.distill import Course
     from footseg.training.step import TrainingStep
 
     # Without weight decay, which moves a kernel that has no gradient; without warm-up, whose first rate is 0.
     config = from_values({"size": SIZE, "batch": BATCH, "warmup": 0.0, "weight_decay": 0.0, "ema": 0.0})
-    step = TrainingStep(network, config, 10)
+    step = TrainingStep(network, Course(config, 10))
     if eagerly:
         step.run_eagerly = True
     before = [np.array(weight) for weight in network.trainable_variables]

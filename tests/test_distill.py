@@ -315,7 +315,7 @@ def test_every_network_teaches_and_is_taught_by_all_terms_at_any_size(name: str)
     for student, taught_by in ((name, "fast_linknet"), ("fast_linknet", name)):
         teacher = distill.Teacher(networks_by_name[taught_by], networks.stages(taught_by))
         settings = config(network=student, size=128, loss=terms)
-        lesson = distill.Lesson(settings, 10, networks_by_name[student], teacher)
+        lesson = distill.Lesson(distill.Course(settings, 10, teacher=teacher), networks_by_name[student])
         image = keras.Input((128, 128, 3))
         total = lesson(lesson.student(image), image, keras.Input((128, 128), dtype="int32"), ops.zeros(()))
         assert total.shape == ()

@@ -127,12 +127,13 @@ def test_a_run_says_what_it_started_from_and_resumes_without_it(tuned: Path, par
 
 
 def test_a_frozen_encoder_is_not_in_the_optimizer(parent: Path) -> None:
+    from footseg.training.distill import Course
     from footseg.training.step import TrainingStep
 
     config = config_of(Path("feet"), start_from=str(parent))
     network = build()
     freeze(network, config)
-    step = TrainingStep(network, config, 1)
+    step = TrainingStep(network, Course(config, 1))
     held = {tuple(v.shape) for v in step.optimizer.variables}
     assert (7, 7, 3, 16) not in held  # stem_conv, the only kernel of this shape
     assert tuple(network.get_layer("tail2_conv").kernel.shape) in held

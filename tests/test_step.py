@@ -12,7 +12,7 @@ from keras import layers, ops
 from footseg import networks
 from footseg.training import augment, distill, losses
 from footseg.training.config import TrainConfig, from_values
-from footseg.training.distill import Teacher
+from footseg.training.distill import Course, Teacher
 from footseg.training.step import TrainingStep, average_momentum, schedule
 
 STAGES = ("shallow", "deep")
@@ -91,7 +91,7 @@ def test_the_thesis_loss_with_the_augmented_images_and_a_teacher_in_inference_mo
 
     soft = np.exp(theirs / 3) / np.exp(theirs / 3).sum(-1, keepdims=True)
     expected = cross_entropy(truth, ours) + 2.5 * 9 * cross_entropy(soft, ours / 3)
-    found = TrainingStep(student, settings, 10, teacher=taught).train(images, masks, drawn)
+    found = TrainingStep(student, Course(settings, 10, teacher=taught)).train(images, masks, drawn)
     assert found == pytest.approx(expected, rel=CLOSE)
 
 
@@ -99,7 +99,7 @@ def test_training_leaves_the_teacher_as_it_was_and_moves_the_student() -> None:
     settings = config(loss=["ce", "distill", "regression:0.01", "hint", "attention"], ema=0.9)
     student, taught = small(2), teacher()
     before, first = taught.network.get_weights(), student.get_weights()
-    step = TrainingStep(student, settings, 10, teacher=taught)
+    step = TrainingStep(student, Course(settings, 10, teacher=taught))
     for seed in range(3):
         step.train(*batch(settings, seed))
     for old, new in zip(before, taught.network.get_weights(), strict=True):
@@ -109,7 +109,7 @@ def test_training_leaves_the_teacher_as_it_was_and_moves_the_student() -> None:
     regressor = 2
     assert len(step.trainable_variables) == len(student.trainable_variables) + regressor
     assert len(step.averaged_weights()) == len(student.weights)
-    without = TrainingStep(student, config(ema=0.9), 10).state()
+    without = TrainingStep(student, Course(config(ema=0.9), 10)).state()
     moments = 2
     assert len(step.state()) == len(without) + regressor * (1 + moments)
 
@@ -119,8 +119,8 @@ def test_cached_logits_are_worth_the_live_teacher_when_nothing_is_augmented() ->
     student, taught = small(2, restless=False), teacher()
     images, masks, drawn = batch()
     logits = taught.network.predict_on_batch(images / np.float32(255))
-    live = TrainingStep(student, settings, 10, teacher=taught).train(images, masks, drawn)
-    alone = TrainingStep(student, settings, 10)
+    live = TrainingStep(student, Course(settings, 10, teacher=taught)).train(images, masks, drawn)
+    alone = TrainingStep(student, Course(settings, 10))
     assert alone.train(images, masks, drawn, logits) == pytest.approx(live, rel=CLOSE)
     # float16 keeps 11 bits of logits up to some tens, where T² = 16 times their error counts.
     assert alone.train(images, masks, drawn, logits.astype("float16")) == pytest.approx(live, rel=2e-3)
@@ -131,7 +131,7 @@ def test_cached_logits_are_worth_the_live_teacher_when_nothing_is_augmented() ->
 def test_hints_fade_while_the_other_terms_stay() -> None:
     settings = config(loss=["ce", "hint:2", "attention"], hint_until=0.5, **STILL)
     student, taught = small(2, restless=False), teacher()
-    step = TrainingStep(student, settings, 8, teacher=taught)
+    step = TrainingStep(student, Course(settings, 8, teacher=taught))
     images, masks, drawn = batch()
     found = np.array([step.train(images, masks, drawn) for _ in range(6)])
     pictures = images / np.float32(255)
@@ -153,7 +153,7 @@ def test_hints_fade_while_the_other_terms_stay() -> None:
 def test_the_regressor_learns_and_is_not_in_the_saved_network(tmp_path: Path) -> None:
     settings = config(loss=["ce", "hint"])
     student = small(2)
-    step = TrainingStep(student, settings, 10, teacher=teacher())
+    step = TrainingStep(student, Course(settings, 10, teacher=teacher()))
     kernel = step.lesson.regressor.kernel
     assert kernel.shape == (1, 1, 4, 6)  # the deep stages of widths 2 and 3
     first = ops.convert_to_numpy(kernel).copy()
@@ -166,10 +166,10 @@ def test_the_regressor_learns_and_is_not_in_the_saved_network(tmp_path: Path) ->
 
 
 def test_only_what_the_terms_need_is_built() -> None:
-    assert TrainingStep(small(2), config(loss=["ce"]), 10, teacher=teacher()).lesson is None
-    lesson = TrainingStep(small(2), config(loss=["distill"]), 10, teacher=teacher()).lesson
+    assert TrainingStep(small(2), Course(config(loss=["ce"]), 10, teacher=teacher())).lesson is None
+    lesson = TrainingStep(small(2), Course(config(loss=["distill"]), 10, teacher=teacher())).lesson
     assert lesson.student.output["stages"] == lesson.teacher.output["stages"] == []
-    lesson = TrainingStep(small(2), config(loss=["hint"]), 10, teacher=teacher()).lesson
+    lesson = TrainingStep(small(2), Course(config(loss=["hint"]), 10, teacher=teacher())).lesson
     assert [len(model.output["stages"]) for model in (lesson.student, lesson.teacher)] == [1, 1]
 
 
@@ -177,11 +177,11 @@ def test_a_teacher_that_cannot_serve_is_refused() -> None:
     for term in ("hint", "attention"):
         for useless in (None, Teacher(small(2))):
             with pytest.raises(ValueError, match=f"loss {term} needs the features of a teacher"):
-                TrainingStep(small(2), config(loss=["ce", term]), 10, teacher=useless)
+                TrainingStep(small(2), Course(config(loss=["ce", term]), 10, teacher=useless))
     image = keras.Input((*SIZE, 3))
     three = Teacher(keras.Model(image, layers.Conv2D(3, 1)(image)))
     with pytest.raises(ValueError, match=r"teacher gives logits \(None, 8, 8, 3\), the student .* 8, 8, 2\)"):
-        TrainingStep(small(2), config(loss=["distill"]), 10, teacher=three)
+        TrainingStep(small(2), Course(config(loss=["distill"]), 10, teacher=three))
 
 
 # ---- averages and rates
@@ -191,7 +191,7 @@ def test_a_teacher_that_cannot_serve_is_refused() -> None:
 def test_the_last_share_is_averaged_with_equal_weights(ema: float) -> None:
     settings = config(ema=ema, swa=0.5, learning_rate=0.1, warmup=0.0)
     network = small(2)
-    step = TrainingStep(network, settings, 6)
+    step = TrainingStep(network, Course(settings, 6))
     states, moving = [], [w.copy() for w in network.get_weights()]
     for number in range(1, 7):
         states.append([w.copy() for w in network.get_weights()])
@@ -244,12 +244,12 @@ def scale(step: TrainingStep) -> Any:
 def test_mixed_precision_trains_float32_weights_and_reports_the_loss_itself() -> None:
     settings = config(**STILL)
     whole = small(2, restless=False)
-    expected = TrainingStep(whole, settings, 10).train(*batch(settings))
+    expected = TrainingStep(whole, Course(settings, 10)).train(*batch(settings))
     for precision in ("mixed_bfloat16", "mixed_float16"):
         network = small(2, restless=False, policy=precision)
         network.set_weights(whole.get_weights())
         assert str(network.compute_dtype) == precision.removeprefix("mixed_")
-        step = TrainingStep(network, config(**STILL, precision=precision), 10)
+        step = TrainingStep(network, Course(config(**STILL, precision=precision), 10))
         # Three significant digits of bfloat16; not 32768 times the loss, which is what is differentiated.
         assert step.train(*batch(settings)) == pytest.approx(expected, rel=2e-2)
         assert {str(v.dtype) for v in (*network.weights, *step.average)} == {"float32"}
@@ -260,7 +260,7 @@ def test_mixed_precision_trains_float32_weights_and_reports_the_loss_itself() ->
 def test_a_gradient_that_overflows_costs_a_step_and_no_weight() -> None:
     settings = config(precision="mixed_float16", loss=["ce"], ema=0.0)
     network = small(2, restless=False, policy="mixed_float16")
-    step = TrainingStep(network, settings, 10)
+    step = TrainingStep(network, Course(settings, 10))
     before = network.get_weights()  # the classifier's kernel and bias last
     scale(step).assign(2.0**100)
     assert math.isfinite(step.train(*batch(settings)))
@@ -276,7 +276,7 @@ def test_a_gradient_that_overflows_costs_a_step_and_no_weight() -> None:
 def test_clipping_limits_the_norm_of_the_whole_gradient() -> None:
     for clip in (0.0, 0.01):
         settings = config(loss=["ce"], clip=clip, warmup=0.0)
-        step = TrainingStep(small(2, restless=False), settings, 10)
+        step = TrainingStep(small(2, restless=False), Course(settings, 10))
         step.train(*batch(settings))
         # After one step Adam's first moments are a tenth of the gradient.
         moments = [v for v in step.optimizer.variables if "_momentum" in v.name]
@@ -291,7 +291,7 @@ def test_slopes_of_prelu_do_not_decay() -> None:
     x = layers.PReLU(alpha_initializer="ones")(layers.ReLU()(image))
     network = keras.Model(image, layers.Conv2D(2, 1)(x))
     settings = config(loss=["ce"], warmup=0.0, weight_decay=0.5, learning_rate=0.1)
-    step = TrainingStep(network, settings, 10)
+    step = TrainingStep(network, Course(settings, 10))
     step.train(*batch(settings))
     assert (network.get_weights()[0] == 1).all()
 
@@ -307,7 +307,7 @@ def test_a_step_goes_on_from_a_state_to_the_same_bits() -> None:
 
     def fresh() -> TrainingStep:
         keras.utils.set_random_seed(0)  # as a run does from its seed
-        return TrainingStep(small(2, policy=precision), settings, 8, teacher=teacher())
+        return TrainingStep(small(2, policy=precision), Course(settings, 8, teacher=teacher()))
 
     batches = [batch(settings, seed) for seed in range(6)]
     step = fresh()

@@ -25,12 +25,13 @@ from footseg import networks
 from footseg.training import augment
 from footseg.training.config import from_values
 from footseg.data.folder import load_split, open_data
+from footseg.training.distill import Course
 from footseg.training.step import TrainingStep
 
 data, rounds, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 config = from_values({"network": "fast_linknet", "data": data})
 split = load_split(open_data(__import__("pathlib").Path(data)), "train", config.size)
-step = TrainingStep(networks.build("fast_linknet"), config, 1000)
+step = TrainingStep(networks.build("fast_linknet"), Course(config, 1000))
 how = config.augmentation()
 still = augment.Augmentation(0, 0, 0, 0, 0)
 none = augment.sample(still, config.batch, config.size, np.random.default_rng(0))

@@ -118,7 +118,7 @@ class Cut:
         def build(
             config: TrainConfig, classes: Sequence[str], fresh: bool, say: Callable[[str], None]
         ) -> Trainee:
-            return trainee_of(load_network(start), load_network(start), config, (*parent.compression, done))
+            return trainee_of(load_network(start), load_network(start), (*parent.compression, done))
 
         return build
 

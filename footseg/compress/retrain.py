@@ -19,9 +19,9 @@ from footseg.compress.method import Method, Twin
 from footseg.errors import FootsegError, require
 from footseg.training import augment
 from footseg.training.config import TrainConfig
-from footseg.training.distill import Lesson, Teacher
+from footseg.training.distill import Course
 from footseg.training.job import Builder, Step, Trainee, Validated
-from footseg.training.losses import ClassWeights, combined, teacher_terms
+from footseg.training.losses import combined
 from footseg.training.step import NO_DECAY, schedule
 
 QAT_FOLDER = "qat"
@@ -36,28 +36,19 @@ class TwinStep:
     """
 
     def __init__(
-        self,
-        wrapped: Twin,
-        method: Method,
-        kept: Kept,
-        config: TrainConfig,
-        steps: int,
-        *,
-        template: keras.Model,
-        class_weights: ClassWeights | None = None,
-        teacher: Teacher | None = None,
+        self, wrapped: Twin, method: Method, kept: Kept, course: Course, *, template: keras.Model
     ) -> None:
-        """``template`` is the Keras 3 network of the twin; the rest is as in ``TrainingStep``."""
+        """``template`` is the Keras 3 network of the twin."""
         self.wrapped, self.method, self.kept = wrapped, method, kept
-        self.loss_of = combined(config, class_weights)
-        self.lesson = Lesson(config, steps, template, teacher) if teacher_terms(config.loss) else None
-        self.schedule = schedule(config, steps)
+        self.loss_of = combined(course.config, course.class_weights)
+        self.lesson = course.lesson(template)
+        self.schedule = schedule(course.config, course.steps)
         self.student = _tapped(wrapped, self.lesson.stages if self.lesson is not None else ())
         self.kernels = dict(method.kernels(wrapped))
         self.iteration = tf.Variable(0, dtype="int64", trainable=False)
         taught = [] if self.lesson is None else [v.value for v in self.lesson.trainable_variables]
         self.trainable = [*wrapped.trainable_variables, *taught]
-        self.optimizer = _optimizer(config, self.trainable)
+        self.optimizer = _optimizer(course.config, self.trainable)
         self._taught = taught
         self._step = tf.function(self._one_step, reduce_retracing=True)
         self._predict = tf.function(lambda images: wrapped(images, training=False), reduce_retracing=True)
@@ -155,21 +146,10 @@ def builder(parent: run.Run, method: Method, out: Path, entry: dict[str, Any]) -
         choice = method.choose(model)
         if fresh:
             say_left_out(method.name, choice.left_out, say)
-        made: list[Twin] = []
 
-        def step(steps: int, class_weights: ClassWeights | None, teacher: Teacher | None) -> Step:
-            wrapped = method.wrap(model, choice, steps)
-            made.append(wrapped)
-            return TwinStep(
-                wrapped,
-                method,
-                Kept.of(model),
-                config,
-                steps,
-                template=model,
-                class_weights=class_weights,
-                teacher=teacher,
-            )
+        def step(course: Course) -> Step:
+            wrapped = method.wrap(model, choice, course.steps)
+            return TwinStep(wrapped, method, Kept.of(model), course, template=model)
 
         def validated(step: Step) -> Validated:
             assert isinstance(step, TwinStep)

@@ -18,7 +18,7 @@ from footseg import run as runs
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
 from footseg.training.config import FEATURES, TEACHER_TERMS, TrainConfig
-from footseg.training.losses import teacher_terms, weighted_mean
+from footseg.training.losses import ClassWeights, teacher_terms, weighted_mean
 
 Tensor = Any
 
@@ -192,6 +192,24 @@ def _times(size: Sequence[int]) -> str:
 # ---- the lesson
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a step is trained by: configuration, length of the run in steps, weights of classes, teacher."""
+
+    config: TrainConfig
+    steps: int
+    class_weights: ClassWeights | None = None
+    teacher: Teacher | None = None
+
+    def lesson(self, network: keras.Model) -> "Lesson | None":
+        """The teacher's part of the loss of ``network``; None where no loss needs a teacher.
+
+        Raises:
+            ValueError: as ``Lesson``.
+        """
+        return Lesson(self, network) if teacher_terms(self.config.loss) else None
+
+
 def tapped(network: keras.Model, stages: Sequence[str]) -> keras.Model:
     """The same network (and weights), giving its logits and the outputs of the layers named in ``stages``."""
     features = [network.get_layer(name).output for name in stages]
@@ -207,19 +225,18 @@ class Lesson(keras.layers.Layer):
     in float32.
     """
 
-    def __init__(
-        self, config: TrainConfig, steps: int, network: keras.Model, teacher: Teacher | None
-    ) -> None:
-        """``steps`` is the length of the run; without ``teacher`` the logits must come from a cache.
+    def __init__(self, course: Course, network: keras.Model) -> None:
+        """Without a teacher the logits must come from a cache.
 
         Raises:
             ValueError: a term needs a teacher's features and there are none, or teacher and student
                 give logits of different shapes.
         """
         super().__init__(name="lesson", dtype="float32")
+        config, teacher = course.config, course.teacher
         self.terms = teacher_terms(config.loss)
         self.temperature = config.temperature
-        self.hint_until = config.hint_until * steps
+        self.hint_until = config.hint_until * course.steps
         ours, theirs = self._stages(config, teacher)
         self.stages = ours
         self.student = tapped(network, ours)

@@ -18,9 +18,9 @@ from footseg.data import folder
 from footseg.training import distribution, finetune, lessons, sampling
 from footseg.training.class_weights import class_weights, count
 from footseg.training.config import TrainConfig, dump
-from footseg.training.distill import Teacher, load_teacher
+from footseg.training.distill import Course, load_teacher
 from footseg.training.distribution import Team
-from footseg.training.losses import ClassWeights, Loss
+from footseg.training.losses import Loss
 from footseg.training.step import TrainingStep
 
 # Options that may differ from machine to machine: where equal things lie.
@@ -84,7 +84,7 @@ class Trainee:
     kept as the best; ``compression`` is what its run's record says of how it was compressed.
     """
 
-    step: Callable[[int, ClassWeights | None, Teacher | None], Step]
+    step: Callable[[Course], Step]
     validated: Callable[[Step], Validated]
     settled: float = 0.0
     compression: tuple[dict[str, Any], ...] = ()
@@ -148,11 +148,8 @@ def prepare(
     logits = None
     if teacher is not None and team.count == 1 and lessons.may_be_cached(config):
         logits, teacher = lessons.teacher_logits(teacher, parents["teacher"], pool, config), None
-    step = trainee.step(
-        steps_an_epoch(config, pool.own) * config.epochs,
-        weights_of_classes(config, pool, len(data.classes)),
-        teacher,
-    )
+    steps = steps_an_epoch(config, pool.own) * config.epochs
+    step = trainee.step(Course(config, steps, weights_of_classes(config, pool, len(data.classes)), teacher))
     return Job(
         config=config,
         team=team,
@@ -183,30 +180,15 @@ def new_network(
         say(finetune.start_from(network, Path(config.start_from)))
     if config.freeze_encoder:
         finetune.freeze(network, config)
-    return trainee_of(network, validated, config)
+    return trainee_of(network, validated)
 
 
 def trainee_of(
-    network: keras.Model,
-    validated: keras.Model,
-    config: TrainConfig,
-    compression: tuple[dict[str, Any], ...] = (),
+    network: keras.Model, validated: keras.Model, compression: tuple[dict[str, Any], ...] = ()
 ) -> Trainee:
     """A Keras 3 network that learns, and its copy that holds the averaged weights."""
-    return Trainee(
-        functools.partial(training_step, network, config), lambda step: validated, compression=compression
-    )
-
-
-def training_step(
-    network: keras.Model,
-    config: TrainConfig,
-    steps: int,
-    class_weights: ClassWeights | None,
-    teacher: Teacher | None,
-) -> TrainingStep:
-    """The step of a Keras 3 network."""
-    return TrainingStep(network, config, steps, class_weights=class_weights, teacher=teacher)
+    step = functools.partial(TrainingStep, network)
+    return Trainee(step, lambda step: validated, compression=compression)
 
 
 def _parents(config: TrainConfig, fresh: bool) -> dict[str, str]:

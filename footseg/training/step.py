@@ -11,8 +11,8 @@ from keras import ops
 
 from footseg.training import augment
 from footseg.training.config import TrainConfig
-from footseg.training.distill import Lesson, Teacher
-from footseg.training.losses import ClassWeights, combined, teacher_terms
+from footseg.training.distill import Course
+from footseg.training.losses import combined
 
 Tensor = Any
 
@@ -33,26 +33,19 @@ class TrainingStep(keras.Model):
     Whatever the network computes in, augmentation, losses, teacher and averages are float32.
     """
 
-    def __init__(
-        self,
-        network: keras.Model,
-        config: TrainConfig,
-        steps: int,
-        *,
-        class_weights: ClassWeights | None = None,
-        teacher: Teacher | None = None,
-    ) -> None:
-        """``steps`` is the length of the whole run, which the learning rate's schedule needs.
+    def __init__(self, network: keras.Model, course: Course) -> None:
+        """Train ``network`` by ``course``.
 
         Raises:
-            ValueError: a wrong loss term, or one that ``teacher`` cannot serve.
+            ValueError: a wrong loss term, or one that the teacher cannot serve.
         """
         super().__init__(name="training_step", dtype="float32")
+        config, steps = course.config, course.steps
         self.network = network
         self.momentum = config.ema
         self.swa_start = swa_start(config, steps)
-        self.loss_of = combined(config, class_weights)
-        self.lesson = Lesson(config, steps, network, teacher) if teacher_terms(config.loss) else None
+        self.loss_of = combined(config, course.class_weights)
+        self.lesson = course.lesson(network)
         self.step = self._number((), "step")
         self.average = [self._number(w.shape, f"average_{i}") for i, w in enumerate(network.weights)]
         for average, weight in zip(self.average, network.weights, strict=True):
