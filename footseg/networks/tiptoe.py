@@ -17,10 +17,15 @@ Its shape follows from instructions of int8 kernels, counted block by block on a
   pixels instead, which export turns into one 1x1 convolution.
 """
 
+from dataclasses import dataclass
+from typing import TypeAlias
+
 import keras
 from keras import layers
 
 from footseg.networks import _blocks as blocks
+
+Tensor: TypeAlias = keras.KerasTensor
 
 # At 256x256 and two classes.
 REFERENCE = {
@@ -82,21 +87,18 @@ def tiptoe(
     Raises:
         ValueError: an option out of its range, or a size that the strides do not divide.
     """
-    for option, value, choices in (
-        ("downscale", downscale, (1, 2, 4)),
-        ("first_stride", first_stride, (1, 2)),
-        ("whole", whole, (1, 2, 3, 4)),
-        ("kernel", kernel, (3, 5)),
-        ("head", head, (2, 4)),
-        ("activation", activation, ACTIVATIONS),
-    ):
+    chosen = {
+        "downscale": (downscale, (1, 2, 4)),
+        "first_stride": (first_stride, (1, 2)),
+        "whole": (whole, (1, 2, 3, 4)),
+        "kernel": (kernel, (3, 5)),
+        "head": (head, (2, 4)),
+        "activation": (activation, ACTIVATIONS),
+    }
+    for option, (value, choices) in chosen.items():
         blocks.check_choice("tiptoe", option, value, choices)
     counts = (blocks1, blocks2, blocks3, blocks4)
-    for stage, count in enumerate(counts, start=1):
-        if count < 0:
-            raise ValueError(f"tiptoe takes a blocks{stage} of 0 or more, not {count}")
-    if decoder < 1:
-        raise ValueError(f"tiptoe takes a decoder of 1 channel or more, not {decoder}")
+    _check_counts(counts, decoder)
     blocks.check_dropout(dropout)
     blocks.check_input_shape("tiptoe", input_shape, 16 * first_stride * downscale)
     stride = 2 * first_stride * downscale  # of the map that the classifier sees
@@ -104,84 +106,77 @@ def tiptoe(
         raise ValueError(f"tiptoe with first_stride {first_stride} needs head {stride}, not {head}")
 
     stem, *channels = (blocks.scaled(n, width, "tiptoe", thinnest=STEM) for n in (STEM, *CHANNELS))
-    image = keras.Input(input_shape, name="image")
-    x = _convolution(blocks.shrink(image, downscale), stem, 3, activation, "stem", stride=2)
+    block, image = _Block(activation), keras.Input(input_shape, name="image")
+    x = block.whole(blocks.shrink(image, downscale), stem, 3, "stem", stride=2)
     maps = []
     for stage, (filters, count) in enumerate(zip(channels, counts, strict=True), start=1):
-        convolution = _convolution if 1 < stage <= whole else _separable
+        convolution = block.whole if 1 < stage <= whole else block.separable
         size = 3 if stage <= whole else kernel
         first = first_stride if stage == 1 else 2
-        x = convolution(x, filters, size, activation, f"stage{stage}_down", stride=first)
+        x = convolution(x, filters, size, f"stage{stage}_down", stride=first)
         for number in range(count):
-            x = convolution(x, filters, size, activation, f"stage{stage}_{number}", residual=True)
+            x = convolution(x, filters, size, f"stage{stage}_{number}", residual=True)
         x = layers.Activation("linear", name=f"stage{stage}_out")(x)
         maps.append(x)
 
-    x = _active(_pointwise(maps.pop(), decoder, "top"), activation, "top_act")
+    x = block.active(_pointwise(maps.pop(), decoder, "top"), "top")
     for level, filters in ((3, decoder), (2, decoder), (1, channels[0])):
-        x = _raise(x, maps.pop(), filters, activation, f"up{level}")
+        x = block.up(x, maps.pop(), filters, f"up{level}")
     x = blocks.drop(x, dropout)
     x = layers.Conv2DTranspose(classes, head, head, padding="same", name="classifier")(x)
     return keras.Model(image, blocks.enlarge(x, stride // head), name="tiptoe")
 
 
-def _convolution(
-    x: keras.KerasTensor,
-    channels: int,
-    kernel: int,
-    activation: str,
-    name: str,
-    *,
-    stride: int = 1,
-    residual: bool = False,
-) -> keras.KerasTensor:
-    """Convolution, normalised; with ``residual`` added to ``x`` before the activation."""
-    y = layers.Conv2D(channels, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    return _end(x, blocks.batch_norm(y, f"{name}_bn"), activation, name, residual)
+def _check_counts(counts: tuple[int, ...], decoder: int) -> None:
+    for stage, count in enumerate(counts, start=1):
+        if count < 0:
+            raise ValueError(f"tiptoe takes a blocks{stage} of 0 or more, not {count}")
+    if decoder < 1:
+        raise ValueError(f"tiptoe takes a decoder of 1 channel or more, not {decoder}")
 
 
-def _separable(
-    x: keras.KerasTensor,
-    channels: int,
-    kernel: int,
-    activation: str,
-    name: str,
-    *,
-    stride: int = 1,
-    residual: bool = False,
-) -> keras.KerasTensor:
-    """Depthwise and 1x1, each normalised; with ``residual`` added to ``x`` before the last activation."""
-    y = layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=f"{name}_dw_conv")(x)
-    y = _active(blocks.batch_norm(y, f"{name}_dw_bn"), activation, f"{name}_dw_act")
-    return _end(x, _pointwise(y, channels, f"{name}_pw"), activation, name, residual)
+@dataclass(frozen=True)
+class _Block:
+    """Blocks with one ``activation``; with ``residual`` their input is added before the last of these."""
+
+    activation: str
+
+    def whole(
+        self, x: Tensor, channels: int, kernel: int, name: str, *, stride: int = 1, residual: bool = False
+    ) -> Tensor:
+        """Convolution, normalised."""
+        y = layers.Conv2D(channels, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        return self._end(x, blocks.batch_norm(y, f"{name}_bn"), name, residual)
+
+    def separable(
+        self, x: Tensor, channels: int, kernel: int, name: str, *, stride: int = 1, residual: bool = False
+    ) -> Tensor:
+        """Depthwise and 1x1, each normalised."""
+        y = layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=f"{name}_dw_conv")(x)
+        y = self.active(blocks.batch_norm(y, f"{name}_dw_bn"), f"{name}_dw")
+        return self._end(x, _pointwise(y, channels, f"{name}_pw"), name, residual)
+
+    def up(self, x: Tensor, skip: Tensor, channels: int, name: str) -> Tensor:
+        """One level of the pyramid: twice the resolution, the encoder's map of it added, 3x3 separable.
+
+        Channels are made fewer before the map is made larger, which costs a quarter of the other order.
+        """
+        if x.shape[-1] != channels:
+            x = _pointwise(x, channels, f"{name}_narrow")
+        x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_up")(x)
+        x = layers.Add(name=f"{name}_sum")([x, _pointwise(skip, channels, f"{name}_lateral")])
+        return self.separable(self.active(x, f"{name}_sum"), channels, 3, name)
+
+    def active(self, x: Tensor, name: str) -> Tensor:
+        """The activation."""
+        if self.activation == "hard_swish":
+            return layers.Activation("hard_swish", name=f"{name}_act")(x)
+        return layers.ReLU(6.0 if self.activation == "relu6" else None, name=f"{name}_act")(x)
+
+    def _end(self, x: Tensor, y: Tensor, name: str, residual: bool) -> Tensor:
+        return self.active(layers.Add(name=f"{name}_add")([x, y]) if residual else y, name)
 
 
-def _end(
-    x: keras.KerasTensor, y: keras.KerasTensor, activation: str, name: str, residual: bool
-) -> keras.KerasTensor:
-    return _active(layers.Add(name=f"{name}_add")([x, y]) if residual else y, activation, f"{name}_act")
-
-
-def _raise(
-    x: keras.KerasTensor, skip: keras.KerasTensor, channels: int, activation: str, name: str
-) -> keras.KerasTensor:
-    """One level of the pyramid: twice the resolution, the encoder's map of it added, 3x3 separable.
-
-    Channels are made fewer before the map is made larger, which costs a quarter of the other order.
-    """
-    if x.shape[-1] != channels:
-        x = _pointwise(x, channels, f"{name}_narrow")
-    x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_up")(x)
-    x = layers.Add(name=f"{name}_sum")([x, _pointwise(skip, channels, f"{name}_lateral")])
-    return _separable(_active(x, activation, f"{name}_sum_act"), channels, 3, activation, name)
-
-
-def _pointwise(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
+def _pointwise(x: Tensor, channels: int, name: str) -> Tensor:
     x = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_conv")(x)
     return blocks.batch_norm(x, f"{name}_bn")
-
-
-def _active(x: keras.KerasTensor, activation: str, name: str) -> keras.KerasTensor:
-    if activation == "hard_swish":
-        return layers.Activation("hard_swish", name=name)(x)
-    return layers.ReLU(6.0 if activation == "relu6" else None, name=name)(x)
