@@ -15,6 +15,7 @@ from PIL import Image
 
 from footseg import cli, files, networks
 from footseg.cli import COMMANDS, parser
+from footseg.commands._command import say
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
 from footseg.reproduce import claims, grid, results, settings, steps, tables, thesis
@@ -44,7 +45,7 @@ class Maker:
             if code == 130:
                 raise KeyboardInterrupt
             if code:
-                cli.say(f"footseg: {word} went wrong")
+                say(f"footseg: {word} went wrong")
                 return code
         getattr(self, words[0])(args)
         return 0
