@@ -7,7 +7,7 @@ core has, and which kernels the runtime chose for it; how fast it does them depe
 import dataclasses
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,37 +63,47 @@ def measure_all(
     artifacts = [_tflite(path) for path in paths]
     kit, version = tools()
 
-    def measured() -> Iterator[Measurement]:
-        with (
-            tempfile.TemporaryDirectory(prefix="footseg-arm-") as temporary,
-            tqdm(total=len(artifacts) * len(cores), desc="arm", unit="run", disable=None) as bar,
-        ):
-            folder = Path(temporary)
-            for facts in artifacts:
-                if data is None:
-                    task = agreement.prepare_noise(facts.path, images, seed, folder)
-                else:
-                    task = agreement.prepare(facts.path, data, split, images, folder)
-                # Packing a file takes a second: what follows from the file is the same on every core.
-                plain = Measurement.of_file(
-                    facts,
-                    kind="emulated",
-                    device={"cores": 1, "architecture": "aarch64", "system": f"QEMU {version} user mode"},
-                    runtime="LiteRT",
-                    runtime_version=kit.litert_version,
-                    threads=1,
-                )
-                for core in cores:
-                    bar.set_postfix_str(f"{facts.name} on {core}")
-                    yield dataclasses.replace(
-                        plain,
-                        created=provenance.now(),
-                        device={"cpu": f"emulated {emulator.CORES[core].title}", **plain.device},
-                        **_run(kit, core, facts, task, inferences, folder),
-                    )
-                    bar.update()
+    def task(path: Path, folder: Path) -> Task:
+        if data is None:
+            return agreement.prepare_noise(path, images, seed, folder)
+        return agreement.prepare(path, data, split, images, folder)
 
-    return measured()
+    return _measured(kit, version, artifacts, cores, task, inferences)
+
+
+def _measured(
+    kit: toolchain.Kit,
+    version: str,
+    artifacts: Sequence[Artifact],
+    cores: Sequence[str],
+    task_of: Callable[[Path, Path], Task],
+    inferences: int,
+) -> Iterator[Measurement]:
+    with (
+        tempfile.TemporaryDirectory(prefix="footseg-arm-") as temporary,
+        tqdm(total=len(artifacts) * len(cores), desc="arm", unit="run", disable=None) as bar,
+    ):
+        folder = Path(temporary)
+        for facts in artifacts:
+            task = task_of(facts.path, folder)
+            # Packing a file takes a second: what follows from the file is the same on every core.
+            plain = Measurement.of_file(
+                facts,
+                kind="emulated",
+                device={"cores": 1, "architecture": "aarch64", "system": f"QEMU {version} user mode"},
+                runtime="LiteRT",
+                runtime_version=kit.litert_version,
+                threads=1,
+            )
+            for core in cores:
+                bar.set_postfix_str(f"{facts.name} on {core}")
+                yield dataclasses.replace(
+                    plain,
+                    created=provenance.now(),
+                    device={"cpu": f"emulated {emulator.CORES[core].title}", **plain.device},
+                    **_run(kit, core, facts, task, inferences, folder),
+                )
+                bar.update()
 
 
 def tools() -> tuple[toolchain.Kit, str]:

@@ -1,7 +1,7 @@
 """Which channels of a network go, so that few enough multiply-accumulates stay."""
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -70,13 +70,7 @@ def plan(
             as ``channels``.
     """
     least = multiple_of if least is None else least
-    if not 0 < keep_macs <= 1:
-        raise ValueError(f"keep_macs is a share of the MACs, above 0 and at most 1, not {keep_macs}")
-    if multiple_of < 1 or least < 1 or traffic < 0:
-        raise ValueError(
-            "multiple_of and least are at least 1, traffic at least 0; "
-            f"not {multiple_of}, {least} and {traffic}"
-        )
+    _check(keep_macs, multiple_of, least, traffic)
     found = channels(model)
     groups = _groups(found, importance or bn_importance(model))
     asked = _asked(found, groups, layers or {})
@@ -91,18 +85,32 @@ def plan(
     goal = keep_macs * macs_of(sizes)
     if macs_of(floor) > goal:
         raise ValueError(_out_of_reach(keep_macs, macs_of, sizes, floor, groups, asked))
-    widths = start
-    steps = []
+    widths, steps = start, []
     while macs_of(widths) > goal:
         best, narrower = _cheapest(groups, widths, floor, multiple_of, cost_of)
         steps.append((best, widths[best], narrower))
         widths[best] = narrower
-    # The last step may overshoot by far: what fits back in is given back, the dearest first.
-    for best, wider, narrower in reversed(steps):
-        trial = np.where(np.arange(len(widths)) == best, wider, widths)
-        if widths[best] == narrower and macs_of(trial) <= goal:
-            widths = trial
+    widths = _given_back(widths, steps, lambda trial: macs_of(trial) <= goal)
     return _plan(found, groups, widths, asked, round(macs_of(sizes)), round(macs_of(widths)))
+
+
+def _given_back(widths: Ids, steps: Sequence[tuple[int, int, int]], fits: Callable[[Ids], bool]) -> Ids:
+    """The last of ``steps`` (group, from, to) may overshoot by far: what fits back in, the dearest first."""
+    for group, wider, narrower in reversed(steps):
+        trial = np.where(np.arange(len(widths)) == group, wider, widths)
+        if widths[group] == narrower and fits(trial):
+            widths = trial
+    return widths
+
+
+def _check(keep_macs: float, multiple_of: int, least: int, traffic: float) -> None:
+    if not 0 < keep_macs <= 1:
+        raise ValueError(f"keep_macs is a share of the MACs, above 0 and at most 1, not {keep_macs}")
+    if multiple_of < 1 or least < 1 or traffic < 0:
+        raise ValueError(
+            "multiple_of and least are at least 1, traffic at least 0; "
+            f"not {multiple_of}, {least} and {traffic}"
+        )
 
 
 @dataclass(frozen=True)

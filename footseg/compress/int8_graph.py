@@ -103,56 +103,72 @@ def prepare(model: keras.Model) -> Prepared:
     Raises:
         ValueError: not a functional model.
     """
-    graph = _Graph.of(model)
-    folded, exact = foldable(model), graph.exact
-    norms, slopes, constant = [], [], []
-    sources = {operation.name: operation for operation in model.operations}
-    image: list[Any] = []
+    rewriter = _Rewriter(model)
+    copy = keras.models.clone_model(model, clone_function=rewriter.clone, call_function=rewriter.call)
+    made = Prepared(
+        copy,
+        rewriter.folded,
+        tuple(rewriter.norms),
+        tuple(rewriter.slopes),
+        frozenset(rewriter.constant),
+    )
+    _set_weights(made, model)
+    return made
 
-    def clone(operation: Any) -> Any:
+
+class _Rewriter:
+    """What ``keras.models.clone_model`` asks for each operation of a model, and what was made otherwise."""
+
+    def __init__(self, model: keras.Model) -> None:
+        graph = _Graph.of(model)
+        self.folded, self.exact, self.unfused = foldable(model), graph.exact, graph.unfused
+        self.norms: list[str] = []
+        self.slopes: list[str] = []
+        self.constant: list[str] = []
+        self._sources = {operation.name: operation for operation in model.operations}
+        self._image: Any = None
+
+    def clone(self, operation: Any) -> Any:
+        """The operation in its place."""
         config, name = operation.get_config(), operation.name
         if isinstance(operation, layers.Layer):
             config = config | {"dtype": "float32"}
-        if name in folded.values():
+        if name in self.folded.values():
             return layers.Activation("linear", name=name)
         if type(operation) in WEIGHTED:
             fits = config["activation"] in ("linear", "relu", "relu6")
-            biased = operation.use_bias or name in folded
+            biased = operation.use_bias or name in self.folded
             return type(operation).from_config(
                 config | {"use_bias": biased} | ({} if fits else {"activation": "linear"})
             )
         if type(operation) is layers.BatchNormalization and _is_map(operation):
-            norms.append(name)
+            self.norms.append(name)
             return _pixelwise(name)
-        if type(operation) is layers.Rescaling and name not in exact and _is_map(operation):
-            constant.append(name)
+        if type(operation) is layers.Rescaling and name not in self.exact and _is_map(operation):
+            self.constant.append(name)
             return _pixelwise(name, trainable=False)
-        if name not in exact and _pools_like_convolution(operation):
-            constant.append(name)
+        if name not in self.exact and _pools_like_convolution(operation):
+            self.constant.append(name)
             return layers.DepthwiseConv2D(
                 operation.pool_size, operation.strides, padding=operation.padding, name=name, trainable=False
             )
         return type(operation).from_config(config)
 
-    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        def int8(x: Any) -> Any:
-            """The image is quantized once, whoever takes it."""
-            if not isinstance(x, keras.KerasTensor) or not isinstance(
-                x._keras_history.operation, layers.InputLayer
-            ):
-                return x
-            if not image:
-                image.append(layers.Activation("linear", name=IMAGE)(x))
-            return image[0]
-
-        args, kwargs = keras.tree.map_structure(int8, (args, kwargs))
+    def call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the operation in its place gives."""
+        args, kwargs = keras.tree.map_structure(self._int8, (args, kwargs))
         name = operation.name
-        source = sources[name]
-        if type(source) is layers.PReLU and name not in exact and _is_map(source) and _by_channel(source):
-            slopes.append(name)
+        source = self._sources[name]
+        if (
+            type(source) is layers.PReLU
+            and name not in self.exact
+            and _is_map(source)
+            and _by_channel(source)
+        ):
+            self.slopes.append(name)
             return _prelu(args[0], name)
-        if name in graph.unfused:
-            constant.append(f"{name}_input")
+        if name in self.unfused:
+            self.constant.append(f"{name}_input")
             return operation(_pixelwise(f"{name}_input", trainable=False)(args[0]))
         # Another layer in its place takes the tensor alone: batch normalisation is called with a mask, too.
         y = operation(*args, **kwargs) if type(operation) is type(source) else operation(args[0])
@@ -160,10 +176,14 @@ def prepare(model: keras.Model) -> Prepared:
             y = layers.Activation(source.get_config()["activation"], name=f"{name}_activation")(y)
         return y
 
-    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    made = Prepared(copy, folded, tuple(norms), tuple(slopes), frozenset(constant))
-    _set_weights(made, model)
-    return made
+    def _int8(self, x: Any) -> Any:
+        """The image is quantized once, whoever takes it."""
+        made_by = x._keras_history.operation if isinstance(x, keras.KerasTensor) else None
+        if not isinstance(made_by, layers.InputLayer):
+            return x
+        if self._image is None:
+            self._image = layers.Activation("linear", name=IMAGE)(x)
+        return self._image
 
 
 def outputs(prepared: Prepared) -> Outputs:
