@@ -98,147 +98,139 @@ class Auto:
         }
 
 
-def auto(
-    run_dir: Path,
-    out_dir: Path,
-    max_loss: float,
-    *,
-    data_dir: Path | None = None,
-    images: int = IMAGES,
-    margin: float = 1.0,
-    fast: bool = False,
-    io: str = "float32",
-    ranges: str = "minmax",
-    calibration_count: int = 64,
-    seed: int = 0,
-    threads: int = 1,
-    say: Callable[[str], None] = lambda line: None,
-) -> Auto:
-    """Write ``<network>_<H>x<W>_auto.tflite``, the smallest file found within ``max_loss`` of fp32's IoU.
+@dataclass(frozen=True)
+class AutoConfig:
+    """What a search is asked for: the smallest file within ``max_loss`` of fp32's IoU.
 
     The loss is absolute and measured on up to ``images`` of the validation split of ``data_dir`` (where None:
     of the data set that the run was trained on; where it has none, of the training split); ``margin``
     standard errors of it must fit into ``max_loss``, too, 0 takes it at its face. ``fast`` leaves out what
     XNNPACK does not run in integers: 4-bit weights, whole networks in float arithmetic. ``io``, ``ranges``,
-    ``calibration_count`` and ``seed`` are as in ``export.export_run``. Beside the file stand its sidecar,
-    ``..._auto_frontier.json`` (every point tried), and ``..._auto_int8.json`` and ``..._auto_int4.json``
-    (sensitivities, from which another search goes on).
+    ``calibration_count`` and ``seed`` are as in ``export.export_run``; ``threads`` are the runtime's.
 
     Raises:
         ValueError: a ``max_loss`` outside [0, 1), no images, a negative ``margin``, an unknown ``io`` or
             ``ranges``.
+    """
+
+    max_loss: float
+    data_dir: Path | None = None
+    images: int = IMAGES
+    margin: float = 1.0
+    fast: bool = False
+    io: str = "float32"
+    ranges: str = "minmax"
+    calibration_count: int = 64
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_loss < 1:
+            raise ValueError(
+                f"the allowed loss of IoU is {self.max_loss}: expected 0 or more and less than 1, as 0.005"
+            )
+        if self.images < 1:
+            raise ValueError(
+                f"a loss of IoU is measured on images, not on {self.images}: {IMAGES} is a good number"
+            )
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"the margin is {self.margin} standard errors: expected 0 or more, as 1")
+        quantize.check_options(START, self.io, self.ranges)
+
+
+def auto(
+    run_dir: Path, out_dir: Path, config: AutoConfig, say: Callable[[str], None] = lambda line: None
+) -> Auto:
+    """Write ``<network>_<H>x<W>_auto.tflite``, the smallest file found within the loss allowed.
+
+    Beside the file stand its sidecar, ``..._auto_frontier.json`` (every point tried), and
+    ``..._auto_int8.json`` and ``..._auto_int4.json`` (sensitivities, from which another search goes on).
+
+    Raises:
         FootsegError: not a finished run, no data, no recipe within the loss (the best is named), a conversion
             that failed, a full disk.
     """
     started = time.perf_counter()
-    check_options(max_loss, images, margin)
-    quantize.check_options(START, io, ranges)
-    run, sample, calibration = _read(run_dir, data_dir, images, calibration_count, seed)
+    run, sample, calibration = _read(run_dir, config)
     say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
-    stem = f"{run.network}_{run.input_shape[0]}x{run.input_shape[1]}_auto"
+    path = out_dir / f"{_stem(run)}.tflite"
     with tempfile.TemporaryDirectory() as folder:
-        mixer = _mixer(run, Path(folder), calibration, io, ranges, threads)
-        fp32 = mixer.path
-        against = sensitivity.reference(fp32, sample, threads)
-        trials = _Trials(mixer, against, max_loss, margin, Path(folder) / "trial.tflite", threads, say)
-        found, best = _explore(trials, out_dir / stem, fast)
+        mixer = _mixer(run, Path(folder), calibration, config)
+        against = sensitivity.reference(mixer.path, sample, config.threads)
+        trials = _Trials(mixer, against, config, Path(folder) / "trial.tflite", say)
+        found, best = _explore(trials, path.with_suffix(""))
         points = tuple(_weighed(trials, point, best) for point in trials.points.values())
         chosen = points[list(trials.points.values()).index(best)]
-
-        path = out_dir / f"{stem}.tflite"
-        with files.atomic_path(path) as temporary:
-            temporary.write_bytes(mixer(trials.mixture(chosen)))
-            tflite.check_graph(temporary)
-            verification = _verify(run.model, temporary, against, max_loss, threads)
-            timed = speed.against(temporary, fp32, threads)
-        reference = {
-            "iou": against.iou,
-            "bytes": fp32.stat().st_size,
-            **packed(fp32.read_bytes()),
-            "split": sample.split,
-            "images": len(sample.names),
-            "calibration": calibration.to_json(),
-        }
+        verification, timed = _write(trials, chosen, path, run.model)
+        reference = _described(against, mixer.path) | {"calibration": calibration.to_json()}
     say(
         f"{path.name}: {chosen.name}; {chosen.bytes / 1e6:.2f} MB; IoU {-chosen.iou_loss:+.4f} "
         f"± {chosen.iou_loss_error:.4f}, best of {len(points)} tried on the same {len(sample.names)} images: "
         "others may lose more"
     )
     say(timed.warning(path.name) if timed.slower else f"{path.name}: {timed.summary()}")
+    asked = {name: getattr(config, name) for name in ("io", "ranges", "max_loss", "margin")}
     artifact = pipeline.artifact(
         run,
         path,
         "auto",
-        details={
-            "by": "ai-edge-quantizer",
-            "io": io,
-            "ranges": ranges,
-            "max_loss": max_loss,
-            "margin": margin,
-        }
-        | dataclasses.asdict(chosen),
+        details={"by": "ai-edge-quantizer", **asked, **dataclasses.asdict(chosen)},
         verification=verification.to_json() | {"against": run.model.name},
         calibration=calibration.to_json(),
         speed=timed.to_json(),
     )
-    result = Auto(
-        artifact,
-        max_loss,
-        margin,
-        reference,
-        chosen,
-        points,
-        found,
-        time.perf_counter() - started,
-        out_dir / f"{stem}_frontier.json",
-    )
+    seconds, record = time.perf_counter() - started, path.with_name(f"{path.stem}_frontier.json")
+    limits = config.max_loss, config.margin
+    result = Auto(artifact, *limits, reference, chosen, points, found, seconds, record)
     artifact.save_sidecar()
     files.write_json(result.record, result.to_json())
     return result
 
 
+def _stem(run: Run) -> str:
+    return f"{run.network}_{run.input_shape[0]}x{run.input_shape[1]}_auto"
+
+
+def _write(
+    trials: "_Trials", chosen: Point, path: Path, model: Path
+) -> tuple[verify.Verification, speed.Speed]:
+    """Write the chosen mixture, once it holds against the Keras network at ``model``; and how fast it is."""
+    with files.atomic_path(path) as temporary:
+        temporary.write_bytes(trials.mixer(trials.mixture(chosen)))
+        tflite.check_graph(temporary)
+        verification = _verify(model, temporary, trials.against, trials.config)
+        return verification, speed.against(temporary, trials.mixer.path, trials.config.threads)
+
+
+def _described(against: Reference, fp32: Path) -> dict[str, Any]:
+    """The fp32 file that losses are taken to, and on what."""
+    sample = against.sample
+    return {
+        "iou": against.iou,
+        "bytes": fp32.stat().st_size,
+        **packed(fp32.read_bytes()),
+        "split": sample.split,
+        "images": len(sample.names),
+    }
+
+
 def costs(
-    run_dir: Path,
-    out_dir: Path,
-    *,
-    data_dir: Path | None = None,
-    images: int = IMAGES,
-    ranges: str = "minmax",
-    calibration_count: int = 64,
-    seed: int = 0,
-    threads: int = 1,
-    say: Callable[[str], None] = lambda line: None,
+    run_dir: Path, out_dir: Path, config: AutoConfig, say: Callable[[str], None] = lambda line: None
 ) -> tuple[Sensitivity, Path]:
     """What each operator of a run's network costs when it alone is in int8, and the JSON file that says so.
 
-    The file is the one that a search (``auto``) goes on from. Arguments and errors are those of ``auto``.
+    The file is the one that a search (``auto``) goes on from; ends stay float32. Errors are those of
+    ``auto``.
     """
-    check_options(0.0, images, 0.0)
-    quantize.check_options(START, "float32", ranges)
-    run, sample, calibration = _read(run_dir, data_dir, images, calibration_count, seed)
-    saved = out_dir / f"{run.network}_{run.input_shape[0]}x{run.input_shape[1]}_auto_{START}.json"
+    config = dataclasses.replace(config, io="float32")
+    run, sample, calibration = _read(run_dir, config)
+    saved = out_dir / f"{_stem(run)}_{START}.json"
     say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
     with tempfile.TemporaryDirectory() as folder:
-        mixer = _mixer(run, Path(folder), calibration, "float32", ranges, threads)
-        against = sensitivity.reference(mixer.path, sample, threads)
-        found = sensitivity.measure(mixer, against, START, threads=threads, saved=saved)
+        mixer = _mixer(run, Path(folder), calibration, config)
+        against = sensitivity.reference(mixer.path, sample, config.threads)
+        found = sensitivity.measure(mixer, against, START, threads=config.threads, saved=saved)
     return found, saved
-
-
-def check_options(max_loss: float, images: int, margin: float) -> None:
-    """Refuse options before work begins.
-
-    Raises:
-        ValueError: a ``max_loss`` outside [0, 1), no images, or a negative ``margin``.
-    """
-    if not 0 <= max_loss < 1:
-        raise ValueError(
-            f"the allowed loss of IoU is {max_loss}: expected 0 or more and less than 1, as 0.005"
-        )
-    if images < 1:
-        raise ValueError(f"a loss of IoU is measured on images, not on {images}: {IMAGES} is a good number")
-    if not 0 <= margin < math.inf:
-        raise ValueError(f"the margin is {margin} standard errors: expected 0 or more, as 1")
 
 
 @dataclass
@@ -247,10 +239,8 @@ class _Trials:
 
     mixer: mix.Mixer
     against: Reference
-    max_loss: float
-    margin: float
+    config: AutoConfig
     file: Path
-    threads: int
     say: Callable[[str], None]
     points: dict[str, Point] = dataclasses.field(default_factory=dict)
 
@@ -264,8 +254,8 @@ class _Trials:
         if key not in self.points:
             data = self.mixer(mixture)
             self.file.write_bytes(data)
-            score = self.against.score(self.file, self.threads)
-            delegation = runtime.delegation(self.file, self.threads)
+            score = self.against.score(self.file, self.config.threads)
+            delegation = runtime.delegation(self.file, self.config.threads)
             self.points[key] = Point(
                 name=name or _name(mixture),
                 levels={output: level for output, level in mixture.items() if level != START},
@@ -289,8 +279,8 @@ class _Trials:
 
     def _fits(self, score: sensitivity.Score) -> bool:
         # The error is infinite for a single image, which no margin of 0 turns into a number.
-        margin = self.margin * score.iou_loss_error if self.margin else 0.0
-        return score.iou_loss + margin <= self.max_loss
+        margin = self.config.margin * score.iou_loss_error if self.config.margin else 0.0
+        return score.iou_loss + margin <= self.config.max_loss
 
     def mixture(self, point: Point) -> dict[str, str]:
         """The level of each operator of a point."""
@@ -311,13 +301,13 @@ def _name(mixture: Mapping[str, str]) -> str:
     return f"{START}; {others}" if others else START
 
 
-def _explore(trials: _Trials, stem: Path, fast: bool) -> tuple[tuple[Sensitivity, ...], Point]:
+def _explore(trials: _Trials, stem: Path) -> tuple[tuple[Sensitivity, ...], Point]:
     """Measure sensitivities, search by them; the point chosen.
 
     Raises:
         FootsegError: nothing fits.
     """
-    operators = trials.mixer.operators
+    operators, fast = trials.mixer.operators, trials.config.fast
     # fp16 is as good as float for weights; an operator without any has nothing between int8 and float.
     ladders = {
         operator.output: tuple(
@@ -350,10 +340,10 @@ def _explore(trials: _Trials, stem: Path, fast: bool) -> tuple[tuple[Sensitivity
 def _nothing(trials: _Trials) -> str:
     """Why nothing was chosen, and what came closest."""
     sample = trials.against.sample
-    closest = min(trials.points.values(), key=lambda p: p.iou_loss + trials.margin * p.iou_loss_error)
-    sure = f" ({trials.margin:g} x standard error included)" if trials.margin else ""
+    closest = min(trials.points.values(), key=lambda p: p.iou_loss + trials.config.margin * p.iou_loss_error)
+    sure = f" ({trials.config.margin:g} x standard error included)" if trials.config.margin else ""
     return (
-        f"nothing stays within {trials.max_loss:g} of fp32's IoU{sure}, which is {trials.against.iou:.4f} on "
+        f"nothing stays within {trials.config.max_loss:g} of fp32's IoU{sure}, which is {trials.against.iou:.4f} on "
         f"{len(sample.names)} images of {sample.split}: the closest, {closest.name}, loses "
         f"{closest.iou_loss:.4f} ± {closest.iou_loss_error:.4f} at {closest.bytes / 1e6:.2f} MB; allow a "
         "larger loss, measure on more images, or stay with fp32"
@@ -362,7 +352,9 @@ def _nothing(trials: _Trials) -> str:
 
 def _measured(trials: _Trials, level: str, stem: Path) -> Sensitivity:
     saved = stem.with_name(f"{stem.name}_{level}.json")
-    return sensitivity.measure(trials.mixer, trials.against, level, threads=trials.threads, saved=saved)
+    return sensitivity.measure(
+        trials.mixer, trials.against, level, threads=trials.config.threads, saved=saved
+    )
 
 
 def by_trade(at_start: Sensitivity, lowered: Sensitivity, least: float) -> list[str]:
@@ -383,21 +375,17 @@ def by_trade(at_start: Sensitivity, lowered: Sensitivity, least: float) -> list[
     return [cost.output for cost in sorted(worth, key=price)]
 
 
-def _read(
-    run_dir: Path, data_dir: Path | None, images: int, calibration_count: int, seed: int
-) -> tuple[Run, verify.Sample, quantize.Calibration]:
+def _read(run_dir: Path, config: AutoConfig) -> tuple[Run, verify.Sample, quantize.Calibration]:
     """The run, the images that it is judged on and those that calibrate it."""
     run = runs.load_trained(run_dir)
-    data_dir = Path(run.data) if data_dir is None else data_dir
+    data_dir = config.data_dir or Path(run.data)
     size = run.input_shape[:2]
-    sample = verify.sample(data_dir, size, images)
+    sample = verify.sample(data_dir, size, config.images)
     pipeline.check_classes(data_dir, run)
-    return run, sample, quantize.calibration(data_dir, size, calibration_count, seed)
+    return run, sample, quantize.calibration(data_dir, size, config.calibration_count, config.seed)
 
 
-def _mixer(
-    run: Run, folder: Path, calibration: quantize.Calibration, io: str, ranges: str, threads: int
-) -> mix.Mixer:
+def _mixer(run: Run, folder: Path, calibration: quantize.Calibration, config: AutoConfig) -> mix.Mixer:
     """A Mixer of the run's fp32 file, which is made in ``folder``; shared values stay shared."""
     fp32 = folder / "fp32.tflite"
     network = freeze.load_network(run.model)
@@ -405,13 +393,12 @@ def _mixer(
     kernels = shared.clustered_kernels(network)
     weight_ranges = shared.weight_ranges(fp32, quantize.operators(fp32) if kernels else [], kernels)
     return mix.calibrated(
-        fp32, calibration.images, io=io, ranges=ranges, weight_ranges=weight_ranges, threads=threads
-    )
+        fp32, calibration.images,
+        io=config.io, ranges=config.ranges, weight_ranges=weight_ranges, threads=config.threads,
+    )  # fmt: skip
 
 
-def _verify(
-    model: Path, file: Path, against: Reference, max_loss: float, threads: int
-) -> verify.Verification:
+def _verify(model: Path, file: Path, against: Reference, config: AutoConfig) -> verify.Verification:
     """Hold the file chosen against the Keras network, on the images of the search.
 
     Its limit is the loss that was allowed, and what fp32's file itself is off by.
@@ -419,15 +406,15 @@ def _verify(
     Raises:
         FootsegError: it loses more: the file is not the one that was measured.
     """
-    expected = runtime.load(model, threads).logits(against.sample.images)
+    expected = runtime.load(model, config.threads).logits(against.sample.images)
     own = verify.compare(expected, against.logits, against.sample)
     verify.check(own, PRECISIONS["fp32"].tolerance, "the fp32 file")
     found = verify.compare(
-        expected, runtime.load(file, threads).logits(against.sample.images), against.sample
+        expected, runtime.load(file, config.threads).logits(against.sample.images), against.sample
     )
-    if not -found.iou <= max_loss + abs(own.iou):
+    if not -found.iou <= config.max_loss + abs(own.iou):
         raise FootsegError(
-            f"{file.name} loses {-found.iou:.4f} of the Keras network's IoU, {max_loss:g} were allowed: it "
-            "was not written as it was measured; run the command again"
+            f"{file.name} loses {-found.iou:.4f} of the Keras network's IoU, {config.max_loss:g} were allowed: "
+            "it was not written as it was measured; run the command again"
         )
     return found

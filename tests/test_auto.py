@@ -14,7 +14,7 @@ from footseg.data.shapes import write_shapes
 from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 from footseg.export import auto as module
-from footseg.export.auto import Auto, auto, by_trade
+from footseg.export.auto import Auto, AutoConfig, auto, by_trade
 from footseg.export.sensitivity import Cost, Reference, Sensitivity
 from tests.runs import save_run
 
@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Auto:
     """Half of the IoU may be lost, so that everything can be lowered."""
-    return auto(run, tmp_path_factory.mktemp("out"), 0.5, margin=0)
+    return auto(run, tmp_path_factory.mktemp("out"), AutoConfig(0.5, margin=0))
 
 
 def test_what_may_lose_much_is_lowered_as_far_as_it_goes(found: Auto) -> None:
@@ -84,7 +84,7 @@ def test_another_search_measures_no_sensitivity_anew(
     monkeypatch.setattr(
         Reference, "score", lambda self, *given: scored.append(given[0]) or score(self, *given)
     )
-    again = auto(run, found.artifact.path.parent, 0.5, margin=0, fast=True)
+    again = auto(run, found.artifact.path.parent, AutoConfig(0.5, margin=0, fast=True))
     # fast: no 4 bits, and int8 fits. The two whole networks are measured, but float arithmetic is no choice.
     assert again.chosen.name == "int8"
     assert {path.name for path in scored} == {"trial.tflite"}
@@ -98,7 +98,7 @@ def test_where_nothing_fits_the_closest_is_named(
     with pytest.raises(
         FootsegError, match=r"nothing stays within 0.001 of fp32's IoU \(1 x standard .* fp16, loses"
     ):
-        auto(run, tmp_path, 0.001, fast=True)
+        auto(run, tmp_path, AutoConfig(0.001, fast=True))
     assert not list(tmp_path.glob("*.tflite*"))
 
 
@@ -115,7 +115,7 @@ def test_where_nothing_fits_the_closest_is_named(
 )
 def test_options_are_refused_before_work_begins(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        auto(Path("no run"), Path("nowhere"), **options)
+        AutoConfig(**options)
 
 
 def test_a_file_that_loses_more_than_was_measured_gets_no_name(
@@ -133,9 +133,11 @@ def test_a_file_that_loses_more_than_was_measured_gets_no_name(
     fp32.write_bytes(tflite.convert(freeze.freeze(network, run.parent / "saved_model")))
     against = sensitivity.reference(fp32, own)
     # Its own classes are the truth: fp32 loses nothing, and 4 bits cannot be as good.
-    assert module._verify(run / "model.keras", fp32, against, 0.0, 1).iou == pytest.approx(0, abs=1e-3)
+    assert module._verify(run / "model.keras", fp32, against, AutoConfig(0.0)).iou == pytest.approx(
+        0, abs=1e-3
+    )
     with pytest.raises(FootsegError, match="was not written as it was measured"):
-        module._verify(run / "model.keras", found.artifact.path, against, 0.0, 1)
+        module._verify(run / "model.keras", found.artifact.path, against, AutoConfig(0.0))
 
 
 def test_the_best_trade_is_lowered_first() -> None:
@@ -163,5 +165,5 @@ def test_the_best_trade_is_lowered_first() -> None:
     ],
 )
 def test_the_margin_must_fit_too(margin: float, loss: float, error: float, fits: bool) -> None:
-    trials: Any = module._Trials(None, None, 0.004, margin, Path(), 1, print)  # type: ignore[arg-type]
+    trials: Any = module._Trials(None, None, AutoConfig(0.004, margin=margin), Path(), print)  # type: ignore[arg-type]
     assert trials._fits(module.sensitivity.Score(0.5, loss, error, 0.1)) is fits

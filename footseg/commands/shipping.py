@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from footseg.artifact import FORMATS
 from footseg.commands._command import Arguments, Command, Output, say
@@ -10,6 +11,9 @@ from footseg.commands._shared import threads_argument
 from footseg.errors import require
 from footseg.export.precisions import ENDS, ESTIMATORS, PRECISIONS
 from footseg.terminal import table
+
+if TYPE_CHECKING:
+    from footseg.export.auto import AutoConfig
 
 
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
@@ -87,39 +91,23 @@ def _export_auto(args: Arguments) -> Output:
     from footseg.benchmarks.pages import frontier
     from footseg.export.auto import auto
 
-    found = auto(
-        args.run,
-        args.out,
-        args.auto,
-        data_dir=args.data,
-        images=args.images,
-        margin=args.margin,
-        fast=args.fast,
-        io=args.io,
-        ranges=args.ranges,
-        calibration_count=args.calibration,
-        seed=args.seed,
-        threads=args.threads,
-        say=say,
-    )
+    found = auto(args.run, args.out, _auto_config(args, args.auto), say)
     page = frontier.write(found.record)
     return Output(found.to_json(), f"{found.artifact.path}\n{found.record}\n{page}")
+
+
+def _auto_config(args: Arguments, max_loss: float) -> "AutoConfig":
+    from footseg.export.auto import AutoConfig
+
+    same = ("images", "margin", "fast", "io", "ranges", "seed", "threads")
+    given = {name: getattr(args, name) for name in same}
+    return AutoConfig(max_loss, data_dir=args.data, calibration_count=args.calibration, **given)
 
 
 def _export_sensitivity(args: Arguments) -> Output:
     from footseg.export.auto import costs
 
-    found, saved = costs(
-        args.run,
-        args.out,
-        data_dir=args.data,
-        images=args.images,
-        ranges=args.ranges,
-        calibration_count=args.calibration,
-        seed=args.seed,
-        threads=args.threads,
-        say=say,
-    )
+    found, saved = costs(args.run, args.out, _auto_config(args, 0.0), say)
     rows = [
         (cost.layer, f"{cost.iou_loss:+.4f}", f"{cost.logit_error:.4f}", f"{cost.bytes_saved:,}", cost.kind)
         for cost in found.ranked()
