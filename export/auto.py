@@ -339,11 +339,11 @@ def _explore(trials: _Trials, stem: Path) -> tuple[tuple[Sensitivity, ...], Poin
 
 def _nothing(trials: _Trials) -> str:
     """Why nothing was chosen, and what came closest."""
-    sample = trials.against.sample
-    closest = min(trials.points.values(), key=lambda p: p.iou_loss + trials.config.margin * p.iou_loss_error)
-    sure = f" ({trials.config.margin:g} x standard error included)" if trials.config.margin else ""
+    sample, config = trials.against.sample, trials.config
+    closest = min(trials.points.values(), key=lambda p: p.iou_loss + config.margin * p.iou_loss_error)
+    sure = f" ({config.margin:g} x standard error included)" if config.margin else ""
     return (
-        f"nothing stays within {trials.config.max_loss:g} of fp32's IoU{sure}, which is {trials.against.iou:.4f} on "
+        f"nothing stays within {config.max_loss:g} of fp32's IoU{sure}, which is {trials.against.iou:.4f} on "
         f"{len(sample.names)} images of {sample.split}: the closest, {closest.name}, loses "
         f"{closest.iou_loss:.4f} ± {closest.iou_loss_error:.4f} at {closest.bytes / 1e6:.2f} MB; allow a "
         "larger loss, measure on more images, or stay with fp32"
@@ -414,7 +414,7 @@ def _verify(model: Path, file: Path, against: Reference, config: AutoConfig) -> 
     )
     if not -found.iou <= config.max_loss + abs(own.iou):
         raise FootsegError(
-            f"{file.name} loses {-found.iou:.4f} of the Keras network's IoU, {config.max_loss:g} were allowed: "
-            "it was not written as it was measured; run the command again"
+            f"{file.name} loses {-found.iou:.4f} of the Keras network's IoU, {config.max_loss:g} were "
+            "allowed: it was not written as it was measured; run the command again"
         )
     return found

@@ -105,13 +105,8 @@ def prepare(model: keras.Model) -> Prepared:
     """
     rewriter = _Rewriter(model)
     copy = keras.models.clone_model(model, clone_function=rewriter.clone, call_function=rewriter.call)
-    made = Prepared(
-        copy,
-        rewriter.folded,
-        tuple(rewriter.norms),
-        tuple(rewriter.slopes),
-        frozenset(rewriter.constant),
-    )
+    norms, slopes, constant = rewriter.norms, rewriter.slopes, rewriter.constant
+    made = Prepared(copy, rewriter.folded, tuple(norms), tuple(slopes), frozenset(constant))
     _set_weights(made, model)
     return made
 
