@@ -44,7 +44,14 @@ ENCODER = ("stem", "stage")
 STEM = 16
 # Channels of the stages; the first is at a quarter of the resolution, each later one at half of the last.
 CHANNELS = (24, 40, 64, 96)
-ACTIVATIONS = ("relu", "relu6", "hard_swish")
+CHOICES: dict[str, tuple[object, ...]] = {
+    "downscale": (1, 2, 4),
+    "first_stride": (1, 2),
+    "whole": (1, 2, 3, 4),
+    "kernel": (3, 5),
+    "head": (2, 4),
+    "activation": ("relu", "relu6", "hard_swish"),
+}
 
 
 def tiptoe(
@@ -87,15 +94,8 @@ def tiptoe(
     Raises:
         ValueError: an option out of its range, or a size that the strides do not divide.
     """
-    chosen = {
-        "downscale": (downscale, (1, 2, 4)),
-        "first_stride": (first_stride, (1, 2)),
-        "whole": (whole, (1, 2, 3, 4)),
-        "kernel": (kernel, (3, 5)),
-        "head": (head, (2, 4)),
-        "activation": (activation, ACTIVATIONS),
-    }
-    for option, (value, choices) in chosen.items():
+    given = (downscale, first_stride, whole, kernel, head, activation)
+    for (option, choices), value in zip(CHOICES.items(), given, strict=True):
         blocks.check_choice("tiptoe", option, value, choices)
     counts = (blocks1, blocks2, blocks3, blocks4)
     _check_counts(counts, decoder)
@@ -106,19 +106,12 @@ def tiptoe(
         raise ValueError(f"tiptoe with first_stride {first_stride} needs head {stride}, not {head}")
 
     stem, *channels = (blocks.scaled(n, width, "tiptoe", thinnest=STEM) for n in (STEM, *CHANNELS))
-    block, image = _Block(activation), keras.Input(input_shape, name="image")
+    block, image = _Block(whole, kernel, activation), keras.Input(input_shape, name="image")
     x = block.whole(blocks.shrink(image, downscale), stem, 3, "stem", stride=2)
     maps = []
     for stage, (filters, count) in enumerate(zip(channels, counts, strict=True), start=1):
-        convolution = block.whole if 1 < stage <= whole else block.separable
-        size = 3 if stage <= whole else kernel
-        first = first_stride if stage == 1 else 2
-        x = convolution(x, filters, size, f"stage{stage}_down", stride=first)
-        for number in range(count):
-            x = convolution(x, filters, size, f"stage{stage}_{number}", residual=True)
-        x = layers.Activation("linear", name=f"stage{stage}_out")(x)
+        x = block.stage(x, stage, filters, count, first_stride if stage == 1 else 2)
         maps.append(x)
-
     x = block.active(_pointwise(maps.pop(), decoder, "top"), "top")
     for level, filters in ((3, decoder), (2, decoder), (1, channels[0])):
         x = block.up(x, maps.pop(), filters, f"up{level}")
@@ -137,9 +130,20 @@ def _check_counts(counts: tuple[int, ...], decoder: int) -> None:
 
 @dataclass(frozen=True)
 class _Block:
-    """Blocks with one ``activation``; with ``residual`` their input is added before the last of these."""
+    """The network's parts, as its options shape them; with ``residual`` an input is added before the end."""
 
+    last_whole: int
+    kernel: int
     activation: str
+
+    def stage(self, x: Tensor, stage: int, channels: int, count: int, stride: int) -> Tensor:
+        """A convolution that leads to the stage, and ``count`` residual ones."""
+        convolution = self.whole if 1 < stage <= self.last_whole else self.separable
+        size = 3 if stage <= self.last_whole else self.kernel
+        x = convolution(x, channels, size, f"stage{stage}_down", stride=stride)
+        for number in range(count):
+            x = convolution(x, channels, size, f"stage{stage}_{number}", residual=True)
+        return layers.Activation("linear", name=f"stage{stage}_out")(x)
 
     def whole(
         self, x: Tensor, channels: int, kernel: int, name: str, *, stride: int = 1, residual: bool = False
