@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 
 from footseg import cli, files, networks
 from footseg.cli import COMMANDS, parser
+from footseg.commands import training
 from footseg.commands._command import say
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
@@ -574,8 +576,8 @@ def test_end_to_end(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(
-        cli, "COMMANDS",
-        [dataclasses.replace(c, work=interrupted) if c.words == ("evaluate",) else c for c in cli.COMMANDS],
+        training, "COMMANDS",
+        [replace(c, work=interrupted) if c.words == ("evaluate",) else c for c in training.COMMANDS],
     )  # fmt: skip
     assert cli.main(words) == 130
     stopped = capsys.readouterr()
