@@ -48,12 +48,14 @@ def main() -> None:
     import keras
 
     from footseg.data.shapes import write_shapes
+    from footseg.data.synth import SynthConfig
     from footseg.training.config import from_values
     from footseg.training.train import train
     from tests.conftest import TINY
 
     with tempfile.TemporaryDirectory() as folder:
-        data = write_shapes(Path(folder) / "feet", {"train": 600, "val": 100}, seed=2, size=(64, 64))
+        asked = SynthConfig({"train": 600, "val": 100}, seed=2, size=(64, 64))
+        data = write_shapes(Path(folder) / "feet", asked)
         options = {**TINY, "batch": 16, "epochs": 60, "ema": 0.9}
         config = from_values({"network": "fast_linknet", "data": str(data), **options})
         done = train(config, Path(folder) / "run", say=print)
