@@ -8,21 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from footseg.android_harness.adb import Result
+
 # A line that begins the answer to a question; blank space and noise around it are passed over.
 MARK = "@footseg-answer "
 # A file as ``grep -H`` names it. Searched, not matched: a shell may have written something before it.
 FILE_LINE = re.compile(r"(/(?:sys|proc)/[^:\s]*):(.*)")
-
-
-class Result(Protocol):
-    """What a command on the device came to."""
-
-    @property
-    def stdout(self) -> str: ...
-    @property
-    def stderr(self) -> str: ...
-    @property
-    def returncode(self) -> int: ...
 
 
 class Shell(Protocol):

@@ -14,23 +14,17 @@ from footseg.android_harness.errors import HarnessError
 from footseg.android_harness.profile_table import Operator, tables
 
 Interface = Literal["Interpreter", "CompiledModel"]
-# The tool's megabytes are 1024 x 1024 bytes for memory, 10^6 for the model's file.
+# The tool's megabytes are 1024 x 1024 bytes.
 MEBI = 1.048576
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Latency in milliseconds over the runs of one process. New builds give percentiles too."""
+    """Latency in milliseconds over the runs of one process."""
 
     count: int
     first_ms: float
-    min_ms: float
-    max_ms: float
     mean_ms: float
-    std_ms: float
-    p5_ms: float | None = None
-    median_ms: float | None = None
-    p95_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,6 @@ class Timing:
     warmup: Runs | None = None
     init_ms: float | None = None
     first_inference_ms: float | None = None
-    model_mb: float | None = None
     memory_mb: float | None = None  # MB (10^6 bytes) that loading and running added
     peak_memory_mb: float | None = None  # of the whole process, looked at from time to time
     delegates: tuple[Delegate, ...] = ()
@@ -91,7 +84,6 @@ def parse(text: str, *, returncode: int = 0, command: Sequence[str] = ()) -> Tim
         warmup=warmup,
         init_ms=found["init"],
         first_inference_ms=warmup.first_ms if warmup else None,
-        model_mb=found["model"],
         memory_mb=found["memory"],
         peak_memory_mb=found["peak"],
         delegates=_delegates(text),
@@ -108,7 +100,6 @@ FLOAT = r"([\d.]+(?:e[+-]?\d+)?)"
 # Of each, what older and newer builds and the CompiledModel tool print.
 VALUES = {
     "init": (rf"Initialized session in {FLOAT} ?ms", rf"Model initialization: +{FLOAT} ms"),
-    "model": (rf"input model file size \(MB\): {FLOAT}",),
     "memory": (rf"emory footprint.*\(MB\): init=\S+ overall={FLOAT}", rf"Overall footprint: +{FLOAT} MB"),
     "peak": (rf"peak memory footprint \(MB\) via .*: {FLOAT}", rf"Peak memory: +{FLOAT} MB"),
 }
@@ -126,11 +117,7 @@ def _runs(line: str) -> Runs | None:
     if not has.get("count"):
         return None
     same = has.get("curr", 0.0)
-    ms = {name: has.get(name, same) / 1000 for name in ("first", "min", "max", "avg")}
-    tails = (has[name] / 1000 if name in has else None for name in ("p5", "median", "p95"))
-    return Runs(
-        int(has["count"]), ms["first"], ms["min"], ms["max"], ms["avg"], has.get("std", 0.0) / 1000, *tails
-    )
+    return Runs(int(has["count"]), has.get("first", same) / 1000, has.get("avg", same) / 1000)
 
 
 APPLIED = (

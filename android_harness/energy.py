@@ -143,16 +143,11 @@ def read(log: str) -> Trace:
 
 @dataclass(frozen=True)
 class Fuel:
-    """What a run took from the battery beyond idling; ``millijoules`` of one inference is None where ``note``
-    says why it cannot be told."""
+    """What an inference took beyond idling; None where ``note`` says why it cannot be told."""
 
     millijoules: float | None
     note: str
     seconds: float = 0.0  # of the run
-    joules: float = 0.0  # of the run, without what idling takes
-    idle_watts: float = 0.0
-    busy_watts: float = 0.0
-    readings: int = 0  # that differed, during the run
 
 
 def fuel(trace: Trace, inferences: int, before: Conditions, *, skip_s: float = 0.0) -> Fuel:
@@ -189,7 +184,7 @@ def fuel(trace: Trace, inferences: int, before: Conditions, *, skip_s: float = 0
     )
     if joules <= 0:
         return Fuel(None, f"the run drew no more than idling did ({note})")
-    return Fuel(1000 * joules / inferences, note, seconds, joules, idle_watts, busy_watts, readings)
+    return Fuel(1000 * joules / inferences, note, seconds)
 
 
 def powered(before: Conditions) -> str:

@@ -40,13 +40,12 @@ def run(
     timeout: float,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
-    input: bytes | None = None,  # noqa: A002 (subprocess.run's own name)
     check: bool = True,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a process to its end and return what it said, as text (bytes that are not UTF-8 are replaced).
 
     The process gets a group of its own, which is killed when the time is up and on Ctrl-C, so that nothing it
-    started outlives it. Without ``input`` it reads an empty stdin.
+    started outlives it. It reads an empty stdin.
 
     Args:
         command: the program and its arguments; no shell reads them.
@@ -61,7 +60,7 @@ def run(
     try:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env,
@@ -71,7 +70,7 @@ def run(
     except OSError as error:
         raise HarnessError(f"{command[0]} cannot be started ({error.strerror})", command=command) from error
     try:
-        stdout, stderr = process.communicate(input, timeout=timeout)
+        stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as error:
         _kill(process)
         said = (error.stderr or b"").decode(errors="replace")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 NUMBER = r"-?(?:[\d.]+(?:e[+-]?\d+)?|nan|inf)"
 GAP = r"(?:,\s*|\s+)"
 TIMES = rf"(?P<first>{NUMBER}){GAP}(?P<mean>{NUMBER}){GAP}(?P<share>{NUMBER})%"
-END = rf"{GAP}{NUMBER}%{GAP}(?P<memory>{NUMBER}){GAP}(?P<called>\d+)(?:{GAP}(?P<name>\S.*?))?\s*$"
+END = rf"{GAP}{NUMBER}%{GAP}{NUMBER}{GAP}(?P<called>\d+)(?:{GAP}(?P<name>\S.*?))?\s*$"
 ROW = re.compile(rf"^\s*(?P<node>\S.*?){GAP}{TIMES}{END}")
-ROW_WITH_START = re.compile(rf"^\s*(?P<node>\S.*?){GAP}(?P<start>{NUMBER}){GAP}{TIMES}{END}")
+ROW_WITH_START = re.compile(rf"^\s*(?P<node>\S.*?){GAP}{NUMBER}{GAP}{TIMES}{END}")
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,7 @@ class Operator:
     first_ms: float
     mean_ms: float
     share: float  # 0 to 1, of all of its table
-    memory_kb: float
     called: int  # times in an inference
-    start_ms: float | None = None
 
 
 def tables(text: str) -> tuple[tuple[Operator, ...], tuple[Operator, ...], tuple[str, ...]]:
@@ -69,7 +67,5 @@ def _row(line: str, has_start: bool) -> Operator | None:
         first_ms=float(match["first"]),
         mean_ms=float(match["mean"]),
         share=float(match["share"]) / 100,
-        memory_kb=float(match["memory"]),
         called=int(match["called"]),
-        start_ms=float(match["start"]) if has_start else None,
     )

@@ -162,33 +162,18 @@ def loss_error(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.std(without) * math.sqrt(len(without) - 1))
 
 
-def sensitivity(
-    fp32: Path,
-    images: np.ndarray,
-    sample: verify.Sample,
-    level: str = "int8",
-    *,
-    ranges: str = "minmax",
-    threads: int = 1,
-    saved: Path | None = None,
-) -> Sensitivity:
-    """Measure each operator of the fp32 ``.tflite`` by itself at a level of ``footseg.export.mix.LEVELS``.
-
-    ``images``, uint8 (N, H, W, 3), calibrate, once for all; ``sample`` has the masks. What is measured is
-    kept in the file ``saved`` after each operator, and not measured again if nothing has changed since.
-
-    Raises:
-        ValueError: a level that no operator has, no images, or unknown ``ranges``.
-        FootsegError: the network cannot be quantized or run, or a full disk.
-    """
-    mixer = mix.calibrated(fp32, images, ranges=ranges, threads=threads)
-    return measure(mixer, reference(fp32, sample, threads), level, threads=threads, saved=saved)
-
-
 def measure(
     mixer: mix.Mixer, against: Reference, level: str = "int8", *, threads: int = 1, saved: Path | None = None
 ) -> Sensitivity:
-    """As ``sensitivity``, of a network that is calibrated already."""
+    """Measure each operator of the mixer's network by itself at a level of ``footseg.export.mix.LEVELS``.
+
+    What is measured is kept in the file ``saved`` after each operator, and not measured again if nothing has
+    changed since.
+
+    Raises:
+        ValueError: a level that no operator has.
+        FootsegError: the network cannot be quantized or run, or a full disk.
+    """
     operators = [operator for operator in mixer.operators if level in operator.levels]
     if not operators or level == "float":
         raise ValueError(

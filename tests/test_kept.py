@@ -1,10 +1,12 @@
 """Zeros and shared values, kept through training: against projections worked out by hand."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from footseg.compress.kept import Kept
+from footseg.compress.kernels import kernel_of, with_kernels
 from footseg.errors import FootsegError
 from tests.retraining import kernel, little, set_kernel
 
@@ -76,22 +78,22 @@ def test_projection_of_what_holds_changes_nothing() -> None:
     assert held.layers == {}
 
 
-def test_apply_and_check() -> None:
+def test_project_and_check() -> None:
     model = little()
     set_kernel(model, "conv", pruned_and_shared())
     set_kernel(model, "head", [[0, 1], [0, 3], [0, 5], [7, 8], [9, 10], [11, 12]])
     kept = Kept.of(model)
     kept.check(model)
     drifted = little()
-    before = kernel(drifted, "conv")
     with pytest.raises(FootsegError) as failure:
         kept.check(drifted)
     assert "conv (54 of 54 zeros)" in str(failure.value)
     assert "head (3 of 3 zeros)" in str(failure.value)
 
-    mended = kept.apply(drifted)
+    mended = keras.models.clone_model(drifted)
+    mended.set_weights(drifted.get_weights())
+    kept.project({name: kernel_of(layer).value for name, layer in with_kernels(mended).items()})
     kept.check(mended)
-    assert (kernel(drifted, "conv") == before).all()
     assert (kernel(mended, "up") == kernel(drifted, "up")).all()
     assert mended.get_layer("conv").get_weights()[1].tolist() == [0] * 8
 

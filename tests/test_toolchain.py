@@ -215,8 +215,8 @@ def test_c_that_does_not_compile_is_an_error_with_what_the_compiler_says(tmp_pat
 
 
 def test_a_process_says_all_it_said() -> None:
-    done = errors.run(["sh", "-c", "cat; echo err >&2; printf '\\377'"], timeout=10, input=b"in")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "in\N{REPLACEMENT CHARACTER}", "err\n")
+    done = errors.run(["sh", "-c", "cat; echo in; echo err >&2; printf '\\377'"], timeout=10)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "in\n\N{REPLACEMENT CHARACTER}", "err\n")
 
 
 def test_a_process_that_fails_is_told_with_its_own_words() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from footseg.compress.kernels import kernel_of, values_of, with_kernels
+from footseg.compress.kernels import values_of, with_kernels
 from footseg.errors import FootsegError
 
 # A kernel is pruned from this share of zeros on: training leaves none by itself.
@@ -47,13 +47,6 @@ class Kept:
         """
         for name in self.layers.keys() & variables.keys():
             _project(variables[name], self.layers[name])
-
-    def apply(self, model: keras.Model) -> keras.Model:
-        """A copy of a Keras 3 ``model`` whose kernels are projected."""
-        copy = keras.models.clone_model(model)
-        copy.set_weights(model.get_weights())
-        self.project({name: kernel_of(layer).value for name, layer in with_kernels(copy).items()})
-        return copy
 
     def check(self, model: keras.Model) -> None:
         """Hold a Keras 3 ``model`` to it, bit for bit.

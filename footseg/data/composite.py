@@ -145,17 +145,18 @@ def _prepare(classes: int, longest: int, job: tuple[str, Source, Path]) -> tuple
 
 def _prepared_floors(root: Path, pictures: Mapping[str, list[Path]], store: Path, longest: int) -> Prepared:
     jobs = [
-        (path, store / f"{split}floor{number:06d}.npy")
+        (split, path, store / f"{split}floor{number:06d}.npy")
         for split, paths in pictures.items()
         for number, path in enumerate(paths)
     ]
 
-    def prepare(job: tuple[Path, Path]) -> tuple[str, str | None]:
+    def prepare(job: tuple[str, Path, Path]) -> tuple[str, str | None]:
+        _, path, stored = job
         try:
-            np.save(job[1], floors.prepare(job[0], longest))
+            np.save(stored, floors.prepare(path, longest))
         except BadFileError as error:
             return "", str(error)
-        return files.sha256(job[0]), None
+        return files.sha256(path), None
 
     done = each(prepare, jobs, "read floors")
     if bad := [problem for _, problem in done if problem]:
@@ -163,11 +164,8 @@ def _prepared_floors(root: Path, pictures: Mapping[str, list[Path]], store: Path
             f"{len(bad)} of {len(jobs)} floors in {root} cannot be used: {shorten(bad, ' | ')}"
         )
     prepared: Prepared = {split: [] for split in pictures}
-    results = iter(zip(jobs, done, strict=True))
-    for split, paths in pictures.items():
-        for _ in paths:
-            (path, stored), (digest, _) = next(results)
-            prepared[split].append((digest, (path.relative_to(root).as_posix(), stored.name, 0)))
+    for (split, path, stored), (digest, _) in zip(jobs, done, strict=True):
+        prepared[split].append((digest, (path.relative_to(root).as_posix(), stored.name, 0)))
     return prepared
 
 

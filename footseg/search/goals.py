@@ -44,15 +44,14 @@ class Goal:
     unit: str
     known: str
     units: Mapping[str, float]
-    larger_is_better: bool = False
     of_file: bool = False
 
 
 SCORES = {
     goal.name: goal
     for goal in (
-        Goal("iou", "validation IoU", "", "measured", SHARE, larger_is_better=True),
-        Goal("boundary_f", "validation boundary F", "", "measured", SHARE, larger_is_better=True),
+        Goal("iou", "validation IoU", "", "measured", SHARE),
+        Goal("boundary_f", "validation boundary F", "", "measured", SHARE),
     )
 }
 # In the order in which they are asked for.

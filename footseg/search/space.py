@@ -9,7 +9,7 @@ hyperopt draws is brought onto the range's own values first. Labels are ``NAME``
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from footseg.errors import require
@@ -40,33 +40,20 @@ class Label:
 def labels(space: Space) -> tuple[Label, ...]:
     """All labels, a choice before those below it, in the order of the file."""
     found = list(_walk(space.parameters))
-    titles = _first_unique([[node.short for node in found], [f"{n.short}{n.where}" for n in found]])
-    return tuple(
-        Label(node.label, title or node.label, node.parameter, node.parent)
-        for node, title in zip(found, titles, strict=True)
-    )
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A parameter that is drawn, and its place: ``where`` in words, " (loss ce + distill)"."""
-
-    label: str
-    short: str
-    parameter: Parameter
-    parent: Parent | None
-    where: str
+    titles = _first_unique([[one.title for one, _ in found], [one.title + where for one, where in found]])
+    return tuple(replace(one, title=title or one.name) for (one, _), title in zip(found, titles, strict=True))
 
 
 def _walk(
     parameters: Mapping[str, Parameter], parent: Parent | None = None, where: str = ""
-) -> Iterator[_Node]:
+) -> Iterator[tuple[Label, str]]:
+    """Labels with short titles, and the place of each in words: " (loss ce + distill)"."""
     for name, parameter in parameters.items():
         if isinstance(parameter, Choice) and parameter.fixed:
             continue
         label = _label(name, parent)
         short = name.removeprefix(NETWORK).replace("_", " ")
-        yield _Node(label, short, parameter, parent, where)
+        yield Label(label, short, parameter, parent), where
         for index, branch in enumerate(parameter.branches if isinstance(parameter, Choice) else ()):
             yield from _walk(branch.parameters, (label, index), f" ({short} {branch.title})")
 
@@ -142,17 +129,17 @@ def _active(space: Space, point: Point) -> list[str]:
         ValueError: one is not there, or a branch that there is not.
     """
     found: list[str] = []
-    for node in _walk(space.parameters):
+    for node, _ in _walk(space.parameters):
         if node.parent and (node.parent[0] not in found or point[node.parent[0]] != node.parent[1]):
             continue
-        if node.label not in point:
-            raise ValueError(f"the point has no {node.label!r}, which this space draws: it is another's")
-        drawn, parameter = point[node.label], node.parameter
+        if node.name not in point:
+            raise ValueError(f"the point has no {node.name!r}, which this space draws: it is another's")
+        drawn, parameter = point[node.name], node.parameter
         if isinstance(parameter, Choice) and drawn not in range(len(parameter.branches)):
             raise ValueError(
-                f"the point has {node.label} = {drawn}, which this space has not: it is another's"
+                f"the point has {node.name} = {drawn}, which this space has not: it is another's"
             )
-        found.append(node.label)
+        found.append(node.name)
     return found
 
 
@@ -229,17 +216,17 @@ def _expression(hp: Any, label: str, span: Range) -> Any:
 def point_of(space: Space, vals: Mapping[str, Any]) -> dict[str, float | int]:
     """The point that hyperopt drew: ``vals`` of a trial's misc, a list of one or no number for each label."""
     return {
-        node.label: _plain(node.parameter, vals[node.label][0])
-        for node in _walk(space.parameters)
-        if len(vals.get(node.label, ()))
+        node.name: _plain(node.parameter, vals[node.name][0])
+        for node, _ in _walk(space.parameters)
+        if len(vals.get(node.name, ()))
     }
 
 
 def vals_of(space: Space, point: Point) -> dict[str, list[float | int]]:
     """The ``vals`` that hyperopt would have drawn for a point: the inverse of ``point_of``."""
     return {
-        node.label: [_coded(node.parameter, point[node.label])] if node.label in point else []
-        for node in _walk(space.parameters)
+        node.name: [_coded(node.parameter, point[node.name])] if node.name in point else []
+        for node, _ in _walk(space.parameters)
     }
 
 
