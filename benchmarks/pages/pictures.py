@@ -22,13 +22,17 @@ class Picture:
     figure: str = ""
 
 
+# Of one photograph, with its name.
+Row = tuple[str, tuple[Picture, ...]]
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Rows of pictures, each row one photograph; ``omitted`` rows did not fit into the page."""
 
     title: str
     text: str
-    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+    rows: tuple[Row, ...]
     omitted: int = 0
 
 
@@ -83,27 +87,22 @@ def _picture_names(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix("_image.jpg") for path in folder.glob("*_image.jpg"))
 
 
-def _sample_row(name: str, columns: Mapping[str, Evaluation]) -> tuple[str, tuple[Picture, ...]]:
-    first = next(iter(columns.values()))
-    pictures = [
-        _picture(first.path / "samples" / f"{name}_image.jpg", "photo"),
-        _picture(first.path / "samples" / f"{name}_truth.jpg", "ground truth"),
-    ]
-    for heading, evaluation in columns.items():
-        path = evaluation.path / "samples" / f"{name}_prediction.jpg"
-        if path.is_file():
-            pictures.append(_picture(path, heading, _image_iou(evaluation, name)))
-    return name, tuple(pictures)
+def _sample_row(name: str, columns: Mapping[str, Evaluation]) -> Row:
+    samples = next(iter(columns.values())).path / "samples"
+    found = {heading: of.path / "samples" / f"{name}_prediction.jpg" for heading, of in columns.items()}
+    return name, (
+        _picture(samples / f"{name}_image.jpg", "photo"),
+        _picture(samples / f"{name}_truth.jpg", "ground truth"),
+        *(_picture(p, head, _image_iou(columns[head], name)) for head, p in found.items() if p.is_file()),
+    )
 
 
-def _worst_row(name: str, evaluation: Evaluation) -> tuple[str, tuple[Picture, ...]]:
-    folder = evaluation.path / "worst"
+def _worst_row(name: str, evaluation: Evaluation) -> Row:
     captions = {"image": "photo", "truth": "ground truth", "prediction": "prediction", "error": "errors"}
-    found = {kind: folder / f"{name}_{kind}.jpg" for kind in captions}
+    found = {kind: evaluation.path / "worst" / f"{name}_{kind}.jpg" for kind in captions}
+    ious = {"prediction": _image_iou(evaluation, name)}
     return name, tuple(
-        _picture(path, captions[kind], _image_iou(evaluation, name) if kind == "prediction" else "")
-        for kind, path in found.items()
-        if path.is_file()
+        _picture(path, captions[kind], ious.get(kind, "")) for kind, path in found.items() if path.is_file()
     )
 
 
@@ -120,9 +119,7 @@ def _image_iou(evaluation: Evaluation, name: str) -> str:
     return next((f"{row['iou']:.3f}" for row in rows if row["name"] == name), "")
 
 
-def _within(
-    rows: Sequence[tuple[str, tuple[Picture, ...]]], budget: int
-) -> tuple[tuple[str, tuple[Picture, ...]], ...]:
+def _within(rows: Sequence[Row], budget: int) -> tuple[Row, ...]:
     """As many rows from the first on as fit into ``budget`` bytes of pictures."""
     kept = []
     for row in rows:
