@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from footseg.android_harness.errors import HarnessError
-from footseg.android_harness.profile_table import Operator, tables
+from footseg.android_harness.profile_table import ProfiledOperator, tables
 
 Interface = Literal["Interpreter", "CompiledModel"]
 # The tool's megabytes are 1024 x 1024 bytes.
@@ -49,12 +49,12 @@ class Timing:
     memory_mb: float | None = None  # MB (10^6 bytes) that loading and running added
     peak_memory_mb: float | None = None  # of the whole process, looked at from time to time
     delegates: tuple[Delegate, ...] = ()
-    operators: tuple[Operator, ...] = ()
-    delegate_operators: tuple[Operator, ...] = ()  # inside of delegates that tell
+    operators: tuple[ProfiledOperator, ...] = ()
+    delegate_operators: tuple[ProfiledOperator, ...] = ()  # inside of delegates that tell
     notes: tuple[str, ...] = ()
 
     @property
-    def steps(self) -> tuple[Operator, ...]:
+    def steps(self) -> tuple[ProfiledOperator, ...]:
         """Operators in their order; in place of delegates, where they tell, what they did inside."""
         if not self.delegate_operators:
             return self.operators

@@ -17,7 +17,7 @@ ROW_WITH_START = re.compile(rf"^\s*(?P<node>\S.*?){GAP}{NUMBER}{GAP}{TIMES}{END}
 
 
 @dataclass(frozen=True)
-class Operator:
+class ProfiledOperator:
     """One operator of the graph, or one step of a delegate, over the runs of one process."""
 
     node: str  # "CONV_2D", "TfLiteXNNPackDelegate", "Convolution (NHWC, F32) IGEMM"
@@ -28,15 +28,15 @@ class Operator:
     called: int  # times in an inference
 
 
-def tables(text: str) -> tuple[tuple[Operator, ...], tuple[Operator, ...], tuple[str, ...]]:
+def tables(text: str) -> tuple[tuple[ProfiledOperator, ...], tuple[ProfiledOperator, ...], tuple[str, ...]]:
     """Operators of the runs and steps inside of delegates, in run order; and what was passed over, in words.
 
     The profile of the initialization is not one of inference; a subgraph's is already part of its caller's.
     """
     initialization = inside = has_start = False
     section, subgraph, subgraphs = "", False, 0
-    own: list[Operator] = []
-    within: list[Operator] = []
+    own: list[ProfiledOperator] = []
+    within: list[ProfiledOperator] = []
     for line in text.splitlines():
         if "Profiling Info for" in line:
             initialization, inside, subgraph = "Initialization" in line, False, False
@@ -57,11 +57,11 @@ def tables(text: str) -> tuple[tuple[Operator, ...], tuple[Operator, ...], tuple
     return tuple(own), tuple(within), notes
 
 
-def _row(line: str, has_start: bool) -> Operator | None:
+def _row(line: str, has_start: bool) -> ProfiledOperator | None:
     match = (ROW_WITH_START if has_start else ROW).match(line)
     if match is None:
         return None
-    return Operator(
+    return ProfiledOperator(
         node=match["node"],
         name=re.sub(r"^\[(.*)\](?::\d+)?$", r"\1", match["name"] or ""),
         first_ms=float(match["first"]),

@@ -19,7 +19,7 @@ LEVELS = ("float", "fp16", "int8w", "int8", "int4")
 
 
 @dataclass(frozen=True)
-class Operator:
+class Mixable:
     """One operator that can be quantized: its index in order of execution, kind, output tensor and layer.
 
     ``levels`` are those of ``LEVELS`` that the library has for its kind, and "float".
@@ -37,7 +37,7 @@ class Mixer:
     """Makes mixtures of the fp32 ``.tflite`` at ``path`` from ``ranges`` of activations, measured once."""
 
     path: Path
-    operators: tuple[Operator, ...]
+    operators: tuple[Mixable, ...]
     io: str
     ranges: str
     statistics: Any
@@ -108,7 +108,7 @@ def calibrated(
             ]
         }
         candidates = tuple(
-            Operator(index, operator.kind, operator.output, layer(operator.output), levels)
+            Mixable(index, operator.kind, operator.output, layer(operator.output), levels)
             for index, operator in enumerate(found)
             if operator.output not in kept and len(levels := _levels(operator.kind)) > 1
         )

@@ -12,7 +12,7 @@ import pytest
 
 from footseg import cli, files, run
 from footseg.compress import pipeline
-from footseg.compress.request import REQUEST, Request, Step, from_json
+from footseg.compress.request import REQUEST, CompressionStep, Request, from_json
 
 
 def kernels(path: Path) -> dict[str, np.ndarray]:
@@ -217,7 +217,7 @@ def test_an_unfinished_compression_is_no_run_to_go_on_from(
     record = run.load(step)
     last = {key: value for key, value in record.compression[-1].items() if key != "val_iou_after"}
     dataclasses.replace(record, status="interrupted", compression=(last,)).save()
-    files.write_json(begun / REQUEST, Request(str(tiny_run), (Step("prune"),)).to_json())
+    files.write_json(begun / REQUEST, Request(str(tiny_run), (CompressionStep("prune"),)).to_json())
     for parent in (begun, step):
         words = ["compress", str(parent), "--out", str(tmp_path / "out"), "--prune", "0.5"]
         assert f"footseg compress --resume --out {begun}" in refused(words, capsys)
@@ -226,7 +226,7 @@ def test_an_unfinished_compression_is_no_run_to_go_on_from(
 
     retrained = shutil.copytree(tiny_run, tmp_path / "retrained")
     shutil.copy(compressed_run / "model.keras", retrained)
-    files.write_json(begun / REQUEST, Request(str(retrained), (Step("prune"),)).to_json())
+    files.write_json(begun / REQUEST, Request(str(retrained), (CompressionStep("prune"),)).to_json())
     resume = ["compress", "--resume", "--out", str(begun)]
     assert "is not the network that" in refused(resume, capsys)
     shutil.rmtree(retrained)
@@ -280,7 +280,9 @@ def test_force_replaces_only_when_nothing_is_wrong(
 
 
 def test_a_request_reads_back_as_it_was_written() -> None:
-    request = Request("feet", (Step("prune", {"sparsity": 0.5, "skip": ["a*"]}, {"epochs": 2}),), {"seed": 3})
+    request = Request(
+        "feet", (CompressionStep("prune", {"sparsity": 0.5, "skip": ["a*"]}, {"epochs": 2}),), {"seed": 3}
+    )
     assert from_json(json.loads(json.dumps(request.to_json()))) == request
     settings: Any = request.steps[0].settings()
     assert (settings.sparsity, settings.skip) == (0.5, ("a*",))

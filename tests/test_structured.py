@@ -15,7 +15,7 @@ from footseg import networks  # noqa: E402
 from footseg.benchmarks.cost import cost_of_keras  # noqa: E402
 from footseg.compress import structured  # noqa: E402
 from footseg.compress.channels import channels  # noqa: E402
-from footseg.compress.structured import Importance, Plan, plan, rewrite  # noqa: E402
+from footseg.compress.structured import Importance, CutPlan, plan, rewrite  # noqa: E402
 from footseg.training.losses import cross_entropy  # noqa: E402
 from tests.kinds import each_variant  # noqa: E402
 
@@ -38,7 +38,7 @@ def randomised(model: Any) -> Any:
     return model
 
 
-def silenced(model: Any, cut: Plan, image: np.ndarray) -> Any:
+def silenced(model: Any, cut: CutPlan, image: np.ndarray) -> Any:
     """``model``, in which every channel that ``cut`` removes is made exactly 0, wherever it is.
 
     Filters that make such a channel are set to 0. A normalisation that is then given nothing but zeros in a
@@ -70,7 +70,7 @@ def silenced(model: Any, cut: Plan, image: np.ndarray) -> Any:
     return model
 
 
-def assert_same(model: Any, cut: Plan) -> Any:
+def assert_same(model: Any, cut: CutPlan) -> Any:
     """The network rewritten from ``model`` gives what the silenced ``model`` gives; returns it."""
     image = np.random.default_rng(1).random((1, *model.input_shape[1:])).astype("float32")
     dense = silenced(model, cut, image)
@@ -335,7 +335,7 @@ def chain() -> Any:
     return net(lambda x: conv(2, "logits")(conv(8, "thin")(conv(16, "wide")(x))))
 
 
-def widths(cut: Plan) -> list[int]:
+def widths(cut: CutPlan) -> list[int]:
     return [after for _, after in cut.layers.values()]
 
 
@@ -407,11 +407,11 @@ def test_a_plan_fits_its_own_network_only(chain: Any) -> None:
     with pytest.raises(ValueError, match="this one has no wide of 16 channels"):
         rewrite(other, cut)
     tied = net(lambda x: conv(2, "logits")(layers.Add()([conv(8, "a")(x), conv(8, "b")(x)])))
-    half = Plan({"a": (8, 7), "b": (8, 8)}, {"a": (0,)}, {}, 1, 1)
+    half = CutPlan({"a": (8, 7), "b": (8, 8)}, {"a": (0,)}, {}, 1, 1)
     with pytest.raises(ValueError, match="layer b is tied to"):
         rewrite(tied, half)
     with pytest.raises(ValueError, match="must stay: the network's input and output"):
-        rewrite(tied, Plan({"logits": (2, 1)}, {"logits": (0,)}, {}, 1, 1))
+        rewrite(tied, CutPlan({"logits": (2, 1)}, {"logits": (0,)}, {}, 1, 1))
 
 
 def test_models_without_a_graph_are_refused() -> None:

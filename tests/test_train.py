@@ -16,7 +16,7 @@ from footseg import run
 from footseg.cli import main
 from footseg.errors import FootsegError
 from footseg.training.config import from_values, load
-from footseg.training.logbook import Row
+from footseg.training.logbook import EpochRow
 from footseg.training.step import TrainingStep
 from footseg.training.train import _out_of_patience, train
 from tests.conftest import TINY
@@ -175,7 +175,7 @@ def test_whoever_asks_may_stop_a_run_after_an_epoch_and_go_on(tiny_data: Path, t
     lines: list[str] = []
     asked: list[list[float]] = []
 
-    def stop(history: Sequence[Row]) -> str:
+    def stop(history: Sequence[EpochRow]) -> str:
         asked.append([row["epoch"] for row in history])
         assert len(list(csv.reader((tmp_path / "run" / "history.csv").open()))) == 1 + len(history)
         return "bad" if len(history) == 2 else ""

@@ -16,7 +16,7 @@ from footseg.errors import did_you_mean
 
 
 @dataclass(frozen=True)
-class Plan:
+class CutPlan:
     """Which channels go.
 
     ``layers``: channels before and after, of each layer that makes channels. ``removed``: indices of the
@@ -43,7 +43,7 @@ def plan(
     least: int | None = None,
     layers: Mapping[str, float] | None = None,
     traffic: float = 0.0,
-) -> Plan:
+) -> CutPlan:
     """Remove the channels that are worth least per operation saved, until few enough operations are left.
 
     Greedy: of all groups of tied channels, the one whose next ``multiple_of`` channels lose the least
@@ -307,7 +307,7 @@ def _plan(
     asked: Mapping[int, float],
     before: int,
     after: int,
-) -> Plan:
+) -> CutPlan:
     gone = np.zeros(found.count, bool)
     left_out = {}
     for number, (group, width) in enumerate(zip(groups, widths.tolist(), strict=True)):
@@ -316,7 +316,7 @@ def _plan(
             reason = group.locked or ("left alone as asked" if number in asked else "worth more than others")
             left_out.update(dict.fromkeys(group.makers, reason))
     makers = found.makers
-    return Plan(
+    return CutPlan(
         layers={name: (len(ids), int((~gone[ids]).sum())) for name, ids in makers.items()},
         removed={
             name: tuple(np.flatnonzero(gone[ids]).tolist()) for name, ids in makers.items() if gone[ids].any()

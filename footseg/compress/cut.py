@@ -123,7 +123,7 @@ class Cut:
         return build
 
 
-def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structured.Plan:
+def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structured.CutPlan:
     """Which channels go.
 
     Raises:
@@ -138,7 +138,7 @@ def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structure
     return _plan(model, settings, importance)
 
 
-def _plan(model: keras.Model, settings: Cut, importance: structured.Importance) -> structured.Plan:
+def _plan(model: keras.Model, settings: Cut, importance: structured.Importance) -> structured.CutPlan:
     return structured.plan(
         model,
         1 - settings.share,

@@ -18,8 +18,8 @@ from footseg.compress.kept import Kept
 from footseg.compress.method import Method
 from footseg.compress.request import (
     REQUEST,
+    CompressionStep,
     Request,
-    Step,
     check_data,
     check_layers,
     check_order,
@@ -133,7 +133,13 @@ def _check_parent(folder: Path, parent: Run) -> None:
 
 
 def _do(
-    step: Step, settings: Any, config: TrainConfig, parent: Run, folder: Path, command: str, say: Say
+    step: CompressionStep,
+    settings: Any,
+    config: TrainConfig,
+    parent: Run,
+    folder: Path,
+    command: str,
+    say: Say,
 ) -> None:
     """Retrain ``parent`` under one method into the run ``folder``, and hold the result to what was asked."""
     entry = {

@@ -32,7 +32,7 @@ LESSON_TERMS, LESSON_TEMPERATURE = ("distill:2",), 2.0
 
 
 @dataclass(frozen=True)
-class Step:
+class CompressionStep:
     """One step that was asked for: "prune" with ``options`` of ``Prune``, retrained with ``training``."""
 
     method: str
@@ -60,7 +60,7 @@ class Request:
     """A run to compress, the steps in their order, and training options that hold for all of them."""
 
     run: str
-    steps: tuple[Step, ...]
+    steps: tuple[CompressionStep, ...]
     training: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +71,9 @@ class Request:
 def from_json(record: Mapping[str, Any]) -> Request:
     """The request that ``to_json`` gave; through JSON, where a tuple and a list are the same."""
     record = json.loads(json.dumps(record))
-    return Request(record["run"], tuple(Step(**step) for step in record["steps"]), record["training"])
+    return Request(
+        record["run"], tuple(CompressionStep(**step) for step in record["steps"]), record["training"]
+    )
 
 
 def resolved(request: Request) -> Request:
@@ -212,7 +214,7 @@ def check_layers(plans: Sequence[Any], root: Run) -> None:
             settings.check(network)
 
 
-def config_of(step: Step, request: Request, root: Run) -> TrainConfig:
+def config_of(step: CompressionStep, request: Request, root: Run) -> TrainConfig:
     """How a step is retrained: as its run was trained, with the method's figures, then what was asked for.
 
     Its teacher, where a loss needs one and none is named, is the uncompressed network.

@@ -20,7 +20,7 @@ from footseg.errors import FootsegError, require
 from footseg.training import augment
 from footseg.training.config import TrainConfig
 from footseg.training.distill import Course
-from footseg.training.job import Builder, Step, Trainee, Validated
+from footseg.training.job import Builder, Stepper, Trainee, Validated
 from footseg.training.losses import combined
 from footseg.training.step import NO_DECAY, schedule
 
@@ -147,11 +147,11 @@ def builder(parent: run.Run, method: Method, out: Path, entry: dict[str, Any]) -
         if fresh:
             say_left_out(method.name, choice.left_out, say)
 
-        def step(course: Course) -> Step:
+        def step(course: Course) -> Stepper:
             wrapped = method.wrap(model, choice, course.steps)
             return TwinStep(wrapped, method, Kept.of(model), course, template=model)
 
-        def validated(step: Step) -> Validated:
+        def validated(step: Stepper) -> Validated:
             assert isinstance(step, TwinStep)
             plain = method.plain(step.wrapped)
             return FakeQuantized(step, plain, out) if hasattr(method, "save") else plain

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footseg.compress.channel_costs import macs
-from footseg.compress.channel_plan import Plan, plan
+from footseg.compress.channel_plan import CutPlan, plan
 from footseg.compress.channels import Channels, channels, functional, known
 from footseg.compress.importance import Importance, bn_importance, magnitude_importance, taylor_importance
 
 __all__ = [
+    "CutPlan",
     "Importance",
-    "Plan",
     "bn_importance",
     "macs",
     "magnitude_importance",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def rewrite(model: keras.Model, plan: Plan) -> keras.Model:
+def rewrite(model: keras.Model, plan: CutPlan) -> keras.Model:
     """A new functional network without the channels that ``plan`` removes; the weights that stay are copied.
 
     Layers keep their names; nothing in it is code of this project, so its ``.keras`` file loads anywhere.
@@ -66,7 +66,7 @@ def rewrite(model: keras.Model, plan: Plan) -> keras.Model:
     return smaller
 
 
-def _gone(found: Channels, plan: Plan) -> NDArray[np.bool_]:
+def _gone(found: Channels, plan: CutPlan) -> NDArray[np.bool_]:
     """Whether each class goes.
 
     Raises:

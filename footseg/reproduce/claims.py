@@ -15,7 +15,7 @@ NOTHING = 0.005
 # Networks that find less than half of a foot are alike in knowing nothing.
 LEARNED = 0.5
 
-Table = Mapping[str, Figures]
+FiguresByNetwork = Mapping[str, Figures]
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class _Test:
 
     claim: str
     test: str
-    work: Callable[[Table, Mapping[str, str]], Verdict]
+    work: Callable[[FiguresByNetwork, Mapping[str, str]], Verdict]
     networks: frozenset[str] = frozenset()
     students: int = 0
     learned: bool = False
 
-    def verdict(self, table: Table, titles: Mapping[str, str]) -> Verdict:
+    def verdict(self, table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
         """What the figures of ``table`` say."""
         if not self.networks <= set(table) or len(_students(table)) < self.students:
             return _MISSING
@@ -65,7 +65,7 @@ class _Test:
         return self.work(table, titles)
 
 
-def judge(thesis: Table, ours: Table, titles: Mapping[str, str]) -> list[Claim]:
+def judge(thesis: FiguresByNetwork, ours: FiguresByNetwork, titles: Mapping[str, str]) -> list[Claim]:
     """Every claim against both tables.
 
     ``ours`` has latencies of the machine at hand (or ratios of them), ``thesis`` those of its phone; a claim
@@ -119,7 +119,7 @@ _HOST = Verdict(None, "our latencies are those of a computer, not of a phone")
 _MISSING = Verdict(None, "a network of the comparison is missing")
 
 
-def almost_the_same(table: Table, titles: Mapping[str, str]) -> Verdict:
+def almost_the_same(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     """Whether the students' IoU is the same to within ``SAME``, on both sets."""
     spreads, words = [], []
     for measure, where in (("test_iou", "composited"), ("real_iou", "real")):
@@ -133,7 +133,7 @@ def almost_the_same(table: Table, titles: Mapping[str, str]) -> Verdict:
     return Verdict(max(spreads) <= SAME, "; ".join(words))
 
 
-def close_to_the_teacher(table: Table, titles: Mapping[str, str]) -> Verdict:
+def close_to_the_teacher(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     """Whether no student is more than ``CLOSE`` behind the teacher in any measure."""
     gaps, words = [], []
     for measure, where in _WHERE.items():
@@ -144,7 +144,7 @@ def close_to_the_teacher(table: Table, titles: Mapping[str, str]) -> Verdict:
     return Verdict(max(gaps) <= CLOSE, "furthest in " + "; ".join(words))
 
 
-def real_as_synthetic(table: Table, titles: Mapping[str, str]) -> Verdict:
+def real_as_synthetic(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     """Whether each student scores the same on real images as on composited ones, to within ``SAME``."""
 
     def change(key: str, measure: str) -> float:
@@ -162,7 +162,7 @@ def real_as_synthetic(table: Table, titles: Mapping[str, str]) -> Verdict:
     return Verdict(max(gaps) <= SAME, "; ".join(words))
 
 
-def loses_nothing(table: Table, titles: Mapping[str, str]) -> Verdict:
+def loses_nothing(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     """Whether FastLinkNet's IoU is at most ``NOTHING`` below that of the best student."""
     others = [key for key in _students(table) if key != FASTEST]
     gaps, words = [], []
@@ -174,7 +174,7 @@ def loses_nothing(table: Table, titles: Mapping[str, str]) -> Verdict:
     return Verdict(max(gaps) <= NOTHING, "; ".join(words))
 
 
-def fastest(table: Table, titles: Mapping[str, str]) -> Verdict:
+def fastest(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     """Whether FastLinkNet has the lowest latency."""
     measured = [key for key, figures in table.items() if figures.latency_ms is not None]
     others = [key for key in measured if key != FASTEST]
@@ -186,7 +186,7 @@ def fastest(table: Table, titles: Mapping[str, str]) -> Verdict:
     return Verdict(min(ratios.values()) > 1, f"times its latency: {words}")
 
 
-def frames_a_second(table: Table) -> Verdict:
+def frames_a_second(table: FiguresByNetwork) -> Verdict:
     """Whether FastLinkNet makes ten frames a second, from latencies of a phone."""
     if FASTEST not in table:
         return _MISSING
@@ -194,13 +194,13 @@ def frames_a_second(table: Table) -> Verdict:
     return Verdict(latency < 100, f"{latency:.3g} ms are {1000 / latency:.1f} frames a second")
 
 
-def a_quarter_of_the_size(table: Table, titles: Mapping[str, str]) -> Verdict:
+def a_quarter_of_the_size(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     """Whether LinkNet is about four times FastLinkNet in size."""
     large, small = (_value(table[key], "size_mb") for key in ("linknet", FASTEST))
     return Verdict(3 <= large / small <= 5, f"{large:.1f} MB / {small:.1f} MB = {large / small:.1f}")
 
 
-def possible(table: Table, titles: Mapping[str, str]) -> Verdict:
+def possible(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     """Whether no IoU is above the accuracy over the same pixels."""
     wrong = [
         f"{titles[key]}, {where}: IoU {iou:.4f} > accuracy {accuracy:.4f}"
@@ -220,7 +220,7 @@ _WHERE = {
 }
 
 
-def _students(table: Table) -> list[str]:
+def _students(table: FiguresByNetwork) -> list[str]:
     return [key for key in table if key != TEACHER]
 
 
@@ -231,7 +231,7 @@ def _value(figures: Figures, measure: str) -> float:
     return value
 
 
-def _column(table: Table, measure: str, keys: Sequence[str]) -> dict[str, float]:
+def _column(table: FiguresByNetwork, measure: str, keys: Sequence[str]) -> dict[str, float]:
     return {key: _value(table[key], measure) for key in keys}
 
 

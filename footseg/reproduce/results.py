@@ -12,7 +12,7 @@ from footseg import run as runs
 from footseg.benchmarks.cost import cost_of_keras
 from footseg.data.folder import images_by_name, open_data
 from footseg.reproduce.settings import FOLDERS
-from footseg.reproduce.steps import PRECISIONS, Reproduction, Row
+from footseg.reproduce.steps import PRECISIONS, NetworkRow, Reproduction
 from footseg.steps import records
 
 # Tables 4.1 and 4.2 are of this input size.
@@ -104,7 +104,7 @@ def _distinct(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [dict(item) for number, item in enumerate(found) if item not in found[:number]]
 
 
-def _result(made: Reproduction, row: Row, measured: Mapping[str, Mapping[str, Any]]) -> Result:
+def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Mapping[str, Any]]) -> Result:
     shape = (THESIS_SIZE, THESIS_SIZE, 3)
     cost = cost_of_keras(networks.build(row.network, shape, 2, **row.options)).summary()
     exported = {p: _file(made, row, p, measured) for p in PRECISIONS}
@@ -128,7 +128,7 @@ def _result(made: Reproduction, row: Row, measured: Mapping[str, Mapping[str, An
 
 
 def _file(
-    made: Reproduction, row: Row, precision: str, measured: Mapping[str, Mapping[str, Any]]
+    made: Reproduction, row: NetworkRow, precision: str, measured: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     path = made.artifact(row, precision)
     if not path.is_file():

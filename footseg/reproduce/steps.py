@@ -17,7 +17,7 @@ PRECISIONS = ("fp32", "int8")
 
 
 @dataclass(frozen=True)
-class Row:
+class NetworkRow:
     """One network of the tables: ``key`` names its folders, ``options`` are the network's."""
 
     key: str
@@ -29,16 +29,16 @@ class Row:
 STUDENTS = (
     # The thesis's size and FLOPs are ten times those of the published ENet: without the reduction of
     # channels inside the bottlenecks both come out. Its unpooling by addition is in section 3.2.1.
-    Row("enet", "ENet", "enet", {"internal_scale": 1, "unpool": "add"}),
-    Row("enet_published", "ENet as published", "enet"),
+    NetworkRow("enet", "ENet", "enet", {"internal_scale": 1, "unpool": "add"}),
+    NetworkRow("enet_published", "ENet as published", "enet"),
     # Stride 2 in the first block, as in LinkNet's figure: only so are its FLOPs those of Table 4.1.
-    Row("linknet", "LinkNet", "linknet", {"first_stride": 2}),
-    Row("mobileseg", "MobileSeg", "mobileseg"),
-    Row("fast_linknet", "FastLinkNet", "fast_linknet"),
+    NetworkRow("linknet", "LinkNet", "linknet", {"first_stride": 2}),
+    NetworkRow("mobileseg", "MobileSeg", "mobileseg"),
+    NetworkRow("fast_linknet", "FastLinkNet", "fast_linknet"),
 )
 
 
-def rows(settings: Settings, students: Sequence[str] = ()) -> tuple[Row, ...]:
+def rows(settings: Settings, students: Sequence[str] = ()) -> tuple[NetworkRow, ...]:
     """The teacher and the students named, or all of them, in the order of the thesis.
 
     Raises:
@@ -49,7 +49,7 @@ def rows(settings: Settings, students: Sequence[str] = ()) -> tuple[Row, ...]:
         if key not in known:
             raise ValueError(f"no student {key!r}: {did_you_mean(key, known)}")
     base = settings.teacher_base
-    teacher = Row(TEACHER, f"EmilSeg (U-Net {base})", TEACHER, {"base": base})
+    teacher = NetworkRow(TEACHER, f"EmilSeg (U-Net {base})", TEACHER, {"base": base})
     return (teacher, *(row for row in STUDENTS if row.key in (students or known)))
 
 
@@ -59,7 +59,7 @@ class Reproduction:
 
     out: Path
     settings: Settings
-    rows: tuple[Row, ...]
+    rows: tuple[NetworkRow, ...]
 
     @property
     def data(self) -> Path:
@@ -71,15 +71,15 @@ class Reproduction:
         """What ``footseg bench`` writes."""
         return self.out / "bench.jsonl"
 
-    def run(self, row: Row) -> Path:
+    def run(self, row: NetworkRow) -> Path:
         """Where a network's training run lies."""
         return self.out / "runs" / row.key
 
-    def evaluation(self, row: Row, what: str) -> Path:
+    def evaluation(self, row: NetworkRow, what: str) -> Path:
         """Where its scores lie: ``what`` is "composited", "real" or "real_int8"."""
         return self.out / "evaluation" / row.key / what
 
-    def artifact(self, row: Row, precision: str) -> Path:
+    def artifact(self, row: NetworkRow, precision: str) -> Path:
         """Its exported file, by the name that ``footseg export`` gives it."""
         size = self.settings.size
         return self.out / "export" / row.key / f"{row.network}_{size}x{size}_{precision}.tflite"
@@ -132,7 +132,7 @@ def after_export(made: Reproduction, threads: int) -> list[Step]:
     return [*steps, Step(BENCH, bench, made.latencies, needs)]
 
 
-def _train(made: Reproduction, row: Row) -> tuple[str, ...]:
+def _train(made: Reproduction, row: NetworkRow) -> tuple[str, ...]:
     settings = made.settings
     words = ["train", row.network, "--data", f"{made.data}", "--out", f"{made.run(row)}", "--resume"]
     words += ["--preset", "thesis"]

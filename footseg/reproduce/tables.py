@@ -16,7 +16,7 @@ Cell = str | float | None
 
 
 @dataclass(frozen=True)
-class Table:
+class ThesisTable:
     """A table: ``heads`` and for each head the format of its numbers, ``rows`` of raw values, ``notes``."""
 
     title: str
@@ -44,7 +44,7 @@ class Table:
         return "\n".join([f"### {self.title}", "", *lines, *(f"\n{note}" for note in self.notes)])
 
 
-def computed(results: Sequence[Result]) -> Table:
+def computed(results: Sequence[Result]) -> ThesisTable:
     """FLOPs and size of Table 4.1: computed, not measured."""
     heads = (
         "Model", "FLOPs [B], thesis", "FLOPs [B], same rule", "2 x MACs [B]", "MACs [B]",
@@ -71,10 +71,10 @@ def computed(results: Sequence[Result]) -> Table:
         *_refusals(results),
     )
     formats = ("", ".3g", ".3f", ".3f", ".3f", ".3g", ".2f", ",", ".2f", ".2f")
-    return Table("Table 4.1, FLOPs and size (computed)", heads, formats, rows, notes)
+    return ThesisTable("Table 4.1, FLOPs and size (computed)", heads, formats, rows, notes)
 
 
-def measured(results: Sequence[Result], made_on: Mapping[str, Any]) -> Table:
+def measured(results: Sequence[Result], made_on: Mapping[str, Any]) -> ThesisTable:
     """Inference time of Table 4.1: the thesis's on its phone, ours on this host, each in its own columns."""
     host, size = made_on["latency_on"], made_on["settings"]["size"]
     heads = (
@@ -107,10 +107,10 @@ def measured(results: Sequence[Result], made_on: Mapping[str, Any]) -> Table:
         *([f"Noisy, by the middle half of the runs over the median: {', '.join(noisy)}."] if noisy else []),
     )
     formats = ("", ",.0f", ".1f", ".2f", ".2f", ".2f", ".2f")
-    return Table("Table 4.1, inference time (measured)", heads, formats, rows, notes)
+    return ThesisTable("Table 4.1, inference time (measured)", heads, formats, rows, notes)
 
 
-def accuracy(results: Sequence[Result], made_on: Mapping[str, Any]) -> Table:
+def accuracy(results: Sequence[Result], made_on: Mapping[str, Any]) -> ThesisTable:
     """Table 4.2."""
     names = ("test accuracy", "test IoU", "real accuracy", "real IoU")
     heads = ["Model"]
@@ -135,10 +135,10 @@ def accuracy(results: Sequence[Result], made_on: Mapping[str, Any]) -> Table:
         "means it does not say.",
     )
     formats = ("", *[".4f"] * (len(heads) - 1 + len(more)))
-    return Table("Table 4.2, accuracy", (*heads, *more), formats, rows, notes)
+    return ThesisTable("Table 4.2, accuracy", (*heads, *more), formats, rows, notes)
 
 
-def training(results: Sequence[Result]) -> Table:
+def training(results: Sequence[Result]) -> ThesisTable:
     """How far each network was trained."""
     heads = (
         "Model", "network", "epochs", "best epoch", "validation IoU", "images/s", "minutes",
@@ -151,11 +151,11 @@ def training(results: Sequence[Result]) -> Table:
         )
         for r in results
     )
-    return Table("Training", heads, ("", "", "d", "d", ".4f", ".1f", ".1f"), rows)
+    return ThesisTable("Training", heads, ("", "", "d", "d", ".4f", ".1f", ".1f"), rows)
 
 
 def document(
-    found: Sequence[Table],
+    found: Sequence[ThesisTable],
     results: Sequence[Result],
     claims: Sequence[Claim],
     settings: Settings,

@@ -28,7 +28,7 @@ from footseg.run import Run
 from footseg.search import goals, records, stopping
 from footseg.search.records import Settings, Trial
 from footseg.training.config import TrainConfig, from_values
-from footseg.training.logbook import Row
+from footseg.training.logbook import EpochRow
 from footseg.training.losses import teacher_terms
 from footseg.training.train import DivergedError, TrainingInterruptedError, train
 
@@ -184,11 +184,11 @@ def _gradients() -> dict[str, Any]:
 # ---- while it trains
 
 
-def _judge(book: _Book, rule: str, epochs: int) -> Callable[[Sequence[Row]], str]:
+def _judge(book: _Book, rule: str, epochs: int) -> Callable[[Sequence[EpochRow]], str]:
     """What ``train`` asks after each epoch; each epoch is judged once, however often it is asked."""
     ended: dict[int, list[float]] = {}
 
-    def stop(history: Sequence[Row]) -> str:
+    def stop(history: Sequence[EpochRow]) -> str:
         done, before = len(history), book.read()
         if done <= before.epochs_done:
             return before.reason if done == before.epochs_done else ""

@@ -27,7 +27,7 @@ from footseg.training.step import TrainingStep
 ELSEWHERE: dict[str, Any] = {"data": "", "extra_data": (), "teacher": "", "start_from": ""}
 
 
-class Step(Protocol):
+class Stepper(Protocol):
     """One training step after another; ``footseg.training.step.TrainingStep`` is one."""
 
     loss_of: Loss
@@ -84,8 +84,8 @@ class Trainee:
     kept as the best; ``compression`` is what its run's record says of how it was compressed.
     """
 
-    step: Callable[[Course], Step]
-    validated: Callable[[Step], Validated]
+    step: Callable[[Course], Stepper]
+    validated: Callable[[Stepper], Validated]
     settled: float = 0.0
     compression: tuple[dict[str, Any], ...] = ()
 
@@ -104,7 +104,7 @@ class Job:
     pool: sampling.Pool
     sampler: sampling.Sampler
     validation: folder.Split
-    step: Step
+    step: Stepper
     validated: Validated
     teacher_logits: np.ndarray | None
     """What the teacher gives for each image of the pool, where nothing is augmented."""

@@ -21,17 +21,17 @@ HISTORY = (
     "epoch", "loss", "val_loss", "val_iou", "val_pixel_accuracy", "learning_rate",
     "images_per_second", "seconds",
 )  # fmt: skip
-Row = dict[str, float]
+EpochRow = dict[str, float]
 State = dict[str, np.ndarray]
 
 
-def save_checkpoint(path: Path, state: State, history: Sequence[Row]) -> None:
+def save_checkpoint(path: Path, state: State, history: Sequence[EpochRow]) -> None:
     """Write all that the next epoch depends on."""
     with files.atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, history=np.array(json.dumps(history)), **state)
 
 
-def load_checkpoint(path: Path, like: State) -> tuple[State, list[Row]]:
+def load_checkpoint(path: Path, like: State) -> tuple[State, list[EpochRow]]:
     """The state and the history that were saved; the history is [] before the first whole epoch.
 
     Raises:
@@ -50,7 +50,7 @@ def load_checkpoint(path: Path, like: State) -> tuple[State, list[Row]]:
     return state, history
 
 
-def history_csv(history: Sequence[Row]) -> str:
+def history_csv(history: Sequence[EpochRow]) -> str:
     """One line an epoch; nine significant digits, which is all that a float32 loss holds."""
     text = io.StringIO()
     writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
@@ -59,7 +59,7 @@ def history_csv(history: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def epoch_line(row: Row, epochs: int) -> str:
+def epoch_line(row: EpochRow, epochs: int) -> str:
     """What is said of an epoch."""
     return (
         f"epoch {row['epoch']:.0f}/{epochs}  loss {row['loss']:.4f}  val_loss {row['val_loss']:.4f}  "
@@ -87,13 +87,13 @@ def comparison(
 
 
 @contextlib.contextmanager
-def events(folder: Path, epochs_done: int) -> Iterator[Callable[[Row, np.ndarray | None], None]]:
+def events(folder: Path, epochs_done: int) -> Iterator[Callable[[EpochRow, np.ndarray | None], None]]:
     """TensorBoard events of rows and pictures; those of epochs that a resume repeats are purged."""
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(str(folder), purge_step=epochs_done + 1) as writer:
 
-        def log(row: Row, picture: np.ndarray | None) -> None:
+        def log(row: EpochRow, picture: np.ndarray | None) -> None:
             epoch = int(row["epoch"])
             for name in HISTORY[1:-1]:
                 writer.add_scalar(name, row[name], epoch)

@@ -23,7 +23,7 @@ from footseg.runtime import to_float
 from footseg.training import augment, distribution, logbook
 from footseg.training.config import TrainConfig, dump
 from footseg.training.job import Builder, Job, prepare
-from footseg.training.logbook import Row
+from footseg.training.logbook import EpochRow
 
 SAMPLES = 4
 
@@ -61,7 +61,7 @@ def train(
     distribute: bool = False,
     build: Builder | None = None,
     command: str = "",
-    stop: Callable[[Sequence[Row]], str] = lambda history: "",
+    stop: Callable[[Sequence[EpochRow]], str] = lambda history: "",
     say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     """Train ``config.network`` and leave a run in ``out``.
@@ -96,7 +96,7 @@ def train(
         return _run(job, record, stop, say)
 
 
-def _run(job: Job, record: Run, stop: Callable[[Sequence[Row]], str], say: Callable[[str], None]) -> Run:
+def _run(job: Job, record: Run, stop: Callable[[Sequence[EpochRow]], str], say: Callable[[str], None]) -> Run:
     """Train until the last epoch, or until patience, ``stop`` or something else ends it."""
     config, team = job.config, job.team
     history = _load_checkpoint(job, record.checkpoint)
@@ -127,12 +127,12 @@ def _run(job: Job, record: Run, stop: Callable[[Sequence[Row]], str], say: Calla
     return record
 
 
-def _done(job: Job, history: Sequence[Row]) -> bool:
+def _done(job: Job, history: Sequence[EpochRow]) -> bool:
     """Whether there was the last epoch, or too many in a row without a better score."""
     return len(history) >= job.config.epochs or _out_of_patience(history[job.settled :], job.config.patience)
 
 
-def _reason(job: Job, history: Sequence[Row], stop: Callable[[Sequence[Row]], str]) -> str:
+def _reason(job: Job, history: Sequence[EpochRow], stop: Callable[[Sequence[EpochRow]], str]) -> str:
     """What ``stop`` says of a run that has begun; asked once for all processes."""
     return job.team.leader(lambda: stop(history)) if history else ""
 
@@ -209,11 +209,11 @@ def _reopen(out: Path, job: Job) -> Run:
     return record
 
 
-def _load_checkpoint(job: Job, path: Path) -> list[Row]:
+def _load_checkpoint(job: Job, path: Path) -> list[EpochRow]:
     """Put the step where the checkpoint of process 0 is."""
     state = job.step.state()
 
-    def read() -> list[Row]:
+    def read() -> list[EpochRow]:
         saved, history = logbook.load_checkpoint(path, state)
         state.update(saved)
         return history
@@ -226,7 +226,7 @@ def _load_checkpoint(job: Job, path: Path) -> list[Row]:
 # ---- one epoch
 
 
-def _epoch(job: Job, epoch: int, history: Sequence[Row], bar: tqdm) -> tuple[Row, _Validation]:
+def _epoch(job: Job, epoch: int, history: Sequence[EpochRow], bar: tqdm) -> tuple[EpochRow, _Validation]:
     """Train on every batch once, then validate. All that is random comes from (seed, epoch)."""
     config = job.config
     rng = np.random.default_rng([config.seed, epoch])
@@ -298,7 +298,7 @@ def _validate(job: Job) -> _Validation:
     return _Validation(mean_loss, scores["iou"], scores["pixel_accuracy"], job.team.sum(samples))
 
 
-def _out_of_patience(history: Sequence[Row], patience: int) -> bool:
+def _out_of_patience(history: Sequence[EpochRow], patience: int) -> bool:
     if not patience or not history:
         return False
     scores = [row["val_iou"] for row in history]
@@ -311,9 +311,9 @@ def _out_of_patience(history: Sequence[Row], patience: int) -> bool:
 def _write_epoch(
     job: Job,
     record: Run,
-    history: Sequence[Row],
+    history: Sequence[EpochRow],
     validation: _Validation,
-    log: Callable[[Row, np.ndarray | None], None],
+    log: Callable[[EpochRow, np.ndarray | None], None],
 ) -> None:
     """Bring the run's folder up to the last epoch of ``history``."""
     row = history[-1]
@@ -327,7 +327,7 @@ def _write_epoch(
     logbook.save_checkpoint(record.checkpoint, job.step.state(), history)
 
 
-def _progressed(record: Run, history: Sequence[Row], settled: int, seconds: float) -> Run:
+def _progressed(record: Run, history: Sequence[EpochRow], settled: int, seconds: float) -> Run:
     """The record after the last epoch of ``history``; the first ``settled`` epochs cannot be the best."""
     best = max(history[settled:], key=lambda row: row["val_iou"], default={})
     keep = ("epoch", "val_iou", "val_pixel_accuracy", "val_loss")
@@ -352,7 +352,7 @@ def _save_samples(record: Run, job: Job, epoch: int, validation: _Validation) ->
 
 def _events(
     job: Job, record: Run, epochs_done: int
-) -> contextlib.AbstractContextManager[Callable[[Row, np.ndarray | None], None]]:
+) -> contextlib.AbstractContextManager[Callable[[EpochRow, np.ndarray | None], None]]:
     if not job.team.leads:
         return contextlib.nullcontext(lambda row, picture: None)
     return logbook.events(record.path / "tensorboard", epochs_done)
