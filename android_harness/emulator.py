@@ -33,7 +33,7 @@ TOPOLOGY = (
 
 
 @dataclass(frozen=True)
-class Core:
+class EmulatedCore:
     """A processor core that QEMU knows: what Linux would tell of a machine with one of them.
 
     ``part`` and ``variant`` are fields of the core's main identification register, which is how libraries
@@ -54,16 +54,16 @@ class Core:
 
 ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 ARMV82 = f"{ARMV8} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
-CORES: Mapping[str, Core] = {
-    "cortex-a35": Core("Cortex-A35", 0xD04, 0, ARMV8, l1=32, l2=512),
-    "cortex-a53": Core("Cortex-A53", 0xD03, 0, ARMV8, l1=32, l2=512),
-    "cortex-a57": Core("Cortex-A57", 0xD07, 1, ARMV8, l1=32, l2=2048),
-    "cortex-a72": Core("Cortex-A72", 0xD08, 0, ARMV8, l1=32, l2=1024),
-    "cortex-a76": Core("Cortex-A76", 0xD0B, 4, ARMV82, l1=64, l2=512, l3=2048),
-    "neoverse-n1": Core("Neoverse-N1", 0xD0C, 4, ARMV82, l1=64, l2=1024, l3=4096),
+CORES: Mapping[str, EmulatedCore] = {
+    "cortex-a35": EmulatedCore("Cortex-A35", 0xD04, 0, ARMV8, l1=32, l2=512),
+    "cortex-a53": EmulatedCore("Cortex-A53", 0xD03, 0, ARMV8, l1=32, l2=512),
+    "cortex-a57": EmulatedCore("Cortex-A57", 0xD07, 1, ARMV8, l1=32, l2=2048),
+    "cortex-a72": EmulatedCore("Cortex-A72", 0xD08, 0, ARMV8, l1=32, l2=1024),
+    "cortex-a76": EmulatedCore("Cortex-A76", 0xD0B, 4, ARMV82, l1=64, l2=512, l3=2048),
+    "neoverse-n1": EmulatedCore("Neoverse-N1", 0xD0C, 4, ARMV82, l1=64, l2=1024, l3=4096),
     # Nearly everything that QEMU can emulate, scalable vectors and all: no core of the trade. Matrix tiles
     # (SME) of QEMU 7.2 are wrong: an int8 FastLinkNet had half of its pixels in another class with them.
-    "max": Core(
+    "max": EmulatedCore(
         "QEMU max",
         0x051,
         0,

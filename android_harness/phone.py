@@ -72,7 +72,7 @@ PARTS: dict[tuple[int, int], tuple[str, int]] = {
 
 
 @dataclass(frozen=True)
-class Cluster:
+class CoreCluster:
     """Cores of one kind. ``capacity`` is the kernel's: 1024 is the fastest core of the device."""
 
     cores: tuple[int, ...]
@@ -87,7 +87,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Phone:
+class PhoneFacts:
     """A device; ``clusters`` from the slowest to the fastest, () where it does not tell its cores."""
 
     model: str | None
@@ -99,7 +99,7 @@ class Phone:
     sdk: int | None  # 34
     build: str | None  # its fingerprint
     kernel: str | None
-    clusters: tuple[Cluster, ...]
+    clusters: tuple[CoreCluster, ...]
     root: bool | None
     notes: tuple[str, ...]
 
@@ -134,7 +134,7 @@ class Phone:
         }
 
 
-def facts(device: Shell) -> Phone:
+def facts(device: Shell) -> PhoneFacts:
     """Ask a device what it is, in one command.
 
     Raises:
@@ -167,20 +167,20 @@ def facts(device: Shell) -> Phone:
     # adb's own name of a device on the network is an address, which changes: it would be another phone.
     own = (properties.get(name) for name in ("ro.serialno", "ro.boot.serialno"))
     serial = next(filter(None, own), None) or getattr(device, "serial", None)
-    return Phone(**found, serial=serial, notes=tuple(notes))
+    return PhoneFacts(**found, serial=serial, notes=tuple(notes))
 
 
-def big_cores(phone: Phone) -> tuple[int, ...]:
+def big_cores(phone: PhoneFacts) -> tuple[int, ...]:
     """The cores of the fastest cluster: often one core alone; () where the phone does not tell its cores."""
     return phone.clusters[-1].cores if phone.clusters else ()
 
 
-def little_cores(phone: Phone) -> tuple[int, ...]:
+def little_cores(phone: PhoneFacts) -> tuple[int, ...]:
     """The cores of the slowest cluster; all of them where there is but one."""
     return phone.clusters[0].cores if phone.clusters else ()
 
 
-def middle_cores(phone: Phone) -> tuple[int, ...]:
+def middle_cores(phone: PhoneFacts) -> tuple[int, ...]:
     """The cores of the clusters between the slowest and the fastest."""
     return tuple(sorted(core for cluster in phone.clusters[1:-1] for core in cluster.cores))
 
@@ -188,7 +188,7 @@ def middle_cores(phone: Phone) -> tuple[int, ...]:
 PINS = {"big": big_cores, "middle": middle_cores, "little": little_cores}
 
 
-def parse_pin(text: str, phone: Phone) -> tuple[int, ...]:
+def parse_pin(text: str, phone: PhoneFacts) -> tuple[int, ...]:
     """The cores that ``text`` names on this phone: "big", "middle", "little", or numbers: "4-7", "4,5".
 
     Raises:
@@ -224,7 +224,7 @@ def _soc(properties: Mapping[str, str]) -> str | None:
     return f"{maker} {name}"
 
 
-def _clusters(found: Mapping[str, str], processors: Sequence[str]) -> tuple[Cluster, ...]:
+def _clusters(found: Mapping[str, str], processors: Sequence[str]) -> tuple[CoreCluster, ...]:
     """Cores of equal frequency, capacity and kind together, from the slowest to the fastest."""
     known: dict[int, dict[str, int | None]] = {core: {} for core in cores(found.get(f"{CPU}/possible")) or ()}
     for path, text in found.items():
@@ -238,7 +238,7 @@ def _clusters(found: Mapping[str, str], processors: Sequence[str]) -> tuple[Clus
         key = (has.get("cpuinfo_max_freq"), has.get("cpu_capacity"), parts.get(core))
         groups.setdefault(key, []).append(core)
     return tuple(
-        Cluster(tuple(members), khz, capacity, _part_name(part))
+        CoreCluster(tuple(members), khz, capacity, _part_name(part))
         for (khz, capacity, part), members in sorted(groups.items(), key=_speed_order(list(groups)))
     )
 

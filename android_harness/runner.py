@@ -59,7 +59,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TensorFacts:
     """An input or output tensor as LiteRT describes it."""
 
     name: str
@@ -74,8 +74,8 @@ class Said:
     """All that one start of the runner found; times in milliseconds of that machine's clock."""
 
     litert: str  # the version, where whoever started the runner filled it in: LiteRT itself does not tell
-    inputs: tuple[Tensor, ...]  # of the first model
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorFacts, ...]  # of the first model
+    outputs: tuple[TensorFacts, ...]
     load_ms: tuple[float, ...]  # of each model: open, compile, allocate
     first_ms: tuple[float, ...]  # of each model: the first inference
     samples_ms: tuple[tuple[float, ...], ...]  # of each model: every timed inference, or every turn's median
@@ -147,5 +147,5 @@ PLAIN = ("threads", "warmup", "runs", "rounds", "turn", "profile", "images", "ma
 LISTS = ("input", "output", "load_ms", "first_ms", "samples_ms", "operator", "gflops")
 
 
-def _tensors(rows: Sequence[dict[str, Any]]) -> tuple[Tensor, ...]:
-    return tuple(Tensor(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+def _tensors(rows: Sequence[dict[str, Any]]) -> tuple[TensorFacts, ...]:
+    return tuple(TensorFacts(**{**row, "shape": tuple(row["shape"])}) for row in rows)

@@ -18,7 +18,7 @@ PATIENCE = 120.0
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-class Worker:
+class FreshProcess:
     """A process of footseg.benchmarks.worker, asked from this one.
 
     ``hello`` is what it said of its start: runtime, runtime_version, load_ms, first_inference_ms. Every
@@ -90,7 +90,7 @@ class Worker:
 @contextmanager
 def workers(
     paths: Sequence[Path], order: Sequence[int], threads: int = 1, pin: Sequence[int] = ()
-) -> Iterator[list[Worker]]:
+) -> Iterator[list[FreshProcess]]:
     """A worker for each file, started in ``order``; all are started before any is waited for.
 
     Args:
@@ -104,11 +104,11 @@ def workers(
     """
     with ExitStack() as stack:
         processes = {i: stack.enter_context(_process(paths[i], threads, pin)) for i in order}
-        yield [Worker(processes[i][0], path, processes[i][1]) for i, path in enumerate(paths)]
+        yield [FreshProcess(processes[i][0], path, processes[i][1]) for i, path in enumerate(paths)]
 
 
 @contextmanager
-def worker(path: Path, threads: int = 1, pin: Sequence[int] = ()) -> Iterator[Worker]:
+def worker(path: Path, threads: int = 1, pin: Sequence[int] = ()) -> Iterator[FreshProcess]:
     """A worker with ``path`` loaded.
 
     Raises:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from footseg import artifact, provenance, runtime
 from footseg.android_harness import ask
 from footseg.benchmarks import comparison, fresh, places
-from footseg.benchmarks.fresh import Worker
+from footseg.benchmarks.fresh import FreshProcess
 from footseg.benchmarks.measurement import (
     Calibration,
     ColdStart,
@@ -219,7 +219,7 @@ def compare(
     return tuple(Relative.of(facts, [[r[i] for r in each] for each in made], confidence) for i in files)
 
 
-def _round(workers: Sequence[Worker], order: Sequence[int], threads: int) -> tuple[float, ...]:
+def _round(workers: Sequence[FreshProcess], order: Sequence[int], threads: int) -> tuple[float, ...]:
     """The time of each worker's file over the first one's, after a turn of each in ``order`` and one back."""
     clock = "cpu" if threads == 1 else "wall"
     turns: list[list[float]] = [[] for _ in workers]
@@ -293,7 +293,7 @@ def _calibration(measured: Measurement, gflops: Sequence[float]) -> Calibration:
     return Calibration.of(what, gflops, measured.latency, measured.cost["macs"], measured.threads)
 
 
-def _warm_up(worker: Worker, most: int) -> int:
+def _warm_up(worker: FreshProcess, most: int) -> int:
     """Run until the time no longer falls, or ``most`` runs; the number of runs made."""
     done, before = 0, float("inf")
     while done < most:
@@ -306,7 +306,7 @@ def _warm_up(worker: Worker, most: int) -> int:
     return done
 
 
-def _sample(worker: Worker, runs: int, min_seconds: float) -> list[float]:
+def _sample(worker: FreshProcess, runs: int, min_seconds: float) -> list[float]:
     """At least ``runs`` samples that took at least ``min_seconds`` together."""
     start = time.monotonic()
     samples = worker.run(runs)

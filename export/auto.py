@@ -43,7 +43,7 @@ IMAGES = 128
 
 
 @dataclass(frozen=True)
-class Point:
+class Mixture:
     """One mixture that was tried.
 
     ``levels`` names the output tensors of operators that are not in int8, with their level; ``iou_loss``, its
@@ -74,8 +74,8 @@ class Auto:
     max_loss: float
     margin: float
     reference: dict[str, Any]
-    chosen: Point
-    points: tuple[Point, ...]
+    chosen: Mixture
+    points: tuple[Mixture, ...]
     sensitivities: tuple[Sensitivity, ...]
     seconds: float
     record: Path
@@ -192,7 +192,7 @@ def _stem(run: Run) -> str:
 
 
 def _write(
-    trials: "_Trials", chosen: Point, path: Path, model: Path
+    trials: "_Trials", chosen: Mixture, path: Path, model: Path
 ) -> tuple[verify.Verification, speed.Speed]:
     """Write the chosen mixture, once it holds against the Keras network at ``model``; and how fast it is."""
     with files.atomic_path(path) as temporary:
@@ -242,13 +242,13 @@ class _Trials:
     config: AutoConfig
     file: Path
     say: Callable[[str], None]
-    points: dict[str, Point] = dataclasses.field(default_factory=dict)
+    points: dict[str, Mixture] = dataclasses.field(default_factory=dict)
 
     def fits(self, mixture: Mapping[str, str]) -> bool:
         """Whether a mixture is within the loss allowed."""
         return self.point(mixture).fits
 
-    def point(self, mixture: Mapping[str, str], name: str = "") -> Point:
+    def point(self, mixture: Mapping[str, str], name: str = "") -> Mixture:
         """Measure a mixture: a level for each operator of the mixer."""
         key = repr(sorted(mixture.items()))
         if key not in self.points:
@@ -256,7 +256,7 @@ class _Trials:
             self.file.write_bytes(data)
             score = self.against.score(self.file, self.config.threads)
             delegation = runtime.delegation(self.file, self.config.threads)
-            self.points[key] = Point(
+            self.points[key] = Mixture(
                 name=name or _name(mixture),
                 levels={output: level for output, level in mixture.items() if level != START},
                 bytes=len(data),
@@ -282,12 +282,12 @@ class _Trials:
         margin = self.config.margin * score.iou_loss_error if self.config.margin else 0.0
         return score.iou_loss + margin <= self.config.max_loss
 
-    def mixture(self, point: Point) -> dict[str, str]:
+    def mixture(self, point: Mixture) -> dict[str, str]:
         """The level of each operator of a point."""
         return {operator.output: START for operator in self.mixer.operators} | point.levels
 
 
-def _weighed(trials: _Trials, point: Point, best: Point) -> Point:
+def _weighed(trials: _Trials, point: Mixture, best: Mixture) -> Mixture:
     """The point with its bytes as they are downloaded, if it is the chosen one or a whole network."""
     if point != best and point.name not in (START, *WHOLE):
         return point
@@ -301,7 +301,7 @@ def _name(mixture: Mapping[str, str]) -> str:
     return f"{START}; {others}" if others else START
 
 
-def _explore(trials: _Trials, stem: Path) -> tuple[tuple[Sensitivity, ...], Point]:
+def _explore(trials: _Trials, stem: Path) -> tuple[tuple[Sensitivity, ...], Mixture]:
     """Measure sensitivities, search by them; the point chosen.
 
     Raises:
@@ -366,7 +366,7 @@ def by_trade(at_start: Sensitivity, lowered: Sensitivity, least: float) -> list[
     before = {cost.output: cost for cost in at_start.costs}
     saved = {cost.output: cost.bytes_saved - before[cost.output].bytes_saved for cost in lowered.costs}
 
-    def price(cost: sensitivity.Cost) -> float:
+    def price(cost: sensitivity.OperatorCost) -> float:
         noise = cost.logit_error**2 - before[cost.output].logit_error ** 2
         # Where rounding happens to help, the larger operator still goes first.
         return max(noise, 1e-12) / saved[cost.output]

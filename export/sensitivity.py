@@ -33,7 +33,7 @@ TENSOR_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Cost:
+class OperatorCost:
     """What one operator costs and saves when it alone is quantized.
 
     ``iou_loss`` is fp32's IoU minus its own; ``logit_error`` the root mean square of the logits' difference,
@@ -63,9 +63,9 @@ class Sensitivity:
     images: int
     iou: float
     measured_on: str
-    costs: tuple[Cost, ...]
+    costs: tuple[OperatorCost, ...]
 
-    def ranked(self) -> tuple[Cost, ...]:
+    def ranked(self) -> tuple[OperatorCost, ...]:
         """The costs, dearest first: by IoU lost in steps of ``TIE``, then by the error of the logits."""
         return tuple(
             sorted(self.costs, key=lambda c: (-max(0, round(c.iou_loss / TIE)), -c.logit_error, c.index))
@@ -83,14 +83,14 @@ class Sensitivity:
             FootsegError: the record is none of a sensitivity.
         """
         try:
-            return cls(**{**record, "costs": tuple(Cost(**cost) for cost in record["costs"])})
+            return cls(**{**record, "costs": tuple(OperatorCost(**cost) for cost in record["costs"])})
         except (KeyError, TypeError) as error:
             raise FootsegError(f"this is no record of a sensitivity ({error}): measure it anew") from error
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a file gives on a sample, held against the fp32 file; units as in ``Cost``.
+    """What a file gives on a sample, held against the fp32 file; units as in ``OperatorCost``.
 
     ``iou_loss_error`` is the standard error of the loss that comes of having no more images than these, by
     the jackknife (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", eq. 11.5): each image left
@@ -200,7 +200,7 @@ def measure(
             alone.write_bytes(data)
             score = against.score(alone, threads)
             snr, cosine = tensors.get(operator.output, (None, None))
-            costs[operator.output] = Cost(
+            costs[operator.output] = OperatorCost(
                 operator.index,
                 operator.kind,
                 operator.output,
@@ -266,7 +266,7 @@ def _key(mixer: mix.Mixer, against: Reference, level: str) -> str:
     return digest.hexdigest()
 
 
-def _kept(saved: Path | None, key: str) -> dict[str, Cost]:
+def _kept(saved: Path | None, key: str) -> dict[str, OperatorCost]:
     """What an earlier measurement of the same left behind, by output tensor."""
     if saved is None or not saved.is_file():
         return {}

@@ -76,7 +76,7 @@ def against(path: Path, fp32: Path, threads: int = 1, *, seconds: float = SECOND
     Raises:
         FootsegError: a file is not a TFLite model or was cut off.
     """
-    pair = [_Timed(file, threads) for file in (path, fp32)]
+    pair = [_Loaded(file, threads) for file in (path, fp32)]
     for timed in pair:
         timed.turn()  # Warm-up: what the first inferences allocate.
     ratios: list[float] = []
@@ -99,7 +99,7 @@ def against(path: Path, fp32: Path, threads: int = 1, *, seconds: float = SECOND
     )
 
 
-class _Timed:
+class _Loaded:
     """A loaded file with noise at its input."""
 
     def __init__(self, path: Path, threads: int) -> None:

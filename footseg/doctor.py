@@ -40,7 +40,7 @@ REQUIREMENT = re.compile(r"""([\w.-]+)\s*(?:>=\s*([\w.]+))?[^;]*(?:;.*extra == [
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the report: ``fix`` is a command or a hint, empty where nothing is wrong.
 
     ``required`` is True where no command works without it, False for an extra or an optional tool.
@@ -62,7 +62,7 @@ class Requirement:
     extras: tuple[str, ...]
 
 
-def diagnose(folder: Path | None = None) -> list[Finding]:
+def diagnose(folder: Path | None = None) -> list[Diagnosis]:
     """Look at Python, packages and machine, and at the disk of ``folder`` (default: here).
 
     Takes a tenth of a second: packages are looked up, never imported.
@@ -99,13 +99,13 @@ def requirements() -> list[Requirement]:
     return [Requirement(package, minimum[package], tuple(names)) for package, names in extras.items()]
 
 
-def _python_and_packages() -> Iterator[Finding]:
+def _python_and_packages() -> Iterator[Diagnosis]:
     try:
         least = importlib.metadata.metadata(PACKAGE)["Requires-Python"]
         wanted = requirements()
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("python", "ok", platform.python_version(), required=True)
-        yield Finding(
+        yield Diagnosis("python", "ok", platform.python_version(), required=True)
+        yield Diagnosis(
             PACKAGE,
             "warning",
             "runs from a folder and is not installed, so nothing says which packages it needs",
@@ -125,20 +125,20 @@ def _python_and_packages() -> Iterator[Finding]:
     yield from (_package(requirement) for requirement in wanted)
 
 
-def _extras(least: str) -> Finding:
+def _extras(least: str) -> Diagnosis:
     """Whether this Python is one that all extras can be installed on."""
     here = ".".join(platform.python_version_tuple()[:2])
     if _release(here) > _release(EXTRAS_UP_TO):
-        return Finding(
+        return Diagnosis(
             "extras",
             "warning",
             f"train and compress need TensorFlow, which has no wheels for Python {here}; the others are fine",
             f"make an environment with Python {EXTRAS_UP_TO} to train, compress or export in",
         )
-    return Finding("extras", "ok", f"all can be installed on Python {least} to {EXTRAS_UP_TO}")
+    return Diagnosis("extras", "ok", f"all can be installed on Python {least} to {EXTRAS_UP_TO}")
 
 
-def _package(requirement: Requirement) -> Finding:
+def _package(requirement: Requirement) -> Diagnosis:
     base = "" in requirement.extras
     use = "; ".join(NEEDED_FOR.get(extra, f"the extra {extra!r}") for extra in requirement.extras)
     if base:
@@ -148,14 +148,14 @@ def _package(requirement: Requirement) -> Finding:
     try:
         installed = importlib.metadata.version(requirement.package)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(requirement.package, "missing", f"needed for: {use}", fix, base)
+        return Diagnosis(requirement.package, "missing", f"needed for: {use}", fix, base)
     return _versioned(requirement.package, installed, requirement.minimum, use=use, fix=fix, required=base)
 
 
-def _versioned(name: str, installed: str, least: str, *, use: str, fix: str, required: bool) -> Finding:
+def _versioned(name: str, installed: str, least: str, *, use: str, fix: str, required: bool) -> Diagnosis:
     if _release(installed) < _release(least):
-        return Finding(name, "old", f"{installed}, needs {least} or later, for: {use}", fix, required)
-    return Finding(name, "ok", installed, required=required)
+        return Diagnosis(name, "old", f"{installed}, needs {least} or later, for: {use}", fix, required)
+    return Diagnosis(name, "ok", installed, required=required)
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -183,31 +183,31 @@ def keras_backend() -> tuple[str, str]:
     return (chosen, source) if chosen else ("tensorflow", "the default")
 
 
-def _backend() -> Finding:
+def _backend() -> Diagnosis:
     chosen, source = keras_backend()
     if not chosen:
-        return Finding("keras backend", "warning", f"{source} is not valid JSON", f"remove {source}")
+        return Diagnosis("keras backend", "warning", f"{source} is not valid JSON", f"remove {source}")
     detail = f"{chosen} (by {source})"
     if chosen not in BACKENDS:
-        return Finding("keras backend", "warning", f"{detail} is none", f"use one of {', '.join(BACKENDS)}")
+        return Diagnosis("keras backend", "warning", f"{detail} is none", f"use one of {', '.join(BACKENDS)}")
     if importlib.util.find_spec(chosen) is None:
-        return Finding(
+        return Diagnosis(
             "keras backend", "missing", f"{detail} is not installed", f"python -m pip install {chosen}"
         )
-    return Finding("keras backend", "ok", detail)
+    return Diagnosis("keras backend", "ok", detail)
 
 
 # ---- machine
 
 
-def _cores() -> Finding:
+def _cores() -> Diagnosis:
     machine = provenance.machine()
-    return Finding(
+    return Diagnosis(
         "processor", "ok", f"{machine['cores']} cores, {machine['cpu']}, {machine['architecture']}"
     )
 
 
-def _memory() -> Iterator[Finding]:
+def _memory() -> Iterator[Diagnosis]:
     """What this process may still use; nothing is said on systems that do not tell without a package."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
@@ -221,19 +221,19 @@ def _memory() -> Iterator[Finding]:
     yield _amount("memory", available, MEMORY_GB, "close other programs")
 
 
-def _disk(folder: Path) -> Finding:
+def _disk(folder: Path) -> Diagnosis:
     return _amount(f"disk at {folder}", shutil.disk_usage(folder).free, DISK_GB, "free some space")
 
 
-def _amount(name: str, free: int, enough_gb: int, fix: str) -> Finding:
+def _amount(name: str, free: int, enough_gb: int, fix: str) -> Diagnosis:
     detail = f"{free / 1e9:.1f} GB free"
     if free < enough_gb * 1e9:
-        return Finding(name, "warning", f"{detail}; training wants {enough_gb} GB", fix)
-    return Finding(name, "ok", detail)
+        return Diagnosis(name, "warning", f"{detail}; training wants {enough_gb} GB", fix)
+    return Diagnosis(name, "ok", detail)
 
 
-def tool(name: str, path: Path | None, use: str, package: str) -> Finding:
+def tool(name: str, path: Path | None, use: str, package: str) -> Diagnosis:
     """A program or library of the system, which ``package`` of Debian brings; ``path`` is None without it."""
     if path is None:
-        return Finding(name, "missing", f"optional: {use}", f"make arm, or apt-get install {package}")
-    return Finding(name, "ok", str(path))
+        return Diagnosis(name, "missing", f"optional: {use}", f"make arm, or apt-get install {package}")
+    return Diagnosis(name, "ok", str(path))

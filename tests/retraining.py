@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from footseg.compress.method import Choice, Method
+from footseg.compress.method import LayerChoice, Method
 
 
 def little(seed: int = 0) -> keras.Model:
@@ -25,7 +25,7 @@ def little(seed: int = 0) -> keras.Model:
 
 def retrain(
     method: Method, model: keras.Model, steps: int, rate: float = 0.01, first: int = 0, run: int | None = None
-) -> tuple[Any, Choice]:
+) -> tuple[Any, LayerChoice]:
     """Wrap ``model`` for ``steps`` steps and train ``run`` of them (all) from ``first`` on, as the loop."""
     import tf_keras
 

@@ -18,7 +18,7 @@ from footseg.android_harness import conditions, heat, session, toolchain
 from footseg.android_harness.adb import Result
 from footseg.artifact import sidecar_path
 from footseg.benchmarks import android
-from footseg.benchmarks.android.request import Request
+from footseg.benchmarks.android.request import PhoneRequest
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.results_file import append_line, read_all
 from footseg.cli import main
@@ -438,7 +438,7 @@ def test_what_cannot_be_meant(tiny_artifacts: dict[str, Path]) -> None:
         ({"starts": 7}, "starts must be 8 or more for 99%"),
     ]:
         with pytest.raises(ValueError, match=words):
-            Request(**options)
+            PhoneRequest(**options)
     for tool in ("/bin/sh", __file__):  # of this machine; no program at all
         with pytest.raises(FootsegError, match="is no program for Arm: take Google's"):
             android.measure_all([tiny_artifacts["fp32"]], runner="benchmark_model", benchmark_model=tool)

@@ -33,7 +33,7 @@ def site(tmp_path, monkeypatch):
     return tmp_path / "site"
 
 
-def found(name: str) -> doctor.Finding:
+def found(name: str) -> doctor.Diagnosis:
     return {finding.name: finding for finding in doctor.diagnose()}[name]
 
 
@@ -55,14 +55,14 @@ def test_packages_are_held_against_the_lowest_version(site):
     install(site, "quagga-base", "2")
     install(site, "quagga-old", "2.9.1")
     install(site, "quagga-any", "0.1")
-    assert found("quagga-base") == doctor.Finding("quagga-base", "ok", "2", required=True)
-    assert found("quagga-old") == doctor.Finding(
+    assert found("quagga-base") == doctor.Diagnosis("quagga-base", "ok", "2", required=True)
+    assert found("quagga-old") == doctor.Diagnosis(
         "quagga-old",
         "old",
         "2.9.1, needs 2.21 or later, for: training, and running .keras files",
         "python -m pip install --upgrade 'footseg[train]'",
     )
-    assert found("quagga-gone") == doctor.Finding(
+    assert found("quagga-gone") == doctor.Diagnosis(
         "quagga-gone",
         "missing",
         "needed for: exporting and running .onnx files",

@@ -67,9 +67,9 @@ def test_facts_of_a_phone_come_in_one_command(machine: Machine) -> None:
     assert found.build == "google/oriole/oriole:14/AP2A.240805.005/12025142:user/release-keys"
     assert found.kernel == "5.10.198-android13-4-g1a2b3c4d5e6f"
     assert found.clusters == (
-        phone.Cluster((0, 1, 2, 3), 1803000, 250, "Cortex-A55"),
-        phone.Cluster((4, 5), 2253000, 620, "Cortex-A76"),
-        phone.Cluster((6, 7), 2802000, 1024, "Cortex-X1"),
+        phone.CoreCluster((0, 1, 2, 3), 1803000, 250, "Cortex-A55"),
+        phone.CoreCluster((4, 5), 2253000, 620, "Cortex-A76"),
+        phone.CoreCluster((6, 7), 2802000, 1024, "Cortex-X1"),
     )
     assert found.notes == ()
     device_of_the_line = found.device()

@@ -16,7 +16,7 @@ from footseg import networks, runtime
 from footseg.compress import int8_graph
 from footseg.compress.kept import Kept
 from footseg.compress.qat import QuantizationAware
-from footseg.compress.quantizers import Follower, KernelQuantizer, Range
+from footseg.compress.quantizers import Follower, KernelQuantizer, RunningRange
 from footseg.errors import FootsegError
 from footseg.export import qat as converter
 from footseg.export import tflite
@@ -118,7 +118,7 @@ def test_kernel_quantizer_by_hand() -> None:
 
 def test_ranges_by_hand() -> None:
     """The first batches count equally, zero is always inside, a group's range holds all of its tensors."""
-    group, layer = Range(0.5), tf_keras.layers.Layer()
+    group, layer = RunningRange(0.5), tf_keras.layers.Layer()
     one, other = (group.build(None, name, layer) for name in ("one", "other"))
     group(tf.constant([1.0, 2.0]), True, one)
     assert (float(one["least"]), float(one["greatest"])) == (0, 2)

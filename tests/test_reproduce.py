@@ -21,7 +21,7 @@ from footseg.commands._command import say
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
 from footseg.reproduce import claims, grid, results, settings, steps, tables, thesis
-from footseg.reproduce.results import THESIS, Figures, Result
+from footseg.reproduce.results import THESIS, Figures, NetworkResult
 from footseg.reproduce.steps import Reproduction
 from footseg.run import Run
 from footseg.steps import StepsInterruptedError
@@ -363,7 +363,7 @@ def test_an_unknown_student_and_somebody_elses_folder(tmp_path: Path, given: dic
 # ---- tables
 
 
-def result(key: str, figures: Figures, **files_by_precision: dict[str, Any]) -> Result:
+def result(key: str, figures: Figures, **files_by_precision: dict[str, Any]) -> NetworkResult:
     """A result with round numbers where the test does not look."""
     file = {
         "bytes": 3_000_000,
@@ -373,7 +373,7 @@ def result(key: str, figures: Figures, **files_by_precision: dict[str, Any]) -> 
         "spread": 0.01,
     }
     scores = {"pixel_accuracy": 0.5, "iou": 0.25, "iou_per_image": 0.125, "boundary_f": 0.75}
-    return Result(
+    return NetworkResult(
         key, TITLES[key], key, {}, figures,
         cost={"parameters": 1_810_818, "macs": 188_000_000, "flops": 376_000_000, "flops_tf_benchmark": 1},
         files={"fp32": file, "int8": file} | files_by_precision,
@@ -538,7 +538,7 @@ def test_the_grid_shows_each_mask_in_its_place(tmp_path: Path) -> None:
         files.write_json(folder / "metrics.json", record)
         for kind, grey in colours.items():
             write_image(folder / "samples" / f"p_{kind}.jpg", np.full((64, 64, 3), grey + shift, np.uint8))
-    columns = [grid.Column("One", tmp_path / "one"), grid.Column("Two", tmp_path / "two")]
+    columns = [grid.GridColumn("One", tmp_path / "one"), grid.GridColumn("Two", tmp_path / "two")]
     picture = read_image(grid.write_grid(tmp_path / "grid.png", "Figure", columns))
     centre = grid.TITLE + grid.HEAD + grid.CELL // 2
     step = grid.CELL + grid.GAP

@@ -13,7 +13,7 @@ import pytest
 from footseg import runtime
 from footseg.android_harness import toolchain
 from footseg.android_harness.errors import HarnessError
-from footseg.android_harness.runner import Plan, Said, Tensor, arguments, parse
+from footseg.android_harness.runner import Plan, Said, TensorFacts, arguments, parse
 from tests import arm_graphs
 from tests.arm_graphs import FLOAT, PIXELS, Numbers
 
@@ -128,7 +128,7 @@ ANSWER = """\
 def test_the_answer_is_found_in_noise(answer: str) -> None:
     assert parse(answer) == Said(
         litert="",
-        inputs=(Tensor("image", "int8", (1, 2, 2, 3), 0.5, -1),),
+        inputs=(TensorFacts("image", "int8", (1, 2, 2, 3), 0.5, -1),),
         outputs=(),
         load_ms=(5.5,),
         first_ms=(2.25,),
@@ -342,7 +342,7 @@ def test_inferences_in_the_order_of_the_plan(
     assert text == asked.replace(" ", "")
     timed = [len(samples) for samples in said.samples_ms]
     assert timed == ([made.rounds or made.runs] * len(models) if made.rounds or made.runs else [])
-    assert said.inputs == (Tensor('in "1"', "float32", (1, 4, 4, 3)),)
+    assert said.inputs == (TensorFacts('in "1"', "float32", (1, 4, 4, 3)),)
     assert said.fully_accelerated is False
 
 

@@ -10,7 +10,7 @@ import pytest
 from footseg import runtime
 from footseg.errors import FootsegError
 from footseg.export import freeze, mix, quantize, sensitivity, tflite
-from footseg.export.sensitivity import Cost, Reference, Sensitivity
+from footseg.export.sensitivity import OperatorCost, Reference, Sensitivity
 from footseg.export.verify import Sample
 
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -144,8 +144,8 @@ def test_what_is_no_record_is_refused() -> None:
 
 
 def test_ties_of_iou_are_ranked_by_the_logits() -> None:
-    def cost(layer: str, iou_loss: float, logit_error: float) -> Cost:
-        return Cost(0, "CONV_2D", layer, layer, iou_loss, logit_error, 0)
+    def cost(layer: str, iou_loss: float, logit_error: float) -> OperatorCost:
+        return OperatorCost(0, "CONV_2D", layer, layer, iou_loss, logit_error, 0)
 
     # In steps of 0.0005: 2, then 0 for the others, a gain being no better than none.
     costs = (cost("c", -0.01, 0.3), cost("b", 0.0002, 0.5), cost("a", 0.0009, 0.1))

@@ -15,7 +15,7 @@ from footseg import networks  # noqa: E402
 from footseg.benchmarks.cost import cost_of_keras  # noqa: E402
 from footseg.compress import structured  # noqa: E402
 from footseg.compress.channels import channels  # noqa: E402
-from footseg.compress.structured import Importance, CutPlan, plan, rewrite  # noqa: E402
+from footseg.compress.structured import CutPlan, Importance, plan, rewrite  # noqa: E402
 from footseg.training.losses import cross_entropy  # noqa: E402
 from tests.kinds import each_variant  # noqa: E402
 

@@ -19,7 +19,7 @@ from footseg.artifact import Artifact
 from footseg.benchmarks import agreement, cost
 from footseg.benchmarks.agreement import Task
 from footseg.benchmarks.android.phone import Phone
-from footseg.benchmarks.android.request import Job, Request
+from footseg.benchmarks.android.request import PhoneJob, PhoneRequest
 from footseg.benchmarks.harness import as_footseg
 from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
@@ -51,7 +51,7 @@ def measure_all(
             went wrong on a phone.
         ValueError: as ``Request``.
     """
-    request = Request(**options)  # type: ignore[arg-type]
+    request = PhoneRequest(**options)  # type: ignore[arg-type]
     artifacts = tuple(_tflite(path) for path in paths)
     if not artifacts:
         raise ValueError("give at least one file to measure")
@@ -60,7 +60,7 @@ def measure_all(
 
 
 def _measure_all(
-    request: Request,
+    request: PhoneRequest,
     artifacts: tuple[Artifact, ...],
     serials: Sequence[str],
     say: Callable[[str], None],
@@ -73,7 +73,7 @@ def _measure_all(
             raise FootsegError(_together(failures, wanted))
         own = request.runner == "footseg" or request.data is not None
         kit = toolchain.prepare() if own else None
-        job = Job(request, artifacts, _tasks(request, artifacts, Path(folder), say), kit)
+        job = PhoneJob(request, artifacts, _tasks(request, artifacts, Path(folder), say), kit)
         phones = [Phone(device, job, say) for device in devices]
         yield from _in_parallel(phones, failures)
         if failures:
@@ -90,7 +90,7 @@ def _tflite(path: Path) -> Artifact:
     return found
 
 
-def _check_tool(request: Request) -> None:
+def _check_tool(request: PhoneRequest) -> None:
     """Refuse a path that is neither a program for Arm here nor could be one on a phone."""
     tool = request.benchmark_model
     if tool and not tool.startswith("/") and not Path(tool).is_file():
@@ -123,7 +123,7 @@ def _devices(serials: Sequence[str], env: Mapping[str, str] | None) -> tuple[lis
 
 
 def _tasks(
-    request: Request, artifacts: Sequence[Artifact], folder: Path, say: Callable[[str], None]
+    request: PhoneRequest, artifacts: Sequence[Artifact], folder: Path, say: Callable[[str], None]
 ) -> tuple[Task | None, ...]:
     """What this machine makes of the images, for each file."""
     tasks: list[Task | None] = []

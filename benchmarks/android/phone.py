@@ -19,7 +19,7 @@ from footseg.android_harness.runner import Said
 from footseg.android_harness.session import Session, session
 from footseg.benchmarks import comparison
 from footseg.benchmarks.agreement import Task
-from footseg.benchmarks.android.request import Job
+from footseg.benchmarks.android.request import PhoneJob
 from footseg.benchmarks.android.runners import RUNNERS, OwnRunner, Pushed, Runner, Timed, Work
 from footseg.benchmarks.harness import as_footseg
 from footseg.benchmarks.measurement import Agreement, Energy, Measurement, Relative
@@ -35,7 +35,7 @@ STOP_SECONDS = 1.0
 class _Bench:
     """What files are measured with on one phone; ``images`` is None where no accuracy is asked for."""
 
-    facts: phone.Phone
+    facts: phone.PhoneFacts
     cores: tuple[int, ...]
     runner: Runner
     images: OwnRunner | None
@@ -45,7 +45,7 @@ class _Bench:
 class Phone:
     """One phone, and what is done on it."""
 
-    def __init__(self, device: Device, job: Job, say: Callable[[str], None]) -> None:
+    def __init__(self, device: Device, job: PhoneJob, say: Callable[[str], None]) -> None:
         self.device, self.job, self._say = device, job, say
         self._stopped = threading.Event()
         self._session: Session | None = None
@@ -82,7 +82,9 @@ class Phone:
                 self._session = opened
                 yield from self._files(opened, facts, cores)
 
-    def _files(self, opened: Session, facts: phone.Phone, cores: tuple[int, ...]) -> Iterator[Measurement]:
+    def _files(
+        self, opened: Session, facts: phone.PhoneFacts, cores: tuple[int, ...]
+    ) -> Iterator[Measurement]:
         bench = _Bench(
             facts,
             cores,

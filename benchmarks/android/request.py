@@ -13,7 +13,7 @@ from footseg.benchmarks.targets import RUNNERS
 
 
 @dataclass(frozen=True)
-class Request:
+class PhoneRequest:
     """What to measure on phones, and how.
 
     Args:
@@ -81,10 +81,10 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Job:
+class PhoneJob:
     """All that phones are given alike: files with what this machine made of them, and the runner's kit."""
 
-    request: Request
+    request: PhoneRequest
     artifacts: tuple[Artifact, ...]
     tasks: tuple[Task | None, ...]
     kit: Kit | None

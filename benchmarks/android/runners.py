@@ -23,7 +23,7 @@ from footseg.android_harness.runner import Plan, Said
 from footseg.android_harness.session import Session
 from footseg.artifact import Artifact
 from footseg.benchmarks import comparison, profiles
-from footseg.benchmarks.android.request import Job, Request
+from footseg.benchmarks.android.request import PhoneJob, PhoneRequest
 from footseg.benchmarks.measurement import Calibration, ColdStart, Latency, OperatorTime
 
 # Fresh starts whose median cold start counts, and the inferences of each: the last tells how long one takes.
@@ -80,7 +80,7 @@ class Runner(Protocol):
     version: str
 
     @classmethod
-    def on(cls, session: Session, job: Job, cores: tuple[int, ...]) -> "Runner":
+    def on(cls, session: Session, job: PhoneJob, cores: tuple[int, ...]) -> "Runner":
         """Ready on a phone, to run on these cores (none: the system chooses).
 
         Raises:
@@ -125,11 +125,11 @@ class OwnRunner:
 
     runtime = "LiteRT"
 
-    def __init__(self, session: Session, request: Request, cores: tuple[int, ...], version: str) -> None:
+    def __init__(self, session: Session, request: PhoneRequest, cores: tuple[int, ...], version: str) -> None:
         self.session, self.request, self.cores, self.version = session, request, cores, version
 
     @classmethod
-    def on(cls, session: Session, job: Job, cores: tuple[int, ...]) -> "OwnRunner":
+    def on(cls, session: Session, job: PhoneJob, cores: tuple[int, ...]) -> "OwnRunner":
         """The one that the session has pushed."""
         assert job.kit is not None
         return cls(session, job.request, cores, job.kit.litert_version)
@@ -221,7 +221,7 @@ class BenchmarkModel:
     runtime = "benchmark_model"
 
     def __init__(
-        self, session: Session, request: Request, cores: tuple[int, ...], tool: benchmark_model.Tool
+        self, session: Session, request: PhoneRequest, cores: tuple[int, ...], tool: benchmark_model.Tool
     ) -> None:
         self.session, self.request, self.cores, self.tool = session, request, cores, tool
         kind = "GPU" if request.gpu else "" if request.xnnpack else "without XNNPACK"
@@ -231,7 +231,7 @@ class BenchmarkModel:
         self.version = f"{tool.interface}, sha256 {said[0][:12]}" if said else tool.interface
 
     @classmethod
-    def on(cls, session: Session, job: Job, cores: tuple[int, ...]) -> "BenchmarkModel":
+    def on(cls, session: Session, job: PhoneJob, cores: tuple[int, ...]) -> "BenchmarkModel":
         """The file that was given, here or on the phone, else the one that is found there."""
         wanted = job.request.benchmark_model
         if wanted and Path(wanted).is_file():
@@ -324,7 +324,7 @@ def _warmup(each_ms: float) -> int:
     return int(min(max(1e3 * WARMUP_SECONDS / each_ms, least), most))
 
 
-def _within(request: Request, start: Callable[[bool], list[float]]) -> Starts:
+def _within(request: PhoneRequest, start: Callable[[bool], list[float]]) -> Starts:
     """Fresh starts until the time is up; a coin for each tells whether the file goes first."""
     numbers = comparison.within(request.seconds, request.starts, request.confidence)
     return [start(random.random() < 0.5) for _ in numbers]

@@ -52,10 +52,10 @@ def _thesis_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _thesis(args: Arguments) -> Output:
     require("tensorflow", "train")
-    from footseg.reproduce.settings import Settings
+    from footseg.reproduce.settings import ReproductionSettings
     from footseg.reproduce.thesis import reproduce
 
-    names = {option.name for option in dataclasses.fields(Settings)}
+    names = {option.name for option in dataclasses.fields(ReproductionSettings)}
     given = {name: value for name, value in vars(args).items() if name in names}
     # It takes the many networks of one process for one network that is traced again and again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

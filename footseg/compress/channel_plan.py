@@ -80,7 +80,7 @@ def plan(
         start[number], floor[number] = _limits(group, asked.get(number), multiple_of, least)
     counted = mac_terms(found)
     moved = [replace(term, factor=term.factor * traffic) for term in traffic_terms(found)] if traffic else []
-    macs_of, cost_of = (_Cost.of(terms, groups, found.count) for terms in (counted, counted + moved))
+    macs_of, cost_of = (_WidthCost.of(terms, groups, found.count) for terms in (counted, counted + moved))
 
     goal = keep_macs * macs_of(sizes)
     if macs_of(floor) > goal:
@@ -223,7 +223,7 @@ def _limits(group: _Group, share: float | None, multiple_of: int, least: int) ->
 
 
 def _cheapest(
-    groups: Sequence[_Group], widths: Ids, floor: Ids, multiple_of: int, cost_of: "_Cost"
+    groups: Sequence[_Group], widths: Ids, floor: Ids, multiple_of: int, cost_of: "_WidthCost"
 ) -> tuple[int, int]:
     """The group to narrow next, and its new width; there is one above its floor."""
     narrower = (widths - 1) // multiple_of * multiple_of
@@ -237,7 +237,7 @@ def _cheapest(
 
 
 @dataclass(frozen=True)
-class _Cost:
+class _WidthCost:
     """Terms as functions of the groups' widths: ``factors`` (T,), and (T, G + 1) channels for each width.
 
     The last column stands for no channels at all, a factor of 1.
@@ -249,7 +249,7 @@ class _Cost:
     outputs: NDArray[np.floating]
 
     @classmethod
-    def of(cls, terms: Sequence[Term], groups: Sequence[_Group], count: int) -> "_Cost":
+    def of(cls, terms: Sequence[Term], groups: Sequence[_Group], count: int) -> "_WidthCost":
         group_of = np.empty(count, np.int64)
         for number, group in enumerate(groups):
             group_of[group.classes] = number
@@ -278,7 +278,7 @@ class _Cost:
 
 def _out_of_reach(
     keep_macs: float,
-    macs_of: _Cost,
+    macs_of: _WidthCost,
     sizes: Ids,
     floor: Ids,
     groups: Sequence[_Group],

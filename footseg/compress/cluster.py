@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from footseg.compress.kernels import kernel_of, select, values_of, with_kernels
-from footseg.compress.method import Choice, Twin
+from footseg.compress.method import LayerChoice, Twin
 from footseg.compress.twin import to_keras, to_tf_keras
 from footseg.errors import FootsegError, did_you_mean, require
 
@@ -76,7 +76,7 @@ class Cluster:
         """The weights are shared from the first step on."""
         return 0.0
 
-    def choose(self, model: keras.Model) -> Choice:
+    def choose(self, model: keras.Model) -> LayerChoice:
         """The number of values for each layer of a Keras 3 ``model``.
 
         Raises:
@@ -94,9 +94,9 @@ class Cluster:
         if not asked:
             name = next(iter(selection.asked))
             raise ValueError(f"no layer of {model.name} can be clustered: {name}, for one, {left_out[name]}")
-        return Choice(asked, left_out)
+        return LayerChoice(asked, left_out)
 
-    def wrap(self, model: keras.Model, choice: Choice, steps: int) -> Twin:
+    def wrap(self, model: keras.Model, choice: LayerChoice, steps: int) -> Twin:
         """A tf_keras twin whose chosen layers compute with shared values, in each of its ``steps`` steps."""
         twin = to_tf_keras(model)
 
@@ -139,7 +139,7 @@ class Cluster:
             twin.get_layer(wrapper.layer.name).set_weights(weights)
         return to_keras(twin)
 
-    def check(self, plain: keras.Model, choice: Choice) -> dict[str, dict[str, Any]]:
+    def check(self, plain: keras.Model, choice: LayerChoice) -> dict[str, dict[str, Any]]:
         """The number of different values in each chosen layer, zero counted as one, and the share of zeros.
 
         Raises:

@@ -115,7 +115,7 @@ class _Rewriter:
     """What ``keras.models.clone_model`` asks for each operation of a model, and what was made otherwise."""
 
     def __init__(self, model: keras.Model) -> None:
-        graph = _Graph.of(model)
+        graph = _Int8Graph.of(model)
         self.folded, self.exact, self.unfused = foldable(model), graph.exact, graph.unfused
         self.norms: list[str] = []
         self.slopes: list[str] = []
@@ -183,7 +183,7 @@ class _Rewriter:
 
 def outputs(prepared: Prepared) -> Outputs:
     """How each output of a prepared network is rounded."""
-    graph = _Graph.of(prepared.model)
+    graph = _Int8Graph.of(prepared.model)
     groups = _Groups()
     group: dict[str, Any] = {}
     observed: set[str] = set()
@@ -241,7 +241,7 @@ class _Groups:
 
 
 @dataclass(frozen=True)
-class _Graph:
+class _Int8Graph:
     """A functional model's uses of operations, and how each lives in int8.
 
     A kind is "computes", "moves", "rectifies", "float" or a fixed range; ``unfused`` names the ReLUs that
@@ -257,7 +257,7 @@ class _Graph:
     unfused: frozenset[str] = field(default=frozenset())
 
     @classmethod
-    def of(cls, model: keras.Model) -> "_Graph":
+    def of(cls, model: keras.Model) -> "_Int8Graph":
         every = calls(model)
         users: dict[int, list[Call]] = {}
         for call in every:

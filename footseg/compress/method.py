@@ -9,7 +9,7 @@ Twin = Any
 
 
 @dataclass(frozen=True)
-class Choice:
+class LayerChoice:
     """What is asked of each layer, by name, and why the others are left as they are."""
 
     layers: dict[str, Any]
@@ -30,7 +30,7 @@ class Method(Protocol):
         """The share of the run after which the weights are what was asked for; 1: in the last epoch."""
         ...
 
-    def choose(self, model: Any) -> Choice:
+    def choose(self, model: Any) -> LayerChoice:
         """Which layers of a Keras 3 ``model`` are to be compressed, and how much.
 
         Raises:
@@ -38,7 +38,7 @@ class Method(Protocol):
         """
         ...
 
-    def wrap(self, model: Any, choice: Choice, steps: int) -> Twin:
+    def wrap(self, model: Any, choice: LayerChoice, steps: int) -> Twin:
         """A tf_keras twin of ``model``, made ready for ``steps`` training steps."""
         ...
 
@@ -54,7 +54,7 @@ class Method(Protocol):
         """A new Keras 3 model with the weights as they are now, compressed."""
         ...
 
-    def check(self, plain: Any, choice: Choice) -> dict[str, dict[str, Any]]:
+    def check(self, plain: Any, choice: LayerChoice) -> dict[str, dict[str, Any]]:
         """What each chosen layer has reached.
 
         Raises:

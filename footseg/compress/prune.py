@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 from footseg.compress.kernels import Selection, kernel_of, select, values_of, with_kernels
-from footseg.compress.method import Choice, Twin
+from footseg.compress.method import LayerChoice, Twin
 from footseg.compress.twin import to_keras, to_tf_keras
 from footseg.errors import FootsegError, did_you_mean, require
 
@@ -97,7 +97,7 @@ class Prune:
         """The masks are final from the end of the schedule on."""
         return self.end
 
-    def choose(self, model: keras.Model) -> Choice:
+    def choose(self, model: keras.Model) -> LayerChoice:
         """The share of zeros for each layer of a Keras 3 ``model``; never less than it has already.
 
         Raises:
@@ -119,9 +119,9 @@ class Prune:
             raise ValueError(
                 f"{model.name} has no weights to prune: {'; '.join(sorted(set(left_out.values())))}"
             )
-        return Choice(asked, left_out)
+        return LayerChoice(asked, left_out)
 
-    def wrap(self, model: keras.Model, choice: Choice, steps: int) -> Twin:
+    def wrap(self, model: keras.Model, choice: LayerChoice, steps: int) -> Twin:
         """A tf_keras twin whose chosen layers prune themselves in the course of ``steps`` training steps."""
         begin, end, frequency = updates(self.begin, self.end, steps)
         twin = to_tf_keras(model)
@@ -168,7 +168,7 @@ class Prune:
             wrapper.pruning_obj.weight_mask_op()
         return to_keras(wrapped.unwrapped())
 
-    def check(self, plain: keras.Model, choice: Choice) -> dict[str, dict[str, Any]]:
+    def check(self, plain: keras.Model, choice: LayerChoice) -> dict[str, dict[str, Any]]:
         """The share of zeros in each chosen layer.
 
         Raises:

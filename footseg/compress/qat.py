@@ -24,8 +24,8 @@ from footseg import runtime
 from footseg.compress import int8_graph
 from footseg.compress.fold import CONVOLUTIONS, affine, along_outputs
 from footseg.compress.int8_graph import Prepared
-from footseg.compress.method import Choice, Twin
-from footseg.compress.quantizers import Fixed, Follower, KernelQuantizer, LayerRule, Range, Wrapper
+from footseg.compress.method import LayerChoice, Twin
+from footseg.compress.quantizers import Fixed, Follower, KernelQuantizer, LayerRule, RunningRange, Wrapper
 from footseg.compress.twin import to_tf_keras
 from footseg.errors import FootsegError, require
 
@@ -67,7 +67,7 @@ class QuantizationAware:
         """From the start: each epoch's network is quantized."""
         return 0.0
 
-    def choose(self, model: keras.Model) -> Choice:
+    def choose(self, model: keras.Model) -> LayerChoice:
         """All layers with weights that int8 can have, and what stays in float and why.
 
         Raises:
@@ -80,7 +80,7 @@ class QuantizationAware:
             raise ValueError(
                 f"{model.name} has no layer that int8 can have: {left_out or 'no weights at all'}"
             )
-        return Choice(
+        return LayerChoice(
             {
                 layer.name: {"bits": 8, "codes": "shared" if _shares(layer) else "by channel"}
                 for layer in weighted
@@ -88,7 +88,7 @@ class QuantizationAware:
             left_out,
         )
 
-    def wrap(self, model: keras.Model, choice: Choice, steps: int) -> Twin:
+    def wrap(self, model: keras.Model, choice: LayerChoice, steps: int) -> Twin:
         """A tf_keras twin that rounds as the int8 file will; its ranges are the first batch's at first."""
         prepared = int8_graph.prepare(model)
         rules = _rules(self.momentum, model, prepared)
@@ -148,7 +148,7 @@ class QuantizationAware:
                 layer.set_weights([weight.numpy() for weight in _weights(wrapped, name)])
         return copy
 
-    def check(self, plain: keras.Model, choice: Choice) -> dict[str, dict[str, Any]]:
+    def check(self, plain: keras.Model, choice: LayerChoice) -> dict[str, dict[str, Any]]:
         """What each layer has become.
 
         Raises:
@@ -192,7 +192,7 @@ def _rules(momentum: float, model: keras.Model, prepared: Prepared) -> dict[str,
     """What is rounded at each layer of a prepared network, by name; layers without a rule round nothing."""
     outputs = int8_graph.outputs(prepared)
     ranges = {
-        number: Fixed(*outputs.fixed[number]) if number in outputs.fixed else Range(momentum)
+        number: Fixed(*outputs.fixed[number]) if number in outputs.fixed else RunningRange(momentum)
         for number in outputs.group.values()
     }
     given = {layer.name: layer for layer in model.layers}

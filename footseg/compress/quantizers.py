@@ -80,7 +80,7 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
         return {}
 
 
-class Range(tfmot.quantization.keras.quantizers.Quantizer):
+class RunningRange(tfmot.quantization.keras.quantizers.Quantizer):
     """The range of tensors that share their int8 scale, as asymmetric int8, -128 to 127.
 
     Each tensor that is made (and not just moved) keeps the average of its batches' least and greatest values:

@@ -19,7 +19,7 @@ MARGIN, GAP, INSET, CAPTION, HEADER = 36, 20, 3, 26, 104
 
 
 @dataclass(frozen=True)
-class _Tile:
+class _Shown:
     """One photograph and its overlay, or why there is none."""
 
     name: str
@@ -64,11 +64,11 @@ def _grid(count: int) -> tuple[int, int]:
     return columns, ((WIDTH - 2 * MARGIN + GAP) // columns - GAP - INSET) // 2
 
 
-def _tile(data: DataSet, pair: Pair, side: int) -> _Tile:
+def _tile(data: DataSet, pair: Pair, side: int) -> _Shown:
     try:
         image, mask = read_pair(pair, len(data.classes))
     except BadFileError as error:
-        return _Tile(pair.name, problem=f"{error.path.name}: {error.problem}")
+        return _Shown(pair.name, problem=f"{error.path.name}: {error.problem}")
     labelled = mask[mask != IGNORE]
     small, box = letterbox(image, (side, side))
     painted = small.copy()
@@ -77,10 +77,10 @@ def _tile(data: DataSet, pair: Pair, side: int) -> _Tile:
     around = np.ones((side, side), bool)
     around[box.place] = False
     small[around] = painted[around] = np.array(PAPER) - 14
-    return _Tile(pair.name, float(np.mean(labelled > 0)) if labelled.size else 0.0, small, painted)
+    return _Shown(pair.name, float(np.mean(labelled > 0)) if labelled.size else 0.0, small, painted)
 
 
-def _draw(sheet: Image.Image, tile: _Tile, left: int, top: int, side: int) -> None:
+def _draw(sheet: Image.Image, tile: _Shown, left: int, top: int, side: int) -> None:
     pen = ImageDraw.Draw(sheet)
     width = 2 * side + INSET
     if tile.image is None or tile.painted is None:
@@ -98,7 +98,7 @@ def _draw(sheet: Image.Image, tile: _Tile, left: int, top: int, side: int) -> No
     pen.text((left, top + side + 6), _cut(tile.name, room, _font(15)), fill=FAINT, font=_font(15))
 
 
-def _header(pen: ImageDraw.ImageDraw, data: DataSet, split: str, tiles: list[_Tile]) -> None:
+def _header(pen: ImageDraw.ImageDraw, data: DataSet, split: str, tiles: list[_Shown]) -> None:
     counts = "  ·  ".join(
         f"{part} {len(images_by_name(data.path / part / 'images'))}" for part in data.splits
     )

@@ -14,7 +14,7 @@ from footseg.errors import FootsegError
 KINDS = {"FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "DoubleStorage": "<f8"}
 
 
-class _Tensor(NamedTuple):
+class _StoredTensor(NamedTuple):
     """A view into a storage, as the pickle describes it before the numbers are read."""
 
     kind: str
@@ -60,8 +60,8 @@ class _Unpickler(pickle.Unpickler):
 
 def _tensor(
     storage: tuple[str, str], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
-) -> _Tensor:
-    return _Tensor(*storage, offset, tuple(shape), tuple(strides))
+) -> _StoredTensor:
+    return _StoredTensor(*storage, offset, tuple(shape), tuple(strides))
 
 
 def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
@@ -87,7 +87,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         return _views(tensors, lambda key: np.frombuffer(archive.read(f"{folder}data/{key}"), kinds[key]))
 
 
-def _views(tensors: dict[str, _Tensor], storage: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
+def _views(tensors: dict[str, _StoredTensor], storage: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
     arrays = {}
     for name, tensor in tensors.items():
         flat = storage(tensor.key)[tensor.offset :]

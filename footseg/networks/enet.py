@@ -92,7 +92,7 @@ def enet(
     initial, first, second = (
         blocks.scaled(channels, width, "enet", thinnest=min(WIDTHS)) for channels in WIDTHS
     )
-    block = _Block(unpool, internal_scale, activation, dropout)
+    block = _Bottleneck(unpool, internal_scale, activation, dropout)
     gentle = replace(block, dropout=dropout / 10)
     decoder = replace(block, activation="relu", dropout=0)
 
@@ -119,7 +119,7 @@ def enet(
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Bottleneck:
     """The three kinds of bottleneck (the paper's figure 2b), as the options shape them.
 
     Each adds a branch (1x1 to fewer channels, a middle convolution, 1x1 back, dropout) to its input, which

@@ -19,7 +19,7 @@ FiguresByNetwork = Mapping[str, Figures]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """Whether a claim holds (None: these figures cannot tell), and why, in figures."""
 
     holds: bool | None
@@ -37,8 +37,8 @@ class Claim:
 
     claim: str
     test: str
-    thesis: Verdict
-    ours: Verdict
+    thesis: ClaimVerdict
+    ours: ClaimVerdict
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ class _Test:
 
     claim: str
     test: str
-    work: Callable[[FiguresByNetwork, Mapping[str, str]], Verdict]
+    work: Callable[[FiguresByNetwork, Mapping[str, str]], ClaimVerdict]
     networks: frozenset[str] = frozenset()
     students: int = 0
     learned: bool = False
 
-    def verdict(self, table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+    def verdict(self, table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
         """What the figures of ``table`` say."""
         if not self.networks <= set(table) or len(_students(table)) < self.students:
             return _MISSING
         best = max(_column(table, "test_iou", list(table)).values())
         if self.learned and best < LEARNED:
-            return Verdict(None, f"no network has learned enough: the best composited IoU is {best:.2f}")
+            return ClaimVerdict(None, f"no network has learned enough: the best composited IoU is {best:.2f}")
         return self.work(table, titles)
 
 
@@ -115,11 +115,11 @@ def judge(thesis: FiguresByNetwork, ours: FiguresByNetwork, titles: Mapping[str,
     return [Claim(t.claim, t.test, t.verdict(thesis, named), t.verdict(ours, titles)) for t in tests]
 
 
-_HOST = Verdict(None, "our latencies are those of a computer, not of a phone")
-_MISSING = Verdict(None, "a network of the comparison is missing")
+_HOST = ClaimVerdict(None, "our latencies are those of a computer, not of a phone")
+_MISSING = ClaimVerdict(None, "a network of the comparison is missing")
 
 
-def almost_the_same(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+def almost_the_same(table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
     """Whether the students' IoU is the same to within ``SAME``, on both sets."""
     spreads, words = [], []
     for measure, where in (("test_iou", "composited"), ("real_iou", "real")):
@@ -130,10 +130,10 @@ def almost_the_same(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdi
             f"{where}: {found[low]:.4f} ({titles[low]}) to {found[high]:.4f} ({titles[high]}), "
             f"{spreads[-1]:.4f} apart"
         )
-    return Verdict(max(spreads) <= SAME, "; ".join(words))
+    return ClaimVerdict(max(spreads) <= SAME, "; ".join(words))
 
 
-def close_to_the_teacher(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+def close_to_the_teacher(table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
     """Whether no student is more than ``CLOSE`` behind the teacher in any measure."""
     gaps, words = [], []
     for measure, where in _WHERE.items():
@@ -141,10 +141,10 @@ def close_to_the_teacher(table: FiguresByNetwork, titles: Mapping[str, str]) -> 
         last = min(found, key=found.__getitem__)
         gaps.append(_value(table[TEACHER], measure) - found[last])
         words.append(f"{where}: {titles[last]} {_behind(gaps[-1])} it")
-    return Verdict(max(gaps) <= CLOSE, "furthest in " + "; ".join(words))
+    return ClaimVerdict(max(gaps) <= CLOSE, "furthest in " + "; ".join(words))
 
 
-def real_as_synthetic(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+def real_as_synthetic(table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
     """Whether each student scores the same on real images as on composited ones, to within ``SAME``."""
 
     def change(key: str, measure: str) -> float:
@@ -159,10 +159,10 @@ def real_as_synthetic(table: FiguresByNetwork, titles: Mapping[str, str]) -> Ver
     if TEACHER in table:
         own = " and ".join(f"{change(TEACHER, m):+.4f} in {name}" for m, name in _NAMES.items())
         words.append(f"{titles[TEACHER]} changes by {own}")
-    return Verdict(max(gaps) <= SAME, "; ".join(words))
+    return ClaimVerdict(max(gaps) <= SAME, "; ".join(words))
 
 
-def loses_nothing(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+def loses_nothing(table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
     """Whether FastLinkNet's IoU is at most ``NOTHING`` below that of the best student."""
     others = [key for key in _students(table) if key != FASTEST]
     gaps, words = [], []
@@ -171,10 +171,10 @@ def loses_nothing(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict
         best = max(found, key=found.__getitem__)
         gaps.append(found[best] - _value(table[FASTEST], measure))
         words.append(f"{where}: {_behind(gaps[-1])} the best other, {titles[best]}")
-    return Verdict(max(gaps) <= NOTHING, "; ".join(words))
+    return ClaimVerdict(max(gaps) <= NOTHING, "; ".join(words))
 
 
-def fastest(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+def fastest(table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
     """Whether FastLinkNet has the lowest latency."""
     measured = [key for key, figures in table.items() if figures.latency_ms is not None]
     others = [key for key in measured if key != FASTEST]
@@ -183,24 +183,24 @@ def fastest(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
     own = _value(table[FASTEST], "latency_ms")
     ratios = {key: value / own for key, value in _column(table, "latency_ms", others).items()}
     words = ", ".join(f"{titles[key]} {ratios[key]:.1f}" for key in sorted(ratios, key=ratios.__getitem__))
-    return Verdict(min(ratios.values()) > 1, f"times its latency: {words}")
+    return ClaimVerdict(min(ratios.values()) > 1, f"times its latency: {words}")
 
 
-def frames_a_second(table: FiguresByNetwork) -> Verdict:
+def frames_a_second(table: FiguresByNetwork) -> ClaimVerdict:
     """Whether FastLinkNet makes ten frames a second, from latencies of a phone."""
     if FASTEST not in table:
         return _MISSING
     latency = _value(table[FASTEST], "latency_ms")
-    return Verdict(latency < 100, f"{latency:.3g} ms are {1000 / latency:.1f} frames a second")
+    return ClaimVerdict(latency < 100, f"{latency:.3g} ms are {1000 / latency:.1f} frames a second")
 
 
-def a_quarter_of_the_size(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+def a_quarter_of_the_size(table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
     """Whether LinkNet is about four times FastLinkNet in size."""
     large, small = (_value(table[key], "size_mb") for key in ("linknet", FASTEST))
-    return Verdict(3 <= large / small <= 5, f"{large:.1f} MB / {small:.1f} MB = {large / small:.1f}")
+    return ClaimVerdict(3 <= large / small <= 5, f"{large:.1f} MB / {small:.1f} MB = {large / small:.1f}")
 
 
-def possible(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
+def possible(table: FiguresByNetwork, titles: Mapping[str, str]) -> ClaimVerdict:
     """Whether no IoU is above the accuracy over the same pixels."""
     wrong = [
         f"{titles[key]}, {where}: IoU {iou:.4f} > accuracy {accuracy:.4f}"
@@ -208,7 +208,7 @@ def possible(table: FiguresByNetwork, titles: Mapping[str, str]) -> Verdict:
         for part, where in (("test", "composited"), ("real", "real"))
         if (iou := _value(figures, f"{part}_iou")) > (accuracy := _value(figures, f"{part}_accuracy"))
     ]
-    return Verdict(not wrong, "; ".join(wrong) or "no IoU is above its accuracy")
+    return ClaimVerdict(not wrong, "; ".join(wrong) or "no IoU is above its accuracy")
 
 
 _NAMES = {"accuracy": "accuracy", "iou": "IoU"}

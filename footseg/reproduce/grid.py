@@ -16,14 +16,14 @@ CELL, GAP, MARGIN, TITLE, HEAD, CAPTION = 192, 8, 24, 54, 30, 24
 
 
 @dataclass(frozen=True)
-class Column:
+class GridColumn:
     """A network's name and the folder of its evaluation."""
 
     title: str
     evaluation: Path
 
 
-def write_grid(out: Path, title: str, columns: Sequence[Column]) -> Path:
+def write_grid(out: Path, title: str, columns: Sequence[GridColumn]) -> Path:
     """Draw the images that all evaluations kept as samples; each mask with its image's IoU below it.
 
     Raises:

@@ -48,7 +48,7 @@ THESIS = {
 
 
 @dataclass(frozen=True)
-class Result:
+class NetworkResult:
     """One network: its figures as the thesis gives them, and what the thesis has no figure for.
 
     ``cost`` are parameters, MACs and FLOPs at 256x256 of the Keras network (computed); ``files`` the exported
@@ -66,7 +66,7 @@ class Result:
     training: Mapping[str, Any]
 
 
-def gather(made: Reproduction) -> list[Result]:
+def gather(made: Reproduction) -> list[NetworkResult]:
     """The results of all networks, all of whose steps are done."""
     measured = {line["artifact"]["sha256"]: line for line in _lines(made)}
     return [_result(made, row, measured) for row in made.rows]
@@ -104,7 +104,7 @@ def _distinct(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [dict(item) for number, item in enumerate(found) if item not in found[:number]]
 
 
-def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Mapping[str, Any]]) -> Result:
+def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Mapping[str, Any]]) -> NetworkResult:
     shape = (THESIS_SIZE, THESIS_SIZE, 3)
     cost = cost_of_keras(networks.build(row.network, shape, 2, **row.options)).summary()
     exported = {p: _file(made, row, p, measured) for p in PRECISIONS}
@@ -124,7 +124,7 @@ def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Mapping[
     )
     network, options = row.network, dict(row.options)
     training = _training(made.run(row))
-    return Result(row.key, row.title, network, options, figures, cost, exported, accuracy, training)
+    return NetworkResult(row.key, row.title, network, options, figures, cost, exported, accuracy, training)
 
 
 def _file(

@@ -19,7 +19,7 @@ MULTIPLE = 64
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReproductionSettings:
     """All that decides the figures; ``feet``, ``floors`` and ``real`` are folders.
 
     ``count`` is the number of composited images, all parts together; ``size`` their height and width;
@@ -60,7 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def resolve(out: Path, given: Mapping[str, Any]) -> Settings:
+def resolve(out: Path, given: Mapping[str, Any]) -> ReproductionSettings:
     """The settings of the folder ``out``: those it was begun with, else the preset's with ``given`` on top.
 
     Raises:
@@ -74,7 +74,7 @@ def resolve(out: Path, given: Mapping[str, Any]) -> Settings:
     if not begun(out):
         return _new(given)
     saved = files.read_json(record)
-    before = Settings(**saved["settings"] | {"loss": tuple(saved["settings"]["loss"])})
+    before = ReproductionSettings(**saved["settings"] | {"loss": tuple(saved["settings"]["loss"])})
     for name, value in given.items():
         if value != getattr(before, name):
             raise ValueError(
@@ -95,13 +95,13 @@ def begun(out: Path) -> bool:
     return (out / RECORD).is_file() and any((out / STEPS).glob("*.json"))
 
 
-def save(out: Path, settings: Settings) -> None:
+def save(out: Path, settings: ReproductionSettings) -> None:
     """Write ``settings.json``, with fingerprints of the folders that it names."""
     prints = {name: files.fingerprint(Path(getattr(settings, name))) for name in FOLDERS}
     files.write_json(out / RECORD, {"settings": dataclasses.asdict(settings), "fingerprints": prints})
 
 
-def changed(settings: Settings) -> dict[str, Any]:
+def changed(settings: ReproductionSettings) -> dict[str, Any]:
     """The values that are not the preset's."""
     preset = PRESETS[settings.preset]
     return {name: getattr(settings, name) for name in preset if getattr(settings, name) != preset[name]}
@@ -113,7 +113,7 @@ def _plain(name: str, value: Any) -> Any:
     return tuple(value) if name == "loss" else value
 
 
-def _new(given: dict[str, Any]) -> Settings:
+def _new(given: dict[str, Any]) -> ReproductionSettings:
     preset = given.get("preset", "quick")
     if preset not in PRESETS:
         raise ValueError(f"no preset {preset!r}: {did_you_mean(preset, PRESETS)}")
@@ -123,7 +123,7 @@ def _new(given: dict[str, Any]) -> Settings:
                 f"no --{name} given: footseg reproduce thesis --feet DIR --floors DIR --real DIR --out DIR"
             )
         files.fingerprint(Path(given[name]))
-    settings = Settings(**{"preset": preset, **PRESETS[preset], **given})
+    settings = ReproductionSettings(**{"preset": preset, **PRESETS[preset], **given})
     if settings.size < MULTIPLE or settings.size % MULTIPLE:
         nearest = max(1, round(settings.size / MULTIPLE)) * MULTIPLE
         raise ValueError(f"size {settings.size} must be a multiple of {MULTIPLE}: the nearest is {nearest}")

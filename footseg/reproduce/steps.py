@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from footseg.errors import did_you_mean
-from footseg.reproduce.settings import Settings
+from footseg.reproduce.settings import ReproductionSettings
 from footseg.steps import Step
 from footseg.training.losses import teacher_terms
 
@@ -38,7 +38,7 @@ STUDENTS = (
 )
 
 
-def rows(settings: Settings, students: Sequence[str] = ()) -> tuple[NetworkRow, ...]:
+def rows(settings: ReproductionSettings, students: Sequence[str] = ()) -> tuple[NetworkRow, ...]:
     """The teacher and the students named, or all of them, in the order of the thesis.
 
     Raises:
@@ -58,7 +58,7 @@ class Reproduction:
     """The folder ``out``, the settings it was begun with, and the networks of its tables."""
 
     out: Path
-    settings: Settings
+    settings: ReproductionSettings
     rows: tuple[NetworkRow, ...]
 
     @property
@@ -148,6 +148,6 @@ def _train(made: Reproduction, row: NetworkRow) -> tuple[str, ...]:
     return (*words, "--teacher", f"{made.out / 'runs' / TEACHER}", "--temperature", f"{settings.temperature}")
 
 
-def taught(settings: Settings) -> bool:
+def taught(settings: ReproductionSettings) -> bool:
     """Whether the students' loss has a term that compares with the teacher."""
     return bool(teacher_terms(settings.loss))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from footseg.reproduce.claims import Claim
-from footseg.reproduce.results import MEASURES, THESIS, THESIS_SIZE, Result
-from footseg.reproduce.settings import Settings, changed
+from footseg.reproduce.results import MEASURES, THESIS, THESIS_SIZE, NetworkResult
+from footseg.reproduce.settings import ReproductionSettings, changed
 from footseg.reproduce.steps import PRECISIONS, STUDENTS, TEACHER, taught
 
 Cell = str | float | None
@@ -44,7 +44,7 @@ class ThesisTable:
         return "\n".join([f"### {self.title}", "", *lines, *(f"\n{note}" for note in self.notes)])
 
 
-def computed(results: Sequence[Result]) -> ThesisTable:
+def computed(results: Sequence[NetworkResult]) -> ThesisTable:
     """FLOPs and size of Table 4.1: computed, not measured."""
     heads = (
         "Model", "FLOPs [B], thesis", "FLOPs [B], same rule", "2 x MACs [B]", "MACs [B]",
@@ -74,7 +74,7 @@ def computed(results: Sequence[Result]) -> ThesisTable:
     return ThesisTable("Table 4.1, FLOPs and size (computed)", heads, formats, rows, notes)
 
 
-def measured(results: Sequence[Result], made_on: Mapping[str, Any]) -> ThesisTable:
+def measured(results: Sequence[NetworkResult], made_on: Mapping[str, Any]) -> ThesisTable:
     """Inference time of Table 4.1: the thesis's on its phone, ours on this host, each in its own columns."""
     host, size = made_on["latency_on"], made_on["settings"]["size"]
     heads = (
@@ -110,7 +110,7 @@ def measured(results: Sequence[Result], made_on: Mapping[str, Any]) -> ThesisTab
     return ThesisTable("Table 4.1, inference time (measured)", heads, formats, rows, notes)
 
 
-def accuracy(results: Sequence[Result], made_on: Mapping[str, Any]) -> ThesisTable:
+def accuracy(results: Sequence[NetworkResult], made_on: Mapping[str, Any]) -> ThesisTable:
     """Table 4.2."""
     names = ("test accuracy", "test IoU", "real accuracy", "real IoU")
     heads = ["Model"]
@@ -138,7 +138,7 @@ def accuracy(results: Sequence[Result], made_on: Mapping[str, Any]) -> ThesisTab
     return ThesisTable("Table 4.2, accuracy", (*heads, *more), formats, rows, notes)
 
 
-def training(results: Sequence[Result]) -> ThesisTable:
+def training(results: Sequence[NetworkResult]) -> ThesisTable:
     """How far each network was trained."""
     heads = (
         "Model", "network", "epochs", "best epoch", "validation IoU", "images/s", "minutes",
@@ -156,9 +156,9 @@ def training(results: Sequence[Result]) -> ThesisTable:
 
 def document(
     found: Sequence[ThesisTable],
-    results: Sequence[Result],
+    results: Sequence[NetworkResult],
     claims: Sequence[Claim],
-    settings: Settings,
+    settings: ReproductionSettings,
     made_on: Mapping[str, Any],
 ) -> str:
     """The page: what was made, the tables, which claims hold, what differs from the thesis."""
@@ -191,7 +191,7 @@ def verdicts(claims: Sequence[Claim]) -> str:
     return "\n".join(lines)
 
 
-def command(settings: Settings, made_on: Mapping[str, Any], keys: Sequence[str]) -> str:
+def command(settings: ReproductionSettings, made_on: Mapping[str, Any], keys: Sequence[str]) -> str:
     """The command line that makes the networks ``keys`` again."""
     words = ["footseg", "reproduce", "thesis", "--out", "DIR", "--preset", settings.preset]
     for name in ("feet", "floors", "real"):
@@ -207,7 +207,7 @@ def command(settings: Settings, made_on: Mapping[str, Any], keys: Sequence[str])
     return shlex.join(words)
 
 
-def _made(settings: Settings, made_on: Mapping[str, Any], keys: Sequence[str]) -> str:
+def _made(settings: ReproductionSettings, made_on: Mapping[str, Any], keys: Sequence[str]) -> str:
     images, s = made_on["images"], made_on["settings"]
     total = settings.epochs * settings.steps * settings.batch
     machines = "; ".join(
@@ -235,7 +235,7 @@ def _made(settings: Settings, made_on: Mapping[str, Any], keys: Sequence[str]) -
     )
 
 
-def _differences(settings: Settings, keys: Sequence[str]) -> str:
+def _differences(settings: ReproductionSettings, keys: Sequence[str]) -> str:
     found = [
         "The photographs: the thesis's feet are a company's scans, its real test set is its own. Figures of "
         "accuracy can be compared in kind, not in value.",
@@ -258,7 +258,7 @@ def _differences(settings: Settings, keys: Sequence[str]) -> str:
     return "\n".join(f"- {item}" for item in found)
 
 
-def _thesis(result: Result, measure: str) -> float | None:
+def _thesis(result: NetworkResult, measure: str) -> float | None:
     return getattr(THESIS[result.key], measure) if result.key in THESIS else None
 
 
@@ -266,7 +266,7 @@ def _megabytes(file: Mapping[str, Any]) -> Cell:
     return "refused" if "refused" in file else file["bytes"] / 1e6
 
 
-def _refusals(results: Sequence[Result]) -> list[str]:
+def _refusals(results: Sequence[NetworkResult]) -> list[str]:
     return [
         f"{r.title} in {precision} was refused by the export's own check: {file['refused']}"
         for r in results

@@ -82,7 +82,7 @@ def write(made: steps.Reproduction) -> dict[str, Any]:
         files.write_text(folder / f"{name}.csv", table.to_csv())
     files.write_json(folder / "results.json", record)
     for name, what, title in FIGURES:
-        columns = [grid.Column(row.title, made.evaluation(row, what)) for row in made.rows]
+        columns = [grid.GridColumn(row.title, made.evaluation(row, what)) for row in made.rows]
         grid.write_grid(folder / name, title, columns)
     text = tables.document(list(sheets.values()), found, judged, made.settings, made_on)
     files.write_text(folder / "README.md", text)

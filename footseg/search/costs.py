@@ -80,7 +80,7 @@ def costs(
         FootsegError: no data to calibrate with, or the network cannot be exported or run.
         MissingExtraError: a package is not installed.
     """
-    kept = _Kept(folder / FOLDER, _described(config, len(classes)))
+    kept = _KnownCosts(folder / FOLDER, _described(config, len(classes)))
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="footseg-costs-") as temporary:
         network = _Network(config, len(classes), Path(temporary))
@@ -154,7 +154,7 @@ def _described(config: TrainConfig, classes: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _KnownCosts:
     """What is known of the costs that follow from ``described``."""
 
     folder: Path

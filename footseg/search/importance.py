@@ -23,7 +23,7 @@ FEWEST = 10
 
 
 @dataclass(frozen=True)
-class Importance:
+class ParameterImportance:
     """Of one parameter; ``trials`` of those scored had it active.
 
     ``share``, in [0, 1], of the variance of the objective's ranks is explained by the parameter alone; a
@@ -38,7 +38,9 @@ class Importance:
     trials: int
 
 
-def importance(space: Space, trials: Sequence[Trial], objective: str = "iou") -> tuple[Importance, ...]:
+def importance(
+    space: Space, trials: Sequence[Trial], objective: str = "iou"
+) -> tuple[ParameterImportance, ...]:
     """What each parameter explains of the score ``objective``, in the order of the space.
 
     Alike are trials of the same choice, or the tenth of all trials nearest on either side in a number's
@@ -54,19 +56,19 @@ def importance(space: Space, trials: Sequence[Trial], objective: str = "iou") ->
     return tuple(_of(label, scored, objective) for label in labels(space))
 
 
-def _of(label: Label, scored: Sequence[Trial], objective: str) -> Importance:
+def _of(label: Label, scored: Sequence[Trial], objective: str) -> ParameterImportance:
     active = [trial for trial in scored if label.name in trial.point]
     if len(active) < FEWEST:
-        return Importance(label, None, None, len(active))
+        return ParameterImportance(label, None, None, len(active))
     found = share_explained(
         [trial.point[label.name] for trial in active],
         [trial.scores[objective] for trial in active],
         ordered=not isinstance(label.parameter, Choice),
     )
     if found is None:
-        return Importance(label, None, None, len(active))
+        return ParameterImportance(label, None, None, len(active))
     share, chance = found
-    return Importance(label, min(max(share, 0.0), 1.0), chance, len(active))
+    return ParameterImportance(label, min(max(share, 0.0), 1.0), chance, len(active))
 
 
 def share_explained(

@@ -23,7 +23,7 @@ from typing import Any
 
 from footseg.errors import FootsegError, did_you_mean
 from footseg.search.parameters import Branch, Choice, Parameter, Range, Space, placeholders
-from footseg.search.space_options import KINDS, Place, check_name, check_values, flat, items, networks_in
+from footseg.search.space_options import KINDS, SpacePlace, check_name, check_values, flat, items, networks_in
 from footseg.training.config import TEACHER_TERMS, from_values
 
 SPACES = Path(__file__).parent / "spaces"
@@ -71,7 +71,7 @@ def parse(values: Mapping[str, Any], fixed: Mapping[str, Any]) -> Space:
             braces that nothing fills; an option that is fixed as well; a space in which nothing varies.
     """
     held = flat(fixed)
-    return _space(values, Place(networks=(held["network"],) if held.get("network") else (), fixed=held))
+    return _space(values, SpacePlace(networks=(held["network"],) if held.get("network") else (), fixed=held))
 
 
 def read(values: Mapping[str, Any]) -> Space:
@@ -80,10 +80,10 @@ def read(values: Mapping[str, Any]) -> Space:
     Raises:
         ValueError: what ``parse`` raises, but for what only a network can tell.
     """
-    return _space(values, Place())
+    return _space(values, SpacePlace())
 
 
-def _space(values: Mapping[str, Any], place: Place) -> Space:
+def _space(values: Mapping[str, Any], place: SpacePlace) -> Space:
     parameters = _parameters(values, place)
     _check_once(parameters)
     if all(isinstance(parameter, Choice) and parameter.fixed for parameter in parameters.values()):
@@ -94,7 +94,7 @@ def _space(values: Mapping[str, Any], place: Place) -> Space:
     return Space(parameters)
 
 
-def _parameters(values: Mapping[str, Any], place: Place) -> dict[str, Parameter]:
+def _parameters(values: Mapping[str, Any], place: SpacePlace) -> dict[str, Parameter]:
     if place.networks is not None:
         place = dataclasses.replace(place, networks=networks_in(values) or place.networks)
     found: dict[str, Parameter] = {}
@@ -105,7 +105,7 @@ def _parameters(values: Mapping[str, Any], place: Place) -> dict[str, Parameter]
     return found
 
 
-def _parameter(name: str, given: Any, place: Place) -> Parameter:
+def _parameter(name: str, given: Any, place: SpacePlace) -> Parameter:
     if not isinstance(given, Mapping):
         return Choice((_branch(name, given, place),))
     ways = [key for key in given if key in WAYS]
@@ -152,7 +152,7 @@ def _is_number(value: Any, whole: bool) -> bool:
     return type(value) is int or (not whole and type(value) is float and math.isfinite(value))
 
 
-def _choice(name: str, given: Mapping[str, Any], place: Place) -> Choice:
+def _choice(name: str, given: Mapping[str, Any], place: SpacePlace) -> Choice:
     if not items(given):
         raise ValueError(
             f"{place.at(name)}: choice = {given['choice']!r} is no list of values: give some to choose from"
@@ -166,7 +166,7 @@ def _choice(name: str, given: Mapping[str, Any], place: Place) -> Choice:
     return Choice(tuple(_told_apart(branches)))
 
 
-def _branch(name: str, item: Any, place: Place) -> Branch:
+def _branch(name: str, item: Any, place: SpacePlace) -> Branch:
     table = item if isinstance(item, Mapping) else {"value": item}
     if "value" not in table:
         raise ValueError(f"{place.at(name)}: {dict(table)!r} has no value: write {{ value = ..., ... }}")

@@ -75,7 +75,7 @@ def networks_in(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Place:
+class SpacePlace:
     """Where in a space something stands.
 
     ``above`` is that in words; ``networks`` are those that may be trained there, None where that is not to
@@ -92,7 +92,7 @@ class Place:
         return self.above + name
 
 
-def check_name(name: str, place: Place) -> None:
+def check_name(name: str, place: SpacePlace) -> None:
     """Check that a parameter may be there.
 
     Raises:
@@ -112,7 +112,7 @@ def check_name(name: str, place: Place) -> None:
         raise ValueError(f"{place.above}no option {name!r}: {_nearest(name, place)}")
 
 
-def _check_network_option(option: str, place: Place) -> None:
+def _check_network_option(option: str, place: SpacePlace) -> None:
     if place.networks == ():
         raise ValueError(f"{place.at(NETWORK + option)}: say which network this is an option of")
     for network in place.networks or ():
@@ -123,7 +123,7 @@ def _check_network_option(option: str, place: Place) -> None:
             )
 
 
-def _nearest(name: str, place: Place) -> str:
+def _nearest(name: str, place: SpacePlace) -> str:
     of_networks = {option for network in place.networks or () for option in networks.options(network)}
     known = {*KINDS, *place.fills}
     near = difflib.get_close_matches(name, [*known, *of_networks], n=1, cutoff=0.5)
@@ -132,7 +132,7 @@ def _nearest(name: str, place: Place) -> str:
     return did_you_mean(name, known)
 
 
-def check_values(name: str, parameter: Parameter, place: Place) -> None:
+def check_values(name: str, parameter: Parameter, place: SpacePlace) -> None:
     """Check that all that may be drawn for an option is something that it takes.
 
     Raises:
@@ -146,7 +146,7 @@ def check_values(name: str, parameter: Parameter, place: Place) -> None:
             _check_value(name, value, place)
 
 
-def _check_range(name: str, span: Range, place: Place) -> None:
+def _check_range(name: str, span: Range, place: SpacePlace) -> None:
     if not span.whole and _takes_whole_only(name, place):
         raise ValueError(
             f"{place.at(name)} takes whole numbers: write {{ integer = [{span.low:.0f}, {span.high:.0f}] }}"
@@ -160,14 +160,14 @@ def _check_range(name: str, span: Range, place: Place) -> None:
             raise
 
 
-def _takes_whole_only(name: str, place: Place) -> bool:
+def _takes_whole_only(name: str, place: SpacePlace) -> bool:
     if name.startswith(NETWORK):
         option = name.removeprefix(NETWORK)
         return any(type(networks.options(network)[option]) is int for network in place.networks or ())
     return KINDS.get(name) in (int, tuple[int, int])
 
 
-def _check_value(name: str, value: Any, place: Place) -> None:
+def _check_value(name: str, value: Any, place: SpacePlace) -> None:
     try:
         if name in KINDS:
             from_values({name: value})

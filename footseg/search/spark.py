@@ -52,7 +52,7 @@ def run_spark(feed: Feed, *, count: int, master: str, function: str = worker.FUN
     """
     feed = dataclasses.replace(feed, folder=feed.folder.resolve(), tick=workers.throttled(feed.tick))
     with session(master, feed.folder, count) as spark, _logged(feed.folder):
-        cluster = _Cluster(spark, feed, count, function)
+        cluster = _SparkTrials(spark, feed, count, function)
         cluster.check()
         cluster.work()
 
@@ -92,7 +92,7 @@ def session(master: str, folder: Path, count: int) -> Iterator[Any]:
         spark.stop()
 
 
-class _Cluster:
+class _SparkTrials:
     """hyperopt's view of a search, and the search's view of hyperopt."""
 
     def __init__(self, spark: Any, feed: Feed, count: int, function: str) -> None:

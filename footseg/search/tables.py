@@ -11,7 +11,7 @@ from typing import Any
 
 from footseg import files
 from footseg.search import goals, importance, pareto, records, space
-from footseg.search.importance import Importance
+from footseg.search.importance import ParameterImportance
 from footseg.search.records import Settings, Trial
 from footseg.search.space import Label, Space
 from footseg.training import config
@@ -36,7 +36,7 @@ class Results:
     trials: tuple[Trial, ...]
     front: tuple[int, ...]
     best: int | None
-    importance: tuple[Importance, ...]
+    importance: tuple[ParameterImportance, ...]
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -226,7 +226,7 @@ def _figures(results: Results) -> tuple[str, ...]:
     return (*known, *sorted(found - set(known)))
 
 
-def _importance(each: Importance) -> dict[str, Any]:
+def _importance(each: ParameterImportance) -> dict[str, Any]:
     return {
         "label": each.label.name, "title": each.label.title, "share": each.share, "chance": each.chance,
         "trials": each.trials,

@@ -75,7 +75,7 @@ def run_local(
         KeyboardInterrupt: Ctrl-C; a second one kills the processes at once.
     """
     feed = dataclasses.replace(feed, tick=throttled(feed.tick))
-    pool = _Pool(feed, count, lock, function, memory or _memory_share(count))
+    pool = _Processes(feed, count, lock, function, memory or _memory_share(count))
     try:
         pool.work()
     except BaseException as error:
@@ -136,7 +136,7 @@ class _Process:
         return self._process.wait()
 
 
-class _Pool:
+class _Processes:
     """The workers by their slot, 1 to ``count``."""
 
     def __init__(self, feed: Feed, count: int, lock: int, function: str, memory: int) -> None:

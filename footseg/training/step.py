@@ -152,7 +152,7 @@ def swa_start(config: TrainConfig, steps: int) -> int | None:
     return steps - max(1, round(config.swa * steps)) if config.swa else None
 
 
-class Held(keras.optimizers.schedules.LearningRateSchedule):
+class HeldRate(keras.optimizers.schedules.LearningRateSchedule):
     """Another schedule, held from step ``last`` on at what it has there."""
 
     def __init__(self, inner: keras.optimizers.schedules.LearningRateSchedule, last: int) -> None:
@@ -177,7 +177,7 @@ def schedule(config: TrainConfig, steps: int) -> keras.optimizers.schedules.Lear
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, steps - warmup), alpha=1e-3, warmup_target=config.learning_rate, warmup_steps=warmup
         )
-    return rate if start is None else Held(rate, max(start, warmup))
+    return rate if start is None else HeldRate(rate, max(start, warmup))
 
 
 def optimizer(
