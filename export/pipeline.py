@@ -15,7 +15,7 @@ from footseg.data.folder import open_data
 from footseg.errors import FootsegError, did_you_mean
 from footseg.export import freeze, onnx, quantize, shared, tflite, verify
 from footseg.export import speed as speeds
-from footseg.export.precisions import PRECISIONS
+from footseg.export.precisions import INTEGER_ENDS, PRECISIONS
 from footseg.run import Run
 
 # Where a run keeps its fake-quantized network, if it was trained for quantization.
@@ -95,7 +95,7 @@ class _Recipe:
 
     def ends(self, precision: str) -> str:
         """The type of input and output of a file."""
-        return self.io if PRECISIONS[precision].integer_ends else "float32"
+        return self.io if precision in INTEGER_ENDS else "float32"
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def _counted(kinds: dict[str, int]) -> str:
 
 def _check_ends(precisions: Sequence[str], io: str, ranges: str) -> None:
     """Refuse an io that none of the files can have (those that cannot are float32 beside one that can)."""
-    able = [precision for precision in precisions if PRECISIONS[precision].integer_ends]
+    able = [precision for precision in precisions if precision in INTEGER_ENDS]
     quantize.check_options((able or list(precisions))[0], io, ranges)
 
 

@@ -126,9 +126,10 @@ PRECISIONS: Mapping[str, Precision] = {
     ),
 }
 
-# How a file's ends may look. "float32" is a drop-in for the fp32 file; integers, which only the precisions
-# with ``integer_ends`` take, save an app that already has such pixels the conversion.
+# How a file's ends may look. "float32" is a drop-in for the fp32 file; integers, which only the precisions of
+# INTEGER_ENDS take, save an app that already has such pixels the conversion.
 ENDS = ("float32", "int8", "uint8")
+INTEGER_ENDS = tuple(name for name, row in PRECISIONS.items() if row.integer_ends)
 
 
 @dataclass(frozen=True)

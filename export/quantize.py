@@ -15,7 +15,7 @@ from footseg.data.images import letterbox, read_image
 from footseg.errors import did_you_mean, require
 from footseg.export.conversion import conversion
 from footseg.export.freeze import INPUT, SIGNATURE
-from footseg.export.precisions import ENDS, ESTIMATORS, PRECISIONS
+from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
 
 # Operators with weights, by the quantizer's names, and those whose weights it can keep in 4 bits.
 WEIGHTED = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -76,9 +76,10 @@ def check_options(precision: str, io: str = "float32", ranges: str = "minmax") -
     ):
         if given not in known:
             raise ValueError(f"unknown {kind} {given!r}: {did_you_mean(given, known)}")
-    if io != "float32" and not PRECISIONS[precision].integer_ends:
-        able = [name for name, row in PRECISIONS.items() if row.integer_ends]
-        raise ValueError(f"{precision} files take float32, not {io}: {io} is for {' and '.join(able)}")
+    if io != "float32" and precision not in INTEGER_ENDS:
+        raise ValueError(
+            f"{precision} files take float32, not {io}: {io} is for {' and '.join(INTEGER_ENDS)}"
+        )
 
 
 def quantize(

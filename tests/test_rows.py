@@ -1,6 +1,7 @@
 """Tables that the command line is made of, and what works for each row: none is without the other."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,13 @@ def test_a_precision_that_is_calibrated_computes_in_integers() -> None:
     for row in PRECISIONS.values():
         assert not row.calibrated or row.activations.startswith("int")
         assert row.calibrated or not row.integer_ends
+
+
+def test_a_page_says_what_each_precision_is() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("| `")] == [
+        f"| `{name}` | {row.about} |" for name, row in PRECISIONS.items()
+    ]
 
 
 def test_help_names_each_class_weighting() -> None:

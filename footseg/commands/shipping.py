@@ -9,7 +9,7 @@ from footseg.artifact import FORMATS
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
-from footseg.export.precisions import ENDS, ESTIMATORS, PRECISIONS
+from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
 from footseg.terminal import table
 
 if TYPE_CHECKING:
@@ -54,7 +54,12 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
         "--keep", nargs="+", default=[], metavar="TENSOR",
         help="operators that stay in float, by the names of their outputs, as --sensitivity gives them",
     )  # fmt: skip
-    sub.add_argument("--io", choices=ENDS, default="float32", help="input and output of int8 files")
+    sub.add_argument(
+        "--io",
+        choices=ENDS,
+        default="float32",
+        help=f"input and output of {' and '.join(INTEGER_ENDS)} files",
+    )
     threads_argument(sub)
 
 

@@ -21,7 +21,6 @@ from footseg.study.page import TITLE, write_study
 from footseg.study.recipes import WITHIN_A_HUNDREDTH, Budget
 
 PAGE, RESULTS = "study.html", "results.jsonl"
-PRECISIONS = ("fp32", "int8")
 # A run that was trained for int8 has no other file to show.
 QAT_PRECISIONS = ("int8",)
 
@@ -35,9 +34,9 @@ def study(
     folders: Sequence[Path],
     out: Path,
     *,
+    precisions: Sequence[str],
     data: Path | None = None,
     split: str = "test",
-    precisions: Sequence[str] = PRECISIONS,
     also: Sequence[str] = (),
     threads: int = 1,
     baseline: str | None = None,
@@ -50,8 +49,8 @@ def study(
 
     Args:
         folders: of the runs; the first is the network that the others are held against.
-        data: data set to score on (default: the first run's own), on its ``split``.
         precisions: of the files; a run that was trained for int8 gives int8 only.
+        data: data set to score on (default: the first run's own), on its ``split``.
         also: more precisions of the first run.
         threads: of the runtime.
         baseline: as for ``page.write_study``, with ``budget`` and ``title``.

@@ -42,7 +42,7 @@ def count(masks: Iterable[np.ndarray], classes: int) -> ClassCounts:
 def class_weights(names: Sequence[str], counts: ClassCounts) -> np.ndarray | None:
     """The weights (C,) that ``TrainConfig.class_weights`` asks for; None for "none".
 
-    ``names`` is one of none, inverse, exponential, enet and median, or one number a class.
+    ``names`` is "none", one of ``METHODS``, or one number a class.
 
     Raises:
         ValueError: an unknown name, numbers that are not one a class, positive and finite, or masks in which
