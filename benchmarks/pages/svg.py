@@ -227,7 +227,7 @@ def draw_x_axis(axes: Axes) -> list[str]:
     """The line at the bottom with its ticks and its name."""
     frame, scale = axes.frame, axes.x_scale
     parts = [line("base", frame.left, frame.bottom, frame.right, frame.bottom)]
-    found = scale.ticks(max(4, int(frame.width / 70)))
+    found = scale.ticks(max(5, int(frame.width / 70)))
     slot = frame.width / len(found) if scale.slots else frame.width
     for share, words in found:
         x = axes.x_of(share)
