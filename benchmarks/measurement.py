@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from footseg import provenance
+from footseg import provenance, records
 from footseg.artifact import Artifact
-from footseg.benchmarks import comparison, cost, typed
+from footseg.benchmarks import comparison, cost
 from footseg.compress.sizes import packed
 from footseg.runtime import Delegation
 
@@ -326,7 +326,7 @@ class Measurement:
         if record.get("schema") not in READABLE:
             known = " and ".join(map(str, READABLE))
             raise ValueError(f"its schema is {record.get('schema')!r}, this footseg reads {known}")
-        return typed.read_object(cls, record)
+        return records.of(cls, record, strict=True)
 
 
 def _cores(device: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from footseg import files, runtime
 from footseg import run as runs
@@ -29,7 +29,8 @@ from footseg.compress.sizes import packed
 from footseg.errors import FootsegError
 from footseg.export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
 from footseg.export.precisions import PRECISIONS
-from footseg.export.sensitivity import Reference, Sensitivity
+from footseg.export.sensitivity import Reference
+from footseg.mixtures import Frontier, Mixture, OperatorCost, Sensitivity, Speed
 from footseg.run import Run
 
 START, SMALLEST = "int8", "int4"
@@ -43,59 +44,12 @@ IMAGES = 128
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """One mixture that was tried.
-
-    ``levels`` names the output tensors of operators that are not in int8, with their level; ``iou_loss``, its
-    standard error and ``logit_error`` are as in ``export.sensitivity``; ``delegated`` of ``operators`` run in
-    XNNPACK, in ``partitions`` pieces. ``packed`` counts bytes as they are downloaded, of the chosen point and
-    of whole networks at one level: to pack one with zstandard takes longer than to measure it.
-    """
-
-    name: str
-    levels: dict[str, str]
-    bytes: int
-    iou: float
-    iou_loss: float
-    iou_loss_error: float
-    logit_error: float
-    operators: int
-    delegated: int
-    partitions: int
-    fits: bool
-    packed: dict[str, int] = dataclasses.field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Auto:
-    """What a search found: the file, its point, all points in the order tried, the sensitivities."""
+    """What a search found: the file, and all points in the order tried, which the file ``record`` holds."""
 
     artifact: Artifact
-    max_loss: float
-    margin: float
-    reference: dict[str, Any]
-    chosen: Mixture
-    points: tuple[Mixture, ...]
-    sensitivities: tuple[Sensitivity, ...]
-    seconds: float
+    frontier: Frontier
     record: Path
-
-    def to_json(self) -> dict[str, Any]:
-        """What the file ``record`` holds; ``footseg.benchmarks.pages.frontier`` draws it."""
-        return {
-            "file": self.artifact.path.name,
-            "network": self.artifact.network,
-            "max_loss": self.max_loss,
-            "margin": self.margin,
-            "reference": self.reference,
-            "chosen": self.points.index(self.chosen),
-            "points": [dataclasses.asdict(point) for point in self.points],
-            "sensitivities": [found.to_json() for found in self.sensitivities],
-            "speed": self.artifact.speed,
-            "seconds": round(self.seconds, 1),
-            "created": self.artifact.created,
-            "versions": self.artifact.versions,
-        }
 
 
 @dataclass(frozen=True)
@@ -162,7 +116,7 @@ def auto(
         points = tuple(_weighed(trials, point, best) for point in trials.points.values())
         chosen = points[list(trials.points.values()).index(best)]
         verification, timed = _write(trials, chosen, path, run.model)
-        reference = _described(against, mixer.path) | {"calibration": calibration.to_json()}
+        reference: Any = _described(against, mixer.path) | {"calibration": calibration.to_json()}
     say(
         f"{path.name}: {chosen.name}; {chosen.bytes / 1e6:.2f} MB; IoU {-chosen.iou_loss:+.4f} "
         f"± {chosen.iou_loss_error:.4f}, best of {len(points)} tried on the same {len(sample.names)} images: "
@@ -179,11 +133,23 @@ def auto(
         calibration=calibration.to_json(),
         speed=timed.to_json(),
     )
-    seconds, record = time.perf_counter() - started, path.with_name(f"{path.stem}_frontier.json")
-    limits = config.max_loss, config.margin
-    result = Auto(artifact, *limits, reference, chosen, points, found, seconds, record)
+    frontier = Frontier(
+        file=path.name,
+        network=artifact.network,
+        max_loss=config.max_loss,
+        margin=config.margin,
+        reference=reference,
+        chosen=points.index(chosen),
+        points=points,
+        sensitivities=found,
+        speed=cast(Speed, artifact.speed),
+        seconds=round(time.perf_counter() - started, 1),
+        created=artifact.created,
+        versions=artifact.versions,
+    )
+    result = Auto(artifact, frontier, path.with_name(f"{path.stem}_frontier.json"))
     artifact.save_sidecar()
-    files.write_json(result.record, result.to_json())
+    files.write_json(result.record, dataclasses.asdict(frontier))
     return result
 
 
@@ -366,7 +332,7 @@ def by_trade(at_start: Sensitivity, lowered: Sensitivity, least: float) -> list[
     before = {cost.output: cost for cost in at_start.costs}
     saved = {cost.output: cost.bytes_saved - before[cost.output].bytes_saved for cost in lowered.costs}
 
-    def price(cost: sensitivity.OperatorCost) -> float:
+    def price(cost: OperatorCost) -> float:
         noise = cost.logit_error**2 - before[cost.output].logit_error ** 2
         # Where rounding happens to help, the larger operator still goes first.
         return max(noise, 1e-12) / saved[cost.output]

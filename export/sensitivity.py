@@ -8,84 +8,26 @@ adds up over operators (Pandey et al. 2023, "A Practical Mixed Precision Algorit
 Quantization", section 3, ranks by it alone).
 """
 
-import dataclasses
 import hashlib
 import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from footseg import files, metrics, runtime
+from footseg import files, metrics, records, runtime
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
 from footseg.export import mix, verify
 from footseg.export.conversion import conversion
 from footseg.export.freeze import INPUT, SIGNATURE
+from footseg.mixtures import OperatorCost, Sensitivity
 
-TIE = 5e-4
 # Tensors are held against each other on so many images: signal-to-noise ratios settle at once.
 TENSOR_IMAGES = 4
-
-
-@dataclass(frozen=True)
-class OperatorCost:
-    """What one operator costs and saves when it alone is quantized.
-
-    ``iou_loss`` is fp32's IoU minus its own; ``logit_error`` the root mean square of the logits' difference,
-    in standard deviations of fp32's logits; ``bytes_saved`` fp32's bytes minus its own. ``snr_db`` and
-    ``cosine`` are of the operator's output in the file where all are quantized, and so hold the errors of
-    those before it, too; None where the library compares nothing.
-    """
-
-    index: int
-    kind: str
-    output: str
-    layer: str
-    iou_loss: float
-    logit_error: float
-    bytes_saved: int
-    snr_db: float | None = None
-    cosine: float | None = None
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """The costs of all operators at one level, in order of execution, and what they were measured on."""
-
-    level: str
-    file: str
-    split: str
-    images: int
-    iou: float
-    measured_on: str
-    costs: tuple[OperatorCost, ...]
-
-    def ranked(self) -> tuple[OperatorCost, ...]:
-        """The costs, dearest first: by IoU lost in steps of ``TIE``, then by the error of the logits."""
-        return tuple(
-            sorted(self.costs, key=lambda c: (-max(0, round(c.iou_loss / TIE)), -c.logit_error, c.index))
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Its fields, ready for a file."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Sensitivity":
-        """What ``to_json`` gave.
-
-        Raises:
-            FootsegError: the record is none of a sensitivity.
-        """
-        try:
-            return cls(**{**record, "costs": tuple(OperatorCost(**cost) for cost in record["costs"])})
-        except (KeyError, TypeError) as error:
-            raise FootsegError(f"this is no record of a sensitivity ({error}): measure it anew") from error
 
 
 @dataclass(frozen=True)
@@ -270,5 +212,5 @@ def _kept(saved: Path | None, key: str) -> dict[str, OperatorCost]:
     """What an earlier measurement of the same left behind, by output tensor."""
     if saved is None or not saved.is_file():
         return {}
-    found = Sensitivity.from_json(files.read_json(saved))
+    found = records.read(Sensitivity, saved, "record of a sensitivity", "measure it anew", strict=True)
     return {cost.output: cost for cost in found.costs} if found.measured_on == key else {}

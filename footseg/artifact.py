@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from footseg import files
+from footseg import files, records
 from footseg.errors import FootsegError
 
 # As a file's name ends.
@@ -66,7 +66,7 @@ def load(path: Path) -> Artifact:
     """Read an artifact and its sidecar, if it has one.
 
     Raises:
-        FootsegError: no such file, an unknown kind of file, or a sidecar of another file.
+        FootsegError: no such file, an unknown kind of file, or a sidecar that is damaged or of another file.
     """
     if not path.is_file():
         raise FootsegError(f"no such file: {path}")
@@ -77,12 +77,9 @@ def load(path: Path) -> Artifact:
     sidecar = sidecar_path(path)
     if not sidecar.is_file():
         return Artifact(path=path, format=kind, sha256=digest)
-    record = files.read_json(sidecar)
-    if record.get("sha256") != digest:
+    found = records.read(Artifact, sidecar, "sidecar of an artifact", "export the file again", path=path)
+    if found.sha256 != digest:
         raise FootsegError(
             f"{path} is not the file its sidecar {sidecar.name} describes (SHA-256 differs): export it again"
         )
-    known = {f.name for f in dataclasses.fields(Artifact)}
-    fields = {key: value for key, value in record.items() if key in known}
-    fields |= {"path": path, "input_shape": tuple(record["input_shape"]), "classes": tuple(record["classes"])}
-    return Artifact(**fields)
+    return found

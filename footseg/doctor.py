@@ -178,7 +178,7 @@ def keras_backend() -> tuple[str, str]:
         source = str(settings)
         try:
             chosen = json.loads(settings.read_text(encoding="utf-8")).get("backend", "")
-        except (ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             return "", source
     return (chosen, source) if chosen else ("tensorflow", "the default")
 

@@ -9,13 +9,13 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from footseg import files, metrics, provenance, runtime
+from footseg import files, metrics, provenance, records, runtime
 from footseg.data.folder import Colour, Split, load_split, open_data
 from footseg.data.images import IGNORE, overlay, write_image
 from footseg.errors import FootsegError
@@ -106,6 +106,84 @@ class Evaluation:
                 for picture in pictures:
                     for kind, pixels in draw(picture, self.colours).items():
                         write_image(folder / name / f"{picture.name}_{kind}.jpg", pixels)
+
+
+class Figures(TypedDict, total=False):
+    """Those of an evaluation's ``metrics`` that others read."""
+
+    pixel_accuracy: float
+    iou: float
+    iou_per_image: float
+    boundary_f: float
+    boundary_tolerance_px: float
+
+
+@dataclass(frozen=True)
+class ImageIou:
+    """What others read of an ``ImageScore``."""
+
+    name: str
+    iou: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedEvaluation:
+    """The folder of an evaluation: what its ``metrics.json`` says that others read; ``samples`` are names."""
+
+    path: Path
+    model: str = ""
+    sha256: str
+    data: str
+    data_fingerprint: str
+    split: str
+    images: int
+    size: tuple[int, int]
+    metrics: Figures
+    samples: tuple[str, ...] = ()
+    per_image: tuple[ImageIou, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> "SavedEvaluation":
+        """Read the evaluation in folder ``path``.
+
+        Raises:
+            FootsegError: it is none, or its record is damaged or one of an older footseg.
+        """
+        if not (path / RECORD).is_file():
+            raise FootsegError(
+                f"{path} is not an evaluation (no {RECORD}): footseg evaluate MODEL --out {path}"
+            )
+        return records.read(
+            cls, path / RECORD, "record of an evaluation", "evaluate the model again", path=path
+        )
+
+    @property
+    def test_set(self) -> str:
+        """What it was evaluated on, in words."""
+        return f"{Path(self.data).name}/{self.split}, {self.images} images"
+
+    @property
+    def key(self) -> tuple[str, str, tuple[int, ...]]:
+        """Evaluations can be compared when these agree."""
+        return self.data_fingerprint, self.split, self.size
+
+    def score(self, name: str) -> float:
+        """One of ``metrics``.
+
+        Raises:
+            FootsegError: the record has none of that name.
+        """
+        found = self.metrics.get(name)
+        if not isinstance(found, int | float):
+            raise FootsegError(
+                f"{self.path / RECORD} is no record of an evaluation (it has no field 'metrics.{name}'): "
+                "evaluate the model again"
+            )
+        return found
+
+    def image_iou(self, name: str) -> float | None:
+        """The IoU of one image; None where the record has none."""
+        return next((row.iou for row in self.per_image if row.name == name), None)
 
 
 def evaluate(

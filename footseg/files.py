@@ -99,13 +99,15 @@ def read_json(path: Path) -> Any:
     """Parse the JSON file ``path``.
 
     Raises:
-        FootsegError: it is not there or not JSON.
+        FootsegError: it cannot be read, or is not JSON: cut short, not UTF-8, nested too deep.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FootsegError(f"no such file: {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise FootsegError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:  # also of a number of more digits than Python reads
         raise FootsegError(f"{path} is not valid JSON ({error}); make it anew") from error
 
 

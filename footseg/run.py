@@ -10,16 +10,52 @@ RUN/model.keras      best weights by validation IoU, float32, inference-ready
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from footseg import files
+from footseg import files, records
 from footseg.errors import FootsegError
 
-RECORD = "run.json"
+RECORD, HISTORY = "run.json", "history.csv"
 UNFINISHED = ("running", "interrupted")
+
+
+class Best(TypedDict, total=False):
+    """The figures of the epoch with the highest validation IoU; none before the first that counts."""
+
+    epoch: float
+    val_iou: float
+    val_pixel_accuracy: float
+    val_loss: records.AnyNumber
+
+
+class Settings(TypedDict, total=False):
+    """Those settings of a method that say in a word what it did, among its others."""
+
+    sparsity: float
+    block: str
+    clusters: int
+    share: float
+
+
+class Compression(TypedDict):
+    """One step of ``footseg compress``: with what it was done, to which model, and what came of it.
+
+    ``parent`` is the SHA-256 of that model; ``val_iou_after`` is there once the step is done. ``layers`` and
+    ``left_out`` are by the layer's name: what was reached, and why it was left as it was.
+    """
+
+    method: str
+    settings: NotRequired[Settings]
+    parent: str
+    val_iou_before: float
+    val_iou_after: NotRequired[float]
+    macs_before: NotRequired[int]
+    macs_after: NotRequired[int]
+    layers: NotRequired[dict[str, dict[str, Any]]]
+    left_out: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -39,10 +75,10 @@ class Run:
     seed: int
     parents: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each model that took part: "start_from", "teacher"."""
-    compression: tuple[dict[str, Any], ...] = ()
-    """How the network was compressed, oldest step first: method, settings, layers, left_out, parent."""
+    compression: tuple[Compression, ...] = ()
+    """How the network was compressed, oldest step first."""
     epochs_done: int = 0
-    best: dict[str, float] = field(default_factory=dict)
+    best: Best = field(default_factory=Best)
     seconds: float = 0.0
     command: str = ""
     backend: str = ""
@@ -63,19 +99,33 @@ class Run:
     @property
     def history(self) -> Path:
         """The epochs' figures."""
-        return self.path / "history.csv"
+        return self.path / HISTORY
 
     @property
     def checkpoint(self) -> Path:
         """Where an unfinished run goes on from."""
         return self.path / "checkpoint.npz"
 
+    def score(self, name: str) -> float:
+        """A figure of ``best``.
+
+        Raises:
+            FootsegError: the record has none.
+        """
+        found = self.best.get(name)
+        if not isinstance(found, int | float):
+            raise FootsegError(
+                f"{self.path / RECORD} is no record of a trained run (it has no field 'best.{name}'): "
+                "train it anew"
+            )
+        return found
+
     def save(self) -> None:
         """Write ``run.json`` atomically."""
         files.write_json(self.path / RECORD, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """What ``run.json`` holds; ``from_json`` reads it."""
+        """What ``run.json`` holds."""
         return {**dataclasses.asdict(self), "path": self.path.name}
 
 
@@ -88,27 +138,47 @@ def load(path: Path) -> Run:
     """Read a run's record.
 
     Raises:
-        FootsegError: no such folder, or it is not a run.
+        FootsegError: no such folder, it is not a run, or its record is damaged.
     """
     if not path.is_dir():
         raise FootsegError(f"no such folder: {path}")
     if not exists(path):
         raise FootsegError(f"{path} is not a run (it has no {RECORD}): make one with footseg train")
-    return from_json(path, files.read_json(path / RECORD))
+    return records.read(Run, path / RECORD, "record of a run", "train it anew", path=path)
 
 
-def from_json(path: Path, record: Mapping[str, Any]) -> Run:
-    """The run at ``path`` of which ``record`` is the ``run.json``; keys of other versions are left out."""
-    known = {f.name for f in dataclasses.fields(Run)}
-    fields = {key: value for key, value in record.items() if key in known}
-    fields |= {
-        "path": path,
-        "input_shape": tuple(record["input_shape"]),
-        "classes": tuple(record["classes"]),
-        "colours": tuple(tuple(colour) for colour in record["colours"]),
-        "compression": tuple(record.get("compression", ())),
-    }
-    return Run(**fields)
+def read_history(path: Path, *needed: str) -> dict[str, list[float]]:
+    """The columns of a ``history.csv``, by name; none before the first epoch has ended.
+
+    Raises:
+        FootsegError: a column of ``needed`` is not there, or a figure is no number (it is named).
+    """
+    if not path.is_file():
+        return {}
+    return records.checked(
+        lambda: _columns(path.read_text(encoding="utf-8").splitlines(), needed),
+        f"{path} is no history of epochs",
+        "resume or repeat the run",
+    )
+
+
+def _columns(lines: Sequence[str], needed: Sequence[str]) -> dict[str, list[float]]:
+    heads, *rows = [line.split(",") for line in lines] or [[]]
+    for name in needed:
+        if name not in heads:
+            raise ValueError(f"it has no column '{name}'")
+    columns: dict[str, list[float]] = {name: [] for name in heads}
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(heads):
+            raise ValueError(f"its line {number} has {len(row)} figures, expected {len(heads)}")
+        for name, text in zip(heads, row, strict=True):
+            try:
+                columns[name].append(float(text))
+            except ValueError:
+                raise ValueError(
+                    f"its '{name}' in line {number} is {text!r:.40}, expected a number"
+                ) from None
+    return columns
 
 
 def load_trained(path: Path) -> Run:

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 
+from footseg import records
 from footseg import run as runs
 from footseg.errors import FootsegError, require
 from footseg.quiet import quiet
@@ -188,21 +189,27 @@ class KerasSegmenter:
         return out
 
 
+class _Part(TypedDict):
+    """What the ``config.json`` of a ``.keras`` file says of the model or of a layer."""
+
+    class_name: str
+    module: NotRequired[str | None]
+    config: dict[str, Any]
+
+
 def _foreign(path: Path) -> str:
     """What of a ``.keras`` file is none of Keras's own, or runs code of its own; "" where nothing is."""
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            model = records.of(_Part, json.loads(archive.read("config.json")))
+        layers = records.of(list[_Part], model["config"].get("layers", []))
+    except (OSError, ValueError, KeyError, RecursionError, zipfile.BadZipFile):
         return ""
-    parts = [("the model", config)]
-    parts += [
-        (f"layer {layer['config'].get('name')!r}", layer) for layer in config["config"].get("layers", ())
-    ]
+    parts = [("the model", model), *((f"layer {layer['config'].get('name')!r}", layer) for layer in layers)]
     found = [
         f"{name} is a {part['class_name']}"
         for name, part in parts
-        if part.get("class_name") == "Lambda" or not (part.get("module") or "").startswith("keras")
+        if part["class_name"] == "Lambda" or not (part.get("module") or "").startswith("keras")
     ]
     own = "which only the code that made it can load: build it of Keras's own layers"
     return f"{', '.join(found)}, {own}" if found else ""

@@ -5,15 +5,16 @@ A step that may fail and did is noted and tried again the next time.
 """
 
 import contextlib
+import dataclasses
 import io
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from footseg import files, provenance
+from footseg import records as typed
 from footseg.errors import FootsegError
 
 Command = Callable[[Sequence[str]], int]
@@ -37,6 +38,17 @@ class Step:
     output: Path
     needs: tuple[str, ...] = ()
     may_fail: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a step that was run: ``refused`` says why it failed where it may."""
+
+    words: tuple[str, ...]
+    needs: tuple[str, ...]
+    refused: str
+    seconds: float
+    created: str
 
 
 class StepsInterruptedError(FootsegError):
@@ -65,14 +77,14 @@ def run_steps(
         say(f"\n[{number}] {step.name}: footseg {shlex.join(step.words)}")
         started = time.monotonic()
         refused = _run(step, command, say, go_on)
-        record = {
-            "words": _portable(step.words, out),
-            "needs": [_stem(name) for name in step.needs],
-            "refused": refused,
-            "seconds": round(time.monotonic() - started, 1),
-            "created": provenance.now(),
-        }
-        files.write_json(record_path(out, step), record)
+        record = Record(
+            words=_portable(step.words, out),
+            needs=tuple(_stem(name) for name in step.needs),
+            refused=refused,
+            seconds=round(time.monotonic() - started, 1),
+            created=provenance.now(),
+        )
+        files.write_json(record_path(out, step), dataclasses.asdict(record))
 
 
 def record_path(out: Path, step: Step) -> Path:
@@ -80,31 +92,41 @@ def record_path(out: Path, step: Step) -> Path:
     return out / STEPS / f"{_stem(step.name)}.json"
 
 
-def records(out: Path) -> dict[str, dict[str, Any]]:
-    """The records of all steps done, by the file's name before the suffix."""
-    return {path.stem: files.read_json(path) for path in sorted((out / STEPS).glob("*.json"))}
+def records(out: Path) -> dict[str, Record]:
+    """The records of all steps done, by the file's name before the suffix.
+
+    Raises:
+        FootsegError: one is damaged.
+    """
+    return {path.stem: _read(path) for path in sorted((out / STEPS).glob("*.json"))}
 
 
 def _done(step: Step, out: Path) -> bool:
     path = record_path(out, step)
     if not path.is_file():
         return False
-    record = files.read_json(path)
-    same = record["words"] == _portable(step.words, out)
-    return same and not record["refused"] and step.output.exists()
+    record = _read(path)
+    same = record.words == _portable(step.words, out)
+    return same and not record.refused and step.output.exists()
 
 
-def _portable(words: Sequence[str], out: Path) -> list[str]:
+def _read(path: Path) -> Record:
+    return typed.read(Record, path, "record of a step", "remove it, and the step is done again")
+
+
+def _portable(words: Sequence[str], out: Path) -> tuple[str, ...]:
     """Words that stay the same when the folder is moved."""
-    return [f"OUT{word.removeprefix(f'{out}')}" if word.startswith(f"{out}/") else word for word in words]
+    return tuple(
+        f"OUT{word.removeprefix(f'{out}')}" if word.startswith(f"{out}/") else word for word in words
+    )
 
 
-def _readers(name: str, done: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def _readers(name: str, done: Mapping[str, Record]) -> set[str]:
     """The steps done that read the output of the step ``name``, or of one that does."""
     found: set[str] = set()
     newest = {_stem(name)}
     while newest:
-        newest = {stem for stem, record in done.items() if newest & set(record["needs"])} - found
+        newest = {stem for stem, record in done.items() if newest & set(record.needs)} - found
         found |= newest
     return found
 

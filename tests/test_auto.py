@@ -44,30 +44,30 @@ def found(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Auto:
 
 def test_what_may_lose_much_is_lowered_as_far_as_it_goes(found: Auto) -> None:
     # All that has weights to lower; the sum has none.
-    assert found.chosen.name == "int8; 3 in int4"
-    assert set(found.chosen.levels.values()) == {"int4"}
-    assert found.chosen.bytes == found.artifact.path.stat().st_size
-    assert found.chosen.bytes == min(point.bytes for point in found.points)
-    assert set(found.chosen.packed) == {"gzip", "zstd"}
-    assert [point.name for point in found.points[:3]] == ["fp16", "int8w", "int8"]
+    assert found.frontier.best.name == "int8; 3 in int4"
+    assert set(found.frontier.best.levels.values()) == {"int4"}
+    assert found.frontier.best.bytes == found.artifact.path.stat().st_size
+    assert found.frontier.best.bytes == min(point.bytes for point in found.frontier.points)
+    assert set(found.frontier.best.packed) == {"gzip", "zstd"}
+    assert [point.name for point in found.frontier.points[:3]] == ["fp16", "int8w", "int8"]
 
 
 def test_the_artifact_says_how_it_was_made(found: Auto) -> None:
     loaded = artifact.load(found.artifact.path)
     assert loaded.name == "net_32x32_auto.tflite"
     assert (loaded.recipe, loaded.details["max_loss"], loaded.details["margin"]) == ("auto", 0.5, 0)
-    assert loaded.details["levels"] == found.chosen.levels
+    assert loaded.details["levels"] == found.frontier.best.levels
     assert loaded.calibration["count"] == 4
     assert loaded.verification["images"] == 4
     # The loss against Keras is that against the fp32 file, which is as good as Keras.
-    assert loaded.verification["iou"] == pytest.approx(-found.chosen.iou_loss, abs=1e-3)
+    assert loaded.verification["iou"] == pytest.approx(-found.frontier.best.iou_loss, abs=1e-3)
     size = np.zeros((1, 32, 32, 3), np.uint8)
     assert runtime.load(loaded.path).logits(size).shape == (1, 32, 32, 2)
 
 
 def test_the_record_becomes_a_picture(found: Auto) -> None:
     record = json.loads(found.record.read_text())
-    assert record["points"][record["chosen"]]["bytes"] == found.chosen.bytes
+    assert record["points"][record["chosen"]]["bytes"] == found.frontier.best.bytes
     assert (record["reference"]["split"], record["reference"]["images"]) == ("val", 4)
     assert [s["level"] for s in record["sensitivities"]] == ["int8", "int4"]
     assert [c["layer"] for c in record["sensitivities"][0]["costs"]] == ["first", "second", "sum", "output"]
@@ -86,7 +86,7 @@ def test_another_search_measures_no_sensitivity_anew(
     )
     again = auto(run, found.artifact.path.parent, AutoConfig(0.5, margin=0, fast=True))
     # fast: no 4 bits, and int8 fits. The two whole networks are measured, but float arithmetic is no choice.
-    assert again.chosen.name == "int8"
+    assert again.frontier.best.name == "int8"
     assert {path.name for path in scored} == {"trial.tflite"}
     assert len(scored) == 3
 

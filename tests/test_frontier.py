@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from footseg import records
 from footseg.benchmarks.pages import frontier
 from footseg.errors import FootsegError
+from footseg.mixtures import Frontier
 
 
 def point(name: str, size: int, loss: float, fits: bool = True, **levels: str) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def cost(layer: str, loss: float) -> dict[str, Any]:
     }
 
 
+MEASURED = {"file": "fp32.tflite", "split": "val", "images": 10, "iou": 0.8, "measured_on": ""}
 RECORD: dict[str, Any] = {
     "file": "net_64x64_auto.tflite",
     "network": "net",
@@ -56,8 +59,8 @@ RECORD: dict[str, Any] = {
         point("int8; 1 in int4", 1_500_000, 0.002, one="int4"),
     ],
     "sensitivities": [
-        {"level": "int8", "costs": [cost("one", 0.001), cost("<two>", -0.0005)]},
-        {"level": "int4", "costs": [cost("one", 0.002)]},
+        MEASURED | {"level": "int8", "costs": [cost("one", 0.001), cost("<two>", -0.0005)]},
+        MEASURED | {"level": "int4", "costs": [cost("one", 0.002)]},
     ],
     "speed": {"ratio": 1.2},
 }
@@ -68,7 +71,7 @@ def numbers(svg: str, pattern: str) -> list[tuple[float, ...]]:
 
 
 def test_every_point_is_a_mark_and_the_chosen_one_is_ringed() -> None:
-    svg = frontier.frontier(RECORD)
+    svg = frontier.frontier(records.of(Frontier, RECORD))
     marks = {
         kind: numbers(svg, rf'class="{kind}(?: ringed)?" cx="([\d.]+)" cy="([\d.]+)"')
         for kind in (frontier.WITHIN, frontier.BEYOND)
@@ -94,7 +97,7 @@ def test_every_point_is_a_mark_and_the_chosen_one_is_ringed() -> None:
 
 
 def test_bars_are_as_long_as_the_loss() -> None:
-    svg = frontier.sensitivities(RECORD)
+    svg = frontier.sensitivities(records.of(Frontier, RECORD))
     width: dict[tuple[str, str], float] = {}
     for found, layer, level in re.findall(r'width="([\d.]+)" height="[\d.]+"><title>(\S+) in (\w+):', svg):
         width.setdefault((layer, level), float(found))  # The second column is that of the logits.

@@ -15,6 +15,9 @@ import pytest
 from PIL import Image
 
 from footseg import cli, files, networks
+from footseg.artifact import Artifact
+from footseg.benchmarks.measurement import Latency, Measurement, Relative
+from footseg.benchmarks.results_file import append_line
 from footseg.cli import COMMANDS, parser
 from footseg.commands import training
 from footseg.commands._command import say
@@ -27,6 +30,13 @@ from footseg.run import Run
 from footseg.steps import StepsInterruptedError
 
 TITLES = {row.key: row.title for row in steps.STUDENTS} | {"emilseg": "EmilSeg (U-Net 48)"}
+
+# An evaluation's record.
+SCORED: dict[str, Any] = {
+    "model": "one", "sha256": "", "data": "real", "data_fingerprint": "f2", "split": "test", "images": 3,
+    "size": [64, 64], "metrics": {}, "samples": ["p"],
+    "per_image": [{"name": "p", "iou": 0.5}, {"name": "q", "iou": 1.0}],
+}  # fmt: skip
 
 
 # ---- a command line that only leaves what the real one would
@@ -73,11 +83,8 @@ class Maker:
 
     def evaluate(self, args: Any) -> None:
         scores = {"pixel_accuracy": 0.9, "iou": 0.8, "iou_per_image": 0.7, "boundary_f": 0.6}
-        record = {
-            "metrics": scores, "images": 3, "data_fingerprint": "f2", "samples": ["a"],
-            "per_image": [{"name": "a", "iou": 0.5}],
-        }  # fmt: skip
-        files.write_json(args.out / "metrics.json", record)
+        record = {"metrics": scores, "samples": ["a"], "per_image": [{"name": "a", "iou": 0.5}]}
+        files.write_json(args.out / "metrics.json", SCORED | record)
         for kind in ("image", "truth", "prediction"):
             write_image(args.out / "samples" / f"a_{kind}.jpg", np.full((16, 16, 3), 128, np.uint8))
 
@@ -87,21 +94,22 @@ class Maker:
         files.write_json(path.with_name(f"{path.name}.json"), {})
 
     def bench(self, args: Any) -> None:
-        lines = []
         for number, path in enumerate(args.artifacts, start=1):
-            lines.append(
-                {
-                    "artifact": {"sha256": files.sha256(path)},
-                    "latency": {"median_ms": 10.0 * number, "spread": 0.02 * number, "noisy": number > 5},
-                    "relative": {"ratio": float(number)},
-                    "file_bytes": 1_000_000 * number,
-                    "device": {"cpu": "Z80", "cores": 2, "system": "CP/M"},
-                    "threads": 1,
-                    "runtime": "LiteRT",
-                }
+            line = Measurement(
+                kind="measured",
+                created="2025-01-01T00:00:00+00:00",
+                artifact=Artifact(path, "tflite", files.sha256(path)),
+                latency=Latency((), 10.0 * number, 10.0 * number, 0.02 * number, number > 5, "", 0),
+                relative=Relative("a.tflite", "", float(number), 1),
+                file_bytes=1_000_000 * number,
+                gzip_bytes=1,
+                cost={"macs": 1},
+                device={"cpu": "Z80", "cores": 2, "system": "CP/M"},
+                threads=1,
+                runtime="LiteRT",
+                runtime_version="2",
             )
-        with args.out.open("a") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+            append_line(args.out, line)
 
 
 def run_network(run: Path) -> str:
@@ -534,8 +542,7 @@ def test_the_grid_shows_each_mask_in_its_place(tmp_path: Path) -> None:
     colours = {"image": 200, "truth": 150, "prediction": 60}
     for network, shift in (("one", 0), ("two", 40)):
         folder = tmp_path / network
-        record = {"samples": ["p"], "per_image": [{"name": "p", "iou": 0.5}, {"name": "q", "iou": 1.0}]}
-        files.write_json(folder / "metrics.json", record)
+        files.write_json(folder / "metrics.json", SCORED)
         for kind, grey in colours.items():
             write_image(folder / "samples" / f"p_{kind}.jpg", np.full((64, 64, 3), grey + shift, np.uint8))
     columns = [grid.GridColumn("One", tmp_path / "one"), grid.GridColumn("Two", tmp_path / "two")]
@@ -548,7 +555,7 @@ def test_the_grid_shows_each_mask_in_its_place(tmp_path: Path) -> None:
         grid.TITLE + grid.HEAD + grid.CELL + grid.CAPTION + grid.MARGIN,
         2 * grid.MARGIN + 4 * step - grid.GAP,
     )
-    files.write_json(tmp_path / "two" / "metrics.json", {"samples": ["q"], "per_image": []})
+    files.write_json(tmp_path / "two" / "metrics.json", SCORED | {"samples": ["q"]})
     with pytest.raises(FootsegError, match="are not of the same images"):
         grid.write_grid(tmp_path / "grid.png", "Figure", columns)
 

@@ -73,7 +73,7 @@ def training(scores: Iterable[float | None]) -> Callable[..., Any]:
             write_curve(out, done)
         else:
             status = "finished"
-        return SimpleNamespace(path=out, status=status, epochs_done=len(done), best={"val_iou": max(done)})
+        return SimpleNamespace(path=out, status=status, epochs_done=len(done), score=lambda name: max(done))
 
     return train
 

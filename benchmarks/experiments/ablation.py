@@ -14,7 +14,6 @@ Of the committed results, the composites are ``footseg data synth`` with ``--tra
 """
 
 import argparse
-import csv
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -101,8 +100,7 @@ def arguments(options: Mapping[str, Any]) -> list[str]:
 
 def late_iou(history: Path) -> float:
     """Mean validation IoU of the last quarter of the epochs."""
-    with history.open(newline="") as file:
-        scores = [float(row["val_iou"]) for row in csv.DictReader(file)]
+    scores = run.read_history(history, "val_iou")["val_iou"]
     return statistics.mean(scores[-max(1, len(scores) // 4) :])
 
 
@@ -154,7 +152,7 @@ def main() -> None:
                     "recipe": rows[number].name,
                     "options": {k: v for k, v in rows[number].options.items() if k not in FOLDERS},
                     "val_iou": spread([late_iou(record.history) for record in records]),
-                    "best_val_iou": spread([record.best["val_iou"] for record in records]),
+                    "best_val_iou": spread([record.score("val_iou") for record in records]),
                 }
                 for number, records in taken.items()
             ],

@@ -24,6 +24,8 @@ from typing import Any
 from footseg import files, run
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.results_file import read_all
+from footseg.compress.sizes import read_sizes
+from footseg.evaluate import SavedEvaluation
 from footseg.steps import Step, run_steps
 from footseg.study.study import PAGE, RESULTS
 
@@ -109,14 +111,13 @@ def rows_of(seed: Path) -> dict[str, dict[str, float]]:
 
 def _row(measured: Measurement, dense: Measurement, seed: Path) -> dict[str, float]:
     variant = Path(measured.artifact.run).name
-    scored = seed / "study" / "evaluation" / variant / measured.artifact.path.stem / "metrics.json"
-    metrics = files.read_json(scored)["metrics"]
+    scored = SavedEvaluation.load(seed / "study" / "evaluation" / variant / measured.artifact.path.stem)
     assert measured.relative is not None
     assert measured.latency is not None
     return {
-        "iou": metrics["iou"],
-        "boundary_f": metrics["boundary_f"],
-        "val_iou": run.load(seed / variant).best["val_iou"],
+        "iou": scored.score("iou"),
+        "boundary_f": scored.score("boundary_f"),
+        "val_iou": run.load(seed / variant).score("val_iou"),
         "file_mb": measured.file_bytes / 1e6,
         "gzip_mb": measured.gzip_bytes / 1e6,
         "zstd_mb": (measured.zstd_bytes or 0) / 1e6,
@@ -209,11 +210,11 @@ def write(folders: Sequence[Path], out: Path, places: Mapping[Path, str]) -> Non
 
 def _kernels(folders: Sequence[Path], variant: str) -> dict[str, Any]:
     """Of all kernels together: the share of zeros, and megabytes as float32 and Huffman-coded by layer."""
-    rows = [files.read_json(folder / variant / "layers.json") for folder in folders]
+    rows = [read_sizes(folder / variant / "layers.json") for folder in folders]
     return {
-        "zeros": spread(sum(r["zeros"] for r in of) / sum(r["weights"] for r in of) for of in rows),
-        "float_mb": spread(sum(r["float_bytes"] for r in of) / 1e6 for of in rows),
-        "huffman_mb": spread(sum(r["huffman_bytes"] for r in of) / 1e6 for of in rows),
+        "zeros": spread(sum(r.zeros for r in of) / sum(r.weights for r in of) for of in rows),
+        "float_mb": spread(sum(r.float_bytes for r in of) / 1e6 for of in rows),
+        "huffman_mb": spread(sum(r.huffman_bytes for r in of) / 1e6 for of in rows),
     }
 
 

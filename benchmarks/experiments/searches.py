@@ -199,7 +199,7 @@ class Table:
                 **{"network_options": options, "learning_rate": rate, "loss": loss},
             }
         )
-        found = train(config, self.path.parent / "run", force=True).best["val_iou"]
+        found = train(config, self.path.parent / "run", force=True).score("val_iou")
         keras.backend.clear_session()
         return round(found, 5)
 

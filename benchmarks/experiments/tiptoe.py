@@ -107,7 +107,7 @@ def scored(row: Row) -> dict[str, Any]:
     for out in row.outs:
         footseg("export", out, "--out", out / "int8", "--data", row.data, "--precision", "int8")
     found: dict[str, Any] = {"images": row.kind, "network": row.network, "recipe": row.recipe}
-    found["keras_val_iou"] = spread([run.load(out).best["val_iou"] for out in row.outs])
+    found["keras_val_iou"] = spread([run.load(out).score("val_iou") for out in row.outs])
     for split in SPLITS:
         each = [scores(int8_file(out), row.data, split) for out in row.outs]
         found[split] = {name: spread([one[name] for one in each]) for name in each[0]}

@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from footseg import __version__, files, provenance
 from footseg.android_harness.ask import listed
-from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.measurement import Measurement
-from footseg.errors import FootsegError
+from footseg.evaluate import SavedEvaluation as Evaluation
 from footseg.run import Run
 
 HERE = Path(__file__).parent
@@ -93,46 +92,6 @@ def both(
 # --- what belongs together -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A folder written by ``footseg evaluate``: its path and its ``metrics.json``."""
-
-    path: Path
-    record: Mapping[str, Any]
-
-    @classmethod
-    def load(cls, path: Path) -> "Evaluation":
-        """Read the evaluation in folder ``path``.
-
-        Raises:
-            FootsegError: it is none, or one of an older footseg.
-        """
-        if not (path / "metrics.json").is_file():
-            raise FootsegError(
-                f"{path} is not an evaluation (no metrics.json): footseg evaluate MODEL --out {path}"
-            )
-        record = files.read_json(path / "metrics.json")
-        needed = {"sha256", "data", "data_fingerprint", "split", "images", "size", "metrics"}
-        if missing := needed - set(record):
-            raise FootsegError(f"{path / 'metrics.json'} has no {min(missing)}: evaluate the model again")
-        return cls(path, record)
-
-    @property
-    def sha256(self) -> str:
-        """Of the model that was evaluated."""
-        return self.record["sha256"]
-
-    @property
-    def test_set(self) -> str:
-        """What it was evaluated on, in words."""
-        return f"{Path(self.record['data']).name}/{self.record['split']}, {self.record['images']} images"
-
-    @property
-    def key(self) -> tuple[str, str, tuple[int, ...]]:
-        """Evaluations can be compared when these agree."""
-        return self.record["data_fingerprint"], self.record["split"], tuple(self.record["size"])
-
-
 def comparable(
     evaluations: Sequence[Evaluation], measured: Sequence[Measurement]
 ) -> tuple[dict[str, Evaluation], list[Evaluation]]:
@@ -150,12 +109,13 @@ def comparable(
 def metric(evaluated: Mapping[str, Evaluation], sha256: str, name: str) -> float | None:
     """A metric of the model's evaluation; None where there is none."""
     evaluation = evaluated.get(sha256)
-    return evaluation.record["metrics"].get(name) if evaluation else None
+    found = evaluation.metrics.get(name) if evaluation else None
+    return found if isinstance(found, int | float) else None
 
 
-def boundary_px(evaluated: Mapping[str, Evaluation]) -> Any:
+def boundary_px(evaluated: Mapping[str, Evaluation]) -> float | None:
     """How far apart outlines may be and still match, in pixels; None without evaluations."""
-    return next((e.record["metrics"].get("boundary_tolerance_px") for e in evaluated.values()), None)
+    return next((e.metrics.get("boundary_tolerance_px") for e in evaluated.values()), None)
 
 
 # --- provenance ----------------------------------------------------------------------------------
@@ -190,9 +150,12 @@ def facts(
     latest: Sequence[Measurement], trained: Sequence[Run], evaluated: Mapping[str, Evaluation]
 ) -> list[tuple[str, list[str]]]:
     """Names and values of the provenance table; a fact that differs between files has several values."""
+    versions: dict[str, set[str]] = {}
     sources = [m.versions for m in latest] + [run.versions for run in trained]
-    versions = grouped(package for found in sources for package in found.items())
-    sets = {f"{e.test_set} {e.record['data_fingerprint']}" for e in evaluated.values()}
+    for found in sources:
+        for package, version in found.items():
+            versions.setdefault(package, set()).add(version)
+    sets = {f"{e.test_set} {e.data_fingerprint}" for e in evaluated.values()}
     found_facts = {
         "measured on": {m.where for m in latest if m.kind == "measured"},
         "emulated on": {m.where for m in latest if m.kind == "emulated"},
@@ -201,7 +164,7 @@ def facts(
         "trained by": {f"{run.machine.get('cpu')}, {run.backend}" for run in trained if run.machine},
         "seed": {str(run.seed) for run in trained},
         "evaluated on": sets,
-        "versions": {f"{package} {' and '.join(sorted(set(found)))}" for package, found in versions.items()},
+        "versions": {f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()},
     }
     return [(name, sorted(values)) for name, values in found_facts.items() if values]
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from footseg.benchmarks import figures
 from footseg.benchmarks.measurement import Measurement
-from footseg.benchmarks.pages.page import Evaluation
 from footseg.errors import FootsegError
+from footseg.evaluate import SavedEvaluation as Evaluation
 
 # Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.
 PICTURE_BYTES = 1_900_000
@@ -66,7 +67,7 @@ def galleries(
     if kept:
         yield Gallery(
             "The worst images",
-            f"Where {evaluation.record['model']} fails most, worst first. In the last picture orange was "
+            f"Where {evaluation.model} fails most, worst first. In the last picture orange was "
             "taken for foreground and is none, blue was missed.",
             kept,
             len(worst) - len(kept),
@@ -80,7 +81,7 @@ def _columns(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation])
         evaluation = evaluated.get(m.artifact.sha256)
         if evaluation and (m.artifact.format, m.artifact.recipe) in (("tflite", "fp32"), ("tflite", "int8")):
             found.setdefault(m.artifact.recipe, evaluation)
-    return found or {e.record["model"]: e for e in list(evaluated.values())[:2]}
+    return found or {e.model: e for e in list(evaluated.values())[:2]}
 
 
 def _picture_names(folder: Path) -> list[str]:
@@ -115,8 +116,7 @@ def _picture(path: Path, caption: str, figure: str = "") -> Picture:
 
 
 def _image_iou(evaluation: Evaluation, name: str) -> str:
-    rows = evaluation.record.get("per_image", [])
-    return next((f"{row['iou']:.3f}" for row in rows if row["name"] == name), "")
+    return figures.known(evaluation.image_iou(name), "{:.3f}")
 
 
 def _within(rows: Sequence[Row], budget: int) -> tuple[Row, ...]:

@@ -15,12 +15,13 @@ from footseg import run as runs_
 from footseg.benchmarks import figures, places
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
-from footseg.benchmarks.pages.page import Evaluation, Plot
+from footseg.benchmarks.pages.page import Plot
 from footseg.benchmarks.pages.pictures import galleries
 from footseg.benchmarks.pages.report_plots import Accuracy, CostAxis, Profile
 from footseg.benchmarks.pages.report_tables import Table, short_place
 from footseg.benchmarks.pages.training_curves import training
 from footseg.benchmarks.results_file import read_all
+from footseg.evaluate import SavedEvaluation as Evaluation
 
 # So many values of a condition are written out; of more numbers the range.
 VALUES = 3

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from footseg.benchmarks import figures, places
 from footseg.benchmarks.measurement import Measurement, Relative
 from footseg.benchmarks.pages import report_plots
-from footseg.benchmarks.pages.page import Evaluation, Tile
+from footseg.benchmarks.pages.page import Tile
 from footseg.benchmarks.pages.report_plots import Accuracy
 from footseg.benchmarks.pages.report_tables import short_place
+from footseg.evaluate import SavedEvaluation as Evaluation
 
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
 # quantization is allowed.

@@ -15,8 +15,9 @@ from footseg.benchmarks.measurement import Measurement, OperatorTime, Relative
 from footseg.benchmarks.pages import bars, charts, page
 from footseg.benchmarks.pages.bars import Bar, Whisker
 from footseg.benchmarks.pages.charts import Mark
-from footseg.benchmarks.pages.page import Evaluation, Plot
+from footseg.benchmarks.pages.page import Plot
 from footseg.benchmarks.pages.report_tables import short_place
+from footseg.evaluate import SavedEvaluation as Evaluation
 
 SERIES = {"fp32": "series-0", "int8": "series-1", "fp16": "series-2"}
 OTHER_SERIES = "series-3"

@@ -11,7 +11,7 @@ from footseg.benchmarks import figures
 from footseg.benchmarks.figures import Cell, Figure
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page
-from footseg.benchmarks.pages.page import Evaluation
+from footseg.evaluate import SavedEvaluation as Evaluation
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,14 @@
 """A training run in the report: its curves and the sentence over them."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from footseg.benchmarks.pages import charts, page
 from footseg.benchmarks.pages.charts import Curve
 from footseg.benchmarks.pages.page import Responsive
 from footseg.benchmarks.pages.svg import Scale
-from footseg.errors import FootsegError
-from footseg.run import Run, duration
+from footseg.run import Run, duration, read_history
 
 
 def training(run: Run) -> dict[str, Any]:
@@ -20,7 +17,7 @@ def training(run: Run) -> dict[str, Any]:
     Raises:
         FootsegError: its history cannot be read.
     """
-    history = _history(run.history)
+    history = read_history(run.history)
     plots = []
     if len(history.get("epoch", ())) > 1:
         losses = [
@@ -63,17 +60,3 @@ def _plot(lines: Sequence[Curve], y: Scale, **options: Any) -> Responsive:
     epochs = lines[0].x
     x = Scale("epoch", min(epochs), max(epochs), whole=True)
     return page.both(charts.curves, lines, x, y, width=500, heights=(300, 250), **options)
-
-
-def _history(path: Path) -> dict[str, list[float]]:
-    """The columns of history.csv; empty where a run has not ended an epoch yet."""
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {key: [float(row[key]) for row in rows] for key in (rows[0] if rows else ())}
-    except (ValueError, TypeError) as error:
-        raise FootsegError(
-            f"{path} is not a history of epochs ({error}): resume or repeat the run"
-        ) from error

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -108,6 +107,7 @@ def _compress(args: Arguments) -> Output:
         require(package, "compress")
     from footseg.compress import pipeline
     from footseg.compress.request import from_json
+    from footseg.compress.sizes import read_sizes
 
     names = {field.name for field in dataclasses.fields(config.TrainConfig)} - set(OF_THE_RUN)
     training = {name: value for name, value in vars(args).items() if name in names}
@@ -122,10 +122,9 @@ def _compress(args: Arguments) -> Output:
     done = pipeline.compress(
         request, args.out, resume=args.resume, force=args.force, command=args.command_line, say=say
     )
-    sizes = json.loads((args.out / pipeline.LAYERS).read_text(encoding="utf-8"))
-    return Output(
-        {**dataclasses.asdict(done), "sizes": sizes}, f"{done.path}\n{pipeline.summary(done, sizes)}"
-    )
+    sizes = read_sizes(args.out / pipeline.LAYERS)
+    document = {**dataclasses.asdict(done), "sizes": [dataclasses.asdict(size) for size in sizes]}
+    return Output(document, f"{done.path}\n{pipeline.summary(done, sizes)}")
 
 
 COMMANDS = (

@@ -98,7 +98,7 @@ def _export_auto(args: Arguments) -> Output:
 
     found = auto(args.run, args.out, _auto_config(args, args.auto), say)
     page = frontier.write(found.record)
-    return Output(found.to_json(), f"{found.artifact.path}\n{found.record}\n{page}")
+    return Output(dataclasses.asdict(found.frontier), f"{found.artifact.path}\n{found.record}\n{page}")
 
 
 def _auto_config(args: Arguments, max_loss: float) -> "AutoConfig":

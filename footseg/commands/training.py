@@ -42,7 +42,7 @@ def _train(args: Arguments) -> Output:
     )  # fmt: skip
     text = (
         f"{run.path}: {run.network}, {run.epochs_done} epochs in {run.seconds / 60:.1f} min, "
-        f"best validation IoU {run.best['val_iou']:.4f} (epoch {run.best['epoch']:.0f})"
+        f"best validation IoU {run.score('val_iou'):.4f} (epoch {run.score('epoch'):.0f})"
     )
     return Output(dataclasses.asdict(run), text)
 

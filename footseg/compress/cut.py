@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from footseg import files, run, runtime
+from footseg import files, records, run, runtime
 from footseg.compress import structured
 from footseg.compress.retrain import load_network, say_left_out
 from footseg.data import folder as data_sets
@@ -82,7 +81,7 @@ class Cut:
         parent: run.Run,
         config: TrainConfig,
         folder: Path,
-        entry: dict[str, Any],
+        entry: run.Compression,
         say: Callable[[str], None],
     ) -> Builder:
         """What ``train`` builds its network with: that of ``parent``, cut.
@@ -91,28 +90,30 @@ class Cut:
         """
         start = folder.with_name(f"{folder.name}_start.keras")
         record = start.with_suffix(".json")
-        if not record.is_file() or files.read_json(record).get("parent") != entry["parent"]:
+        mend = "begin the step again, in another --out"
+        made = records.read(_Made, record, "plan of a cut", mend) if record.is_file() else None
+        if made is None or made.parent != entry["parent"]:
             model = load_network(parent.model)
             plan = plan_of(model, self, config)
             smaller = structured.rewrite(model, plan)
             structured.settle(smaller, (images for images, _ in _batches(config)))
             with files.atomic_path(start) as temporary:
                 smaller.save(temporary)
-            files.write_json(record, {**plan.to_json(), "parent": entry["parent"]})
-        plan = files.read_json(record)
-        before, after = plan["macs_before"], plan["macs_after"]
+            made = _Made(**vars(plan), parent=entry["parent"])
+            files.write_json(record, made.to_json())
+        before, after = made.macs_before, made.macs_after
         say(f"cut: {before / 1e6:.0f} M MACs -> {after / 1e6:.0f} M ({1 - after / before:.1%} gone)")
-        say_left_out(self.name, plan["left_out"], say)
-        done = {
+        say_left_out(self.name, made.left_out, say)
+        done: run.Compression = {
             **entry,
             "macs_before": before,
             "macs_after": after,
             "layers": {
                 name: {"channels_before": old, "channels": new}
-                for name, (old, new) in plan["layers"].items()
+                for name, (old, new) in made.layers.items()
                 if old != new
             },
-            "left_out": plan["left_out"],
+            "left_out": made.left_out,
         }
 
         def build(
@@ -121,6 +122,13 @@ class Cut:
             return trainee_of(load_network(start), load_network(start), (*parent.compression, done))
 
         return build
+
+
+@dataclass(frozen=True)
+class _Made(structured.CutPlan):
+    """What was cut, and the SHA-256 of the model that it was cut from."""
+
+    parent: str
 
 
 def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structured.CutPlan:

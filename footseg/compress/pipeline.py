@@ -6,13 +6,14 @@ OUT/compress.json    what was asked for: run, steps, training options
 """
 
 import dataclasses
+import math
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from footseg import files, run
+from footseg import files, records, run
 from footseg.compress import retrain
 from footseg.compress.kept import Kept
 from footseg.compress.method import Method
@@ -24,11 +25,10 @@ from footseg.compress.request import (
     check_layers,
     check_order,
     config_of,
-    from_json,
     resolved,
     root_of,
 )
-from footseg.compress.sizes import layer_sizes
+from footseg.compress.sizes import LayerSize, layer_sizes
 from footseg.errors import FootsegError
 from footseg.run import Run
 from footseg.training import train
@@ -96,7 +96,7 @@ def _opened(request: Request | None, out: Path, resume: bool, force: bool) -> Re
         if not begun.is_file():
             raise FootsegError(f"{out} exists and is no compressed run: choose another --out")
         if resume:
-            before = from_json(files.read_json(begun))
+            before = records.read(Request, begun, "request of a compression", "start anew with --force")
             if request is not None and resolved(request) != before:
                 raise ValueError(f"{out} was begun with other options: leave them out to resume it")
             return before
@@ -142,11 +142,11 @@ def _do(
     say: Say,
 ) -> None:
     """Retrain ``parent`` under one method into the run ``folder``, and hold the result to what was asked."""
-    entry = {
+    entry: run.Compression = {
         "method": step.method,
-        "settings": dataclasses.asdict(settings),
+        "settings": cast(run.Settings, dataclasses.asdict(settings)),
         "parent": files.sha256(parent.model),
-        "val_iou_before": parent.best.get("val_iou"),
+        "val_iou_before": parent.score("val_iou"),
     }
     if isinstance(settings, Method):
         build = retrain.builder(parent, settings, folder, entry)
@@ -156,7 +156,7 @@ def _do(
     done = train.train(config, folder, resume=True, build=build, command=command, say=say)
     model = retrain.load_network(done.model)
     *earlier, last = done.compression
-    last = {**last, "val_iou_after": done.best["val_iou"]}
+    last = {**last, "val_iou_after": done.score("val_iou")}
     if isinstance(settings, Method):
         last["layers"] = _reached(settings, parent, model)
     dataclasses.replace(done, compression=(*earlier, last)).save()
@@ -186,15 +186,14 @@ def _assemble(last: Run, out: Path, command: str) -> Run:
     return done
 
 
-def summary(done: Run, sizes: Sequence[Mapping[str, Any]]) -> str:
+def summary(done: Run, sizes: Sequence[LayerSize]) -> str:
     """What was done and what it cost, a line a step, for people."""
     lines = []
     for entry in done.compression:
-        lines.append(
-            f"{entry['method']}: validation IoU {entry['val_iou_before']:.4f} -> {entry['val_iou_after']:.4f}"
-        )
-    weights, zeros = sum(row["weights"] for row in sizes), sum(row["zeros"] for row in sizes)
-    coded, plain = (sum(row[key] for row in sizes) for key in ("huffman_bytes", "float_bytes"))
+        after = entry.get("val_iou_after", math.nan)
+        lines.append(f"{entry['method']}: validation IoU {entry['val_iou_before']:.4f} -> {after:.4f}")
+    weights, zeros = sum(row.weights for row in sizes), sum(row.zeros for row in sizes)
+    coded, plain = sum(row.huffman_bytes for row in sizes), sum(row.float_bytes for row in sizes)
     lines.append(
         f"{weights:,} weights, {zeros / max(weights, 1):.1%} of them zero; {plain / 1e6:.2f} MB as float32, "
         f"{coded / 1e6:.3f} MB Huffman-coded by layer: {plain / max(coded, 1):.1f} times smaller"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from footseg import networks, run
+from footseg import networks, records, run
 from footseg.compress import retrain
 from footseg.compress.method import Method
 from footseg.compress.methods import METHODS, settings_of
@@ -64,16 +64,17 @@ class Request:
     training: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What ``compress.json`` holds; ``from_json`` reads it."""
+        """What ``compress.json`` holds."""
         return dataclasses.asdict(self)
 
 
 def from_json(record: Mapping[str, Any]) -> Request:
-    """The request that ``to_json`` gave; through JSON, where a tuple and a list are the same."""
-    record = json.loads(json.dumps(record))
-    return Request(
-        record["run"], tuple(CompressionStep(**step) for step in record["steps"]), record["training"]
-    )
+    """The request that ``to_json`` gave.
+
+    Raises:
+        ValueError: a field is missing, unknown or of another type.
+    """
+    return records.of(Request, json.loads(json.dumps(record)), strict=True)
 
 
 def resolved(request: Request) -> Request:

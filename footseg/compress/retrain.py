@@ -133,7 +133,7 @@ class FakeQuantized:
         return self.network.count_params()
 
 
-def builder(parent: run.Run, method: Method, out: Path, entry: dict[str, Any]) -> Builder:
+def builder(parent: run.Run, method: Method, out: Path, entry: run.Compression) -> Builder:
     """What ``train`` builds its network with: that of ``parent``, under ``method``, for the run ``out``.
 
     ``entry`` is what the run's record says of this step; what the method leaves out is added.
@@ -156,7 +156,7 @@ def builder(parent: run.Run, method: Method, out: Path, entry: dict[str, Any]) -
             plain = method.plain(step.wrapped)
             return FakeQuantized(step, plain, out) if hasattr(method, "save") else plain
 
-        record = {**entry, "left_out": choice.left_out}
+        record: run.Compression = {**entry, "left_out": choice.left_out}
         return Trainee(step, validated, method.settled, (*parent.compression, record))
 
     return build

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zstandard
 
+from footseg import records
 from footseg.errors import FootsegError
 
 if TYPE_CHECKING:
@@ -50,6 +51,15 @@ class LayerSize:
     distinct: int
     huffman_bytes: int
     float_bytes: int
+
+
+def read_sizes(path: Path) -> tuple[LayerSize, ...]:
+    """The ``layers.json`` of a compressed run.
+
+    Raises:
+        FootsegError: it cannot be read, or is none.
+    """
+    return records.read(tuple[LayerSize, ...], path, "list of layers", "compress the run again")
 
 
 def packed(data: bytes) -> dict[str, int]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from footseg import files
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
+from footseg.evaluate import SavedEvaluation
 
 PAPER, INK, FAINT = (250, 250, 248), (32, 34, 38), (120, 124, 130)
 CELL, GAP, MARGIN, TITLE, HEAD, CAPTION = 192, 8, 24, 54, 30, 24
@@ -32,11 +32,10 @@ def write_grid(out: Path, title: str, columns: Sequence[GridColumn]) -> Path:
     """
     if not columns:
         raise ValueError("a grid needs an evaluation or more")
-    records = [files.read_json(column.evaluation / "metrics.json") for column in columns]
-    names = records[0]["samples"]
-    if any(record["samples"] != names for record in records):
+    evaluations = [SavedEvaluation.load(column.evaluation) for column in columns]
+    names = evaluations[0].samples
+    if any(evaluation.samples != names for evaluation in evaluations):
         raise FootsegError(f"the evaluations beside {columns[0].evaluation} are not of the same images")
-    scores = [{row["name"]: row["iou"] for row in record["per_image"]} for record in records]
     width = 2 * MARGIN + (2 + len(columns)) * (CELL + GAP) - GAP
     height = TITLE + HEAD + len(names) * (CELL + CAPTION) + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
@@ -51,7 +50,7 @@ def write_grid(out: Path, title: str, columns: Sequence[GridColumn]) -> Path:
         for number, (column, kind) in enumerate(kinds):
             picture = read_image(column.evaluation / "samples" / f"{name}_{kind}.jpg")
             sheet.paste(_fitted(picture), (_left(number), top))
-        captions = (name, "", *(f"IoU {score[name]:.2f}" for score in scores))
+        captions = (name, "", *(f"IoU {e.image_iou(name) or 0:.2f}" for e in evaluations))
         for number, caption in enumerate(captions):
             place = (_left(number), top + CELL + 3)
             pen.text(place, caption, fill=FAINT, font=ImageFont.load_default(13))

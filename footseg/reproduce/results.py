@@ -1,7 +1,5 @@
 """What the steps left, read into one result a network."""
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +8,11 @@ from typing import Any
 from footseg import files, networks
 from footseg import run as runs
 from footseg.benchmarks.cost import cost_of_keras
+from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.results_file import read_all
 from footseg.data.folder import images_by_name, open_data
+from footseg.errors import FootsegError
+from footseg.evaluate import SavedEvaluation
 from footseg.reproduce.settings import FOLDERS
 from footseg.reproduce.steps import PRECISIONS, NetworkRow, Reproduction
 from footseg.steps import records
@@ -68,30 +70,26 @@ class NetworkResult:
 
 def gather(made: Reproduction) -> list[NetworkResult]:
     """The results of all networks, all of whose steps are done."""
-    measured = {line["artifact"]["sha256"]: line for line in _lines(made)}
+    measured = {line.artifact.sha256: line for line in read_all(made.latencies)}
     return [_result(made, row, measured) for row in made.rows]
-
-
-def _lines(made: Reproduction) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in made.latencies.read_text(encoding="utf-8").splitlines()]
 
 
 def made_on(made: Reproduction) -> dict[str, Any]:
     """What the figures were made of and on: settings, data, machines, versions, time."""
     trained = [runs.load(made.run(row)) for row in made.rows]
-    bench, data, done = _lines(made)[0], open_data(made.data), records(made.out)
-    real = files.read_json(made.evaluation(made.rows[0], "real") / "metrics.json")
+    bench, data, done = read_all(made.latencies)[0], open_data(made.data), records(made.out)
+    real = SavedEvaluation.load(made.evaluation(made.rows[0], "real"))
     return {
         "settings": asdict(made.settings) | {name: _short(getattr(made.settings, name)) for name in FOLDERS},
         "images": {split: len(images_by_name(data.path / split / "images")) for split in data.splits},
-        "real_images": real["images"],
+        "real_images": real.images,
         "data_fingerprint": trained[0].data_fingerprint,
-        "real_fingerprint": real["data_fingerprint"],
+        "real_fingerprint": real.data_fingerprint,
         "trained_on": _distinct([run.machine | {"backend": run.backend} for run in trained]),
-        "latency_on": bench["device"] | {"threads": bench["threads"], "runtime": bench["runtime"]},
+        "latency_on": {**bench.device, "threads": bench.threads, "runtime": bench.runtime},
         "versions": _distinct([run.versions for run in trained]),
-        "minutes": round(sum(record["seconds"] for record in done.values()) / 60, 1),
-        "finished": max(record["created"] for record in done.values()),
+        "minutes": round(sum(record.seconds for record in done.values()) / 60, 1),
+        "finished": max(record.created for record in done.values()),
     }
 
 
@@ -104,7 +102,7 @@ def _distinct(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [dict(item) for number, item in enumerate(found) if item not in found[:number]]
 
 
-def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Mapping[str, Any]]) -> NetworkResult:
+def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Measurement]) -> NetworkResult:
     shape = (THESIS_SIZE, THESIS_SIZE, 3)
     cost = cost_of_keras(networks.build(row.network, shape, 2, **row.options)).summary()
     exported = {p: _file(made, row, p, measured) for p in PRECISIONS}
@@ -128,36 +126,36 @@ def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Mapping[
 
 
 def _file(
-    made: Reproduction, row: NetworkRow, precision: str, measured: Mapping[str, Mapping[str, Any]]
+    made: Reproduction, row: NetworkRow, precision: str, measured: Mapping[str, Measurement]
 ) -> dict[str, Any]:
     path = made.artifact(row, precision)
     if not path.is_file():
-        return {"refused": records(made.out)[f"export_{row.key}_{precision}"]["refused"]}
-    line = measured[files.sha256(path)]
-    latency = line["latency"]
+        return {"refused": records(made.out)[f"export_{row.key}_{precision}"].refused}
+    line = measured.get(files.sha256(path))
+    if line is None or line.latency is None:
+        raise FootsegError(f"{made.latencies} holds no latency of {path}: remove it and go on")
     return {
-        "bytes": line["file_bytes"],
-        "latency_ms": latency["median_ms"],
-        "spread": latency["spread"],
-        "noisy": latency["noisy"],
+        "bytes": line.file_bytes,
+        "latency_ms": line.latency.median_ms,
+        "spread": line.latency.spread,
+        "noisy": line.latency.noisy,
         # Over the first file that was measured, the two run in turns; absent where there was one only.
-        "ratio": line["relative"]["ratio"] if line["relative"] else 1.0,
+        "ratio": line.relative.ratio if line.relative else 1.0,
     }
 
 
 def _scores(folder: Path) -> dict[str, float]:
-    metrics = files.read_json(folder / "metrics.json")["metrics"]
-    return {name: metrics[name] for name in ("pixel_accuracy", "iou", "iou_per_image", "boundary_f")}
+    evaluation = SavedEvaluation.load(folder)
+    return {name: evaluation.score(name) for name in ("pixel_accuracy", "iou", "iou_per_image", "boundary_f")}
 
 
 def _training(folder: Path) -> dict[str, Any]:
     run = runs.load(folder)
-    with run.history.open(encoding="utf-8", newline="") as file:
-        rate = [float(row["images_per_second"]) for row in csv.DictReader(file)]
+    rates = runs.read_history(run.history, "images_per_second").get("images_per_second", [])
     return {
         "epochs": run.epochs_done,
         "minutes": round(run.seconds / 60, 1),
-        "images_per_second": round(max(rate), 1),
-        "best_epoch": int(run.best["epoch"]),
-        "val_iou": run.best["val_iou"],
+        "images_per_second": round(max(rates, default=0.0), 1),
+        "best_epoch": int(run.score("epoch")),
+        "val_iou": run.score("val_iou"),
     }

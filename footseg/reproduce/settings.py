@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from footseg import files
+from footseg import files, records
 from footseg.errors import FootsegError, did_you_mean
 from footseg.steps import STEPS
 from footseg.training import config
@@ -42,6 +42,14 @@ class ReproductionSettings:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What ``settings.json`` says: the settings, and fingerprints of the folders that they name."""
+
+    settings: ReproductionSettings
+    fingerprints: dict[str, str]
+
+
 # Neither the search's winning loss nor its learning rate, lambda or T stand in the thesis (section 3.4 names
 # their ranges only): those here are footseg's choice, the same for every student.
 _CHOSEN: dict[str, Any] = {
@@ -73,8 +81,10 @@ def resolve(out: Path, given: Mapping[str, Any]) -> ReproductionSettings:
         raise FootsegError(f"{out} holds files that no reproduction made: choose another --out")
     if not begun(out):
         return _new(given)
-    saved = files.read_json(record)
-    before = ReproductionSettings(**saved["settings"] | {"loss": tuple(saved["settings"]["loss"])})
+    what, mend = "record of a reproduction", "choose another --out"
+    saved = records.read(_Begun, record, what, mend)
+    before = saved.settings
+    records.checked(lambda: _check(before), f"{record} is no {what}", mend)
     for name, value in given.items():
         if value != getattr(before, name):
             raise ValueError(
@@ -82,7 +92,7 @@ def resolve(out: Path, given: Mapping[str, Any]) -> ReproductionSettings:
                 f"leave --{name.replace('_', '-')} out to go on, or choose another --out"
             )
     for name in FOLDERS:
-        if files.fingerprint(Path(getattr(before, name))) != saved["fingerprints"][name]:
+        if files.fingerprint(Path(getattr(before, name))) != saved.fingerprints.get(name):
             raise FootsegError(
                 f"the files in {getattr(before, name)} are not those that {out} was begun with: "
                 "restore them, or choose another --out"
@@ -115,8 +125,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def _new(given: dict[str, Any]) -> ReproductionSettings:
     preset = given.get("preset", "quick")
-    if preset not in PRESETS:
-        raise ValueError(f"no preset {preset!r}: {did_you_mean(preset, PRESETS)}")
+    _check_preset(preset)
     for name in FOLDERS:
         if name not in given:
             raise ValueError(
@@ -124,6 +133,18 @@ def _new(given: dict[str, Any]) -> ReproductionSettings:
             )
         files.fingerprint(Path(given[name]))
     settings = ReproductionSettings(**{"preset": preset, **PRESETS[preset], **given})
+    _check(settings)
+    return settings
+
+
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise ValueError(f"no preset {preset!r}: {did_you_mean(preset, PRESETS)}")
+
+
+def _check(settings: ReproductionSettings) -> None:
+    """Raise a ValueError where no network could be trained with ``settings``."""
+    _check_preset(settings.preset)
     if settings.size < MULTIPLE or settings.size % MULTIPLE:
         nearest = max(1, round(settings.size / MULTIPLE)) * MULTIPLE
         raise ValueError(f"size {settings.size} must be a multiple of {MULTIPLE}: the nearest is {nearest}")
@@ -133,4 +154,3 @@ def _new(given: dict[str, Any]) -> ReproductionSettings:
     shared = ("epochs", "steps", "batch", "learning_rate", "loss", "temperature", "seed")
     config.from_values({name: getattr(settings, name) for name in shared})  # ValueError: out of its limits
     parse(settings.loss)  # ValueError: no such loss
-    return settings

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from footseg import doctor, files, networks, provenance
+from footseg import doctor, files, networks, provenance, records
 from footseg.errors import FootsegError, check_installed
 from footseg.export.precisions import PRECISIONS
 from footseg.search import goals
@@ -154,6 +154,13 @@ def _described(config: TrainConfig, classes: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class _Costs:
+    """What is read of a record of costs."""
+
+    costs: dict[str, float]
+
+
+@dataclass(frozen=True)
 class _KnownCosts:
     """What is known of the costs that follow from ``described``."""
 
@@ -168,7 +175,10 @@ class _KnownCosts:
 
     def known(self) -> dict[str, float]:
         """All costs that are known by now."""
-        return files.read_json(self.record)["costs"] if self.record.is_file() else {}
+        if not self.record.is_file():
+            return {}
+        mend = "remove it, and they are found out again"
+        return records.read(_Costs, self.record, "record of costs", mend).costs
 
     def cost(self, name: str, network: _Network) -> float:
         """One cost, found out where it is not known."""

@@ -20,8 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from footseg import files
+from footseg import files, run
+from footseg import records as typed
 from footseg.errors import FootsegError
+from footseg.records import AnyNumber
 
 SETTINGS, TRIALS = "search.json", "trials"
 # A trial that has no end yet: these go on when a search is resumed.
@@ -71,8 +73,8 @@ class Trial:
     values: dict[str, Any]
     status: str = "drawn"
     reason: str = ""
-    scores: dict[str, float] = field(default_factory=dict)
-    costs: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, AnyNumber] = field(default_factory=dict)
+    costs: dict[str, AnyNumber] = field(default_factory=dict)
     epochs_done: int = 0
     seconds: float = 0.0
     worker: str = ""
@@ -108,17 +110,11 @@ def load_settings(folder: Path) -> Settings:
     """Read ``search.json``.
 
     Raises:
-        FootsegError: no such folder, or not a search's.
+        FootsegError: no such folder, not a search's, or a damaged one.
     """
     if not exists(folder):
         raise FootsegError(f"{folder} is not a search (it has no {SETTINGS}): make one with footseg search")
-    saved = files.read_json(folder / SETTINGS)
-    known = {f.name for f in dataclasses.fields(Settings)}
-    lists = ("against", "limits")
-    values: dict[str, Any] = {
-        key: tuple(value) if key in lists else value for key, value in saved.items() if key in known
-    }
-    return Settings(**values)
+    return typed.read(Settings, folder / SETTINGS, "record of a search", "search in another folder")
 
 
 def run_folder(folder: Path, number: int) -> Path:
@@ -135,7 +131,7 @@ def load_trial(folder: Path, number: int) -> Trial:
     """Read a trial's record.
 
     Raises:
-        FootsegError: there is none.
+        FootsegError: there is none, or it is damaged.
     """
     return _trial(folder / TRIALS / f"{number:04d}.json")
 
@@ -146,19 +142,12 @@ def load_trials(folder: Path) -> list[Trial]:
 
 
 def _trial(path: Path) -> Trial:
-    known = {f.name for f in dataclasses.fields(Trial)}
-    return Trial(**{key: value for key, value in files.read_json(path).items() if key in known})
+    return typed.read(Trial, path, "record of a trial", "remove it, and the search goes on without it")
 
 
 def curve(folder: Path, number: int) -> list[float]:
     """Validation IoU of each epoch that a trial has done so far."""
-    path = run_folder(folder, number) / "history.csv"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    column = lines[0].split(",").index("val_iou")
-    return [float(line.split(",")[column]) for line in lines[1:]]
+    return run.read_history(run_folder(folder, number) / run.HISTORY, "val_iou").get("val_iou", [])
 
 
 @contextlib.contextmanager

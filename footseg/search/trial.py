@@ -224,7 +224,7 @@ def _others(book: _Book, ended: dict[int, list[float]]) -> list[list[float]]:
 
 def _scores(settings: Settings, config: TrainConfig, run: Run) -> dict[str, float]:
     """Of the best weights, on the validation split; boundary F only where it is the objective (seconds)."""
-    scores = {"iou": float(run.best["val_iou"])}
+    scores = {"iou": run.score("val_iou")}
     if settings.objective == "boundary_f":
         metrics = evaluate(run.path, Path(config.data), "val", samples=0).metrics
         scores["boundary_f"] = float(metrics["boundary_f"])

@@ -1,18 +1,17 @@
 """Layer by layer: what compression made of each kernel, and what quantizing each operator alone costs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from footseg import files
+from footseg import records
 from footseg.benchmarks import figures
 from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.compress import sizes
 from footseg.compress.sizes import LayerSize
-from footseg.errors import FootsegError
-from footseg.run import Run
+from footseg.mixtures import Sensitivity
+from footseg.run import Compression, Run
 from footseg.study import recipes
 
 # Operators of a sensitivity that are shown; the others cost less than the last of these.
@@ -41,7 +40,7 @@ def layers(run: Run) -> Layers:
         FootsegError: its layers.json is no list of layers.
     """
     title = " → ".join(recipes.step_words(step) for step in run.compression) + f" ({run.path.name})"
-    rows = _layer_rows(layers_file(run)) if layers_file(run).is_file() else ()
+    rows = sizes.read_sizes(layers_file(run)) if layers_file(run).is_file() else ()
     summary = ""
     if rows:
         whole = sizes.total(rows, max(run.parameters, sum(row.weights for row in rows)))
@@ -62,23 +61,20 @@ def sensitivity(path: Path) -> tuple[Table, str, int]:
     Raises:
         FootsegError: it is no record of a sensitivity.
     """
-    record = files.read_json(path)
-    costs = record.get("costs") if isinstance(record, dict) else None
-    if not isinstance(costs, list):
-        raise FootsegError(f"{path} is no record of a sensitivity (it has no costs): measure it anew")
-    ranked = sorted(costs, key=lambda cost: (-_number(cost, "iou_loss"), -_number(cost, "logit_error")))
+    record = records.read(Sensitivity, path, "record of a sensitivity", "measure it anew")
+    ranked = sorted(record.costs, key=lambda cost: (-cost.iou_loss, -cost.logit_error))
     shown = ranked[:OPERATORS]
 
     def column(head: str, unit: str, name: str, write: Callable[[float], str], bars: bool = True) -> Column:
-        values = [_number(cost, name) for cost in shown]
+        values = [getattr(cost, name) for cost in shown]
         most = max(values, default=0.0) or 1.0
         shares = [max(0.0, value / most) if bars else None for value in values]
         cells = (Cell(write(value), share=share) for value, share in zip(values, shares, strict=True))
         return Column("", head, unit, tuple(cells))
 
     table = Table(
-        f"Sensitivity to {record.get('level', 'quantization')}",
-        [(_name(cost), str(cost.get("kind", "")).lower().replace("_", " ")) for cost in shown],
+        f"Sensitivity to {record.level}",
+        [(cost.layer or cost.output, cost.kind.lower().replace("_", " ")) for cost in shown],
         [
             column("IoU lost", "", "iou_loss", "{:+.4f}".format),
             column(
@@ -88,20 +84,9 @@ def sensitivity(path: Path) -> tuple[Table, str, int]:
         ],
         head="operator",
     )
-    on = ", ".join(str(record[key]) for key in ("file", "split") if record.get(key))
-    images = f", {record['images']} images" if record.get("images") else ""
+    on = ", ".join(filter(None, (record.file, record.split)))
+    images = f", {record.images} images" if record.images else ""
     return table, on + images, len(ranked) - len(shown)
-
-
-def _layer_rows(path: Path) -> tuple[LayerSize, ...]:
-    known = {field.name for field in fields(LayerSize)}
-    try:
-        return tuple(
-            LayerSize(**{name: value for name, value in row.items() if name in known})
-            for row in files.read_json(path)
-        )
-    except (TypeError, AttributeError) as error:
-        raise FootsegError(f"{path} is no list of layers ({error}): compress the run again") from error
 
 
 def _layer_table(name: str, rows: Sequence[LayerSize]) -> Table:
@@ -130,21 +115,11 @@ def _layer_table(name: str, rows: Sequence[LayerSize]) -> Table:
     )
 
 
-def _step(step: Mapping[str, Any]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+def _step(step: Compression) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     """A step's words, its IoU before and after, and the layers left out by reason."""
-    before, after = step.get("val_iou_before"), step.get("val_iou_after")
-    known = before is not None and after is not None
-    iou = f"validation IoU {before:.4f} → {after:.4f}" if known else ""
-    reasons = figures.grouped((str(why), name) for name, why in (step.get("left_out") or {}).items())
-    count = len(step.get("layers") or {})
+    after = step.get("val_iou_after")
+    iou = "" if after is None else f"validation IoU {step['val_iou_before']:.4f} → {after:.4f}"
+    reasons = figures.grouped((why, name) for name, why in step.get("left_out", {}).items())
+    count = len(step.get("layers", {}))
     text = ", ".join(filter(None, [f"{count} layer{'s' if count > 1 else ''}" if count else "", iou]))
     return recipes.step_words(step), text, tuple((why, ", ".join(names)) for why, names in reasons.items())
-
-
-def _name(cost: Mapping[str, Any]) -> str:
-    return str(cost.get("layer") or cost.get("output") or cost.get("index", "?"))
-
-
-def _number(cost: Mapping[str, Any], name: str) -> float:
-    value = cost.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0

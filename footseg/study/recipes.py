@@ -17,10 +17,11 @@ import numpy as np
 from footseg import files
 from footseg.benchmarks.figures import mb
 from footseg.benchmarks.measurement import Measurement
-from footseg.benchmarks.pages.page import Evaluation, metric
+from footseg.benchmarks.pages.page import metric
 from footseg.compress.methods import METHODS
 from footseg.errors import FootsegError, did_you_mean
-from footseg.run import Run
+from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.run import Compression, Run
 
 # Latency from which a recipe is called slower than fp32: two copies of one file came out between 0.97 and
 # 1.03 of each other.
@@ -146,7 +147,7 @@ class _File:
     baseline: Measurement | None
 
     @property
-    def steps(self) -> Sequence[Mapping[str, Any]]:
+    def steps(self) -> Sequence[Compression]:
         return self.run.compression if self.run else ()
 
     @property
@@ -162,24 +163,23 @@ class _File:
     def key(self) -> tuple[str, ...]:
         """Equal for files of one recipe."""
         artifact = self.measured.artifact
-        settings = [(step.get("method"), step.get("settings")) for step in self.steps]
+        settings = [(step["method"], step.get("settings")) for step in self.steps]
         chosen = [artifact.details.get(name) for name in ("io", "ranges", "keep")]
         network = (artifact.network, artifact.network_options, artifact.input_shape)
         calibration = artifact.calibration.get("count")
         return self.label, json.dumps((network, settings, chosen, calibration), sort_keys=True, default=str)
 
 
-def step_words(step: Mapping[str, Any]) -> str:
+def step_words(step: Compression) -> str:
     """A compression step of a run's record in a word or two: "prune 70%", "cluster 16", "cut 50%", "QAT"."""
-    method, settings = str(step.get("method", "?")), step.get("settings") or {}
+    method, settings = step["method"], step.get("settings", {})
     if method == "qat":
         return "QAT"
     row = METHODS.get(method)
-    if row is None or row.option not in settings:
+    amount = settings.get(row.option) if row else None
+    if row is None or amount is None:
         return method
-    amount = settings[row.option]
-    block = settings.get("block") or "1x1"
-    block = block if isinstance(block, str) else "x".join(map(str, block))
+    block = settings.get("block", "1x1")
     words = f"{method} {amount:.0%}" if row.kind is float else f"{method} {amount}"
     return words if block == "1x1" else f"{words} in {block}"
 
@@ -242,7 +242,7 @@ def _baseline_of(
 ) -> Measurement | None:
     """The baseline that comes of the same uncompressed network; the only one, if there is but one."""
     steps = by_model[m.artifact.parent].compression if m.artifact.parent in by_model else ()
-    root = steps[0].get("parent") if steps else m.artifact.parent
+    root = steps[0]["parent"] if steps else m.artifact.parent
     own = [base for base in bases if base.artifact.parent == root]
     return own[0] if own else bases[0] if len(bases) == 1 else None
 
@@ -263,7 +263,7 @@ def _point(member: _File, evaluated: Mapping[str, Evaluation], bases: Sequence[M
     ratio, in_turns = _ratio(m, base, bases)
     return Point(
         label=member.label,
-        methods=tuple(str(step.get("method")) for step in member.steps),
+        methods=tuple(step["method"] for step in member.steps),
         precision=m.artifact.recipe,
         files=(m.artifact.name,),
         runs=(member.run.path.name,) if member.run else (),

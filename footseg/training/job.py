@@ -15,6 +15,7 @@ import numpy as np
 
 from footseg import files, networks, run
 from footseg.data import folder
+from footseg.run import Compression
 from footseg.training import distribution, finetune, lessons, sampling
 from footseg.training.class_weights import class_weights, count
 from footseg.training.config import TrainConfig, dump
@@ -87,7 +88,7 @@ class Trainee:
     step: Callable[[Course], Stepper]
     validated: Callable[[Stepper], Validated]
     settled: float = 0.0
-    compression: tuple[dict[str, Any], ...] = ()
+    compression: tuple[Compression, ...] = ()
 
 
 Builder = Callable[[TrainConfig, Sequence[str], bool, Callable[[str], None]], Trainee]
@@ -112,7 +113,7 @@ class Job:
     """SHA-256 of the models that took part, by option."""
     settled: int = 0
     """The epochs before those whose weights may be kept as the best."""
-    compression: tuple[dict[str, Any], ...] = ()
+    compression: tuple[Compression, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -184,7 +185,7 @@ def new_network(
 
 
 def trainee_of(
-    network: keras.Model, validated: keras.Model, compression: tuple[dict[str, Any], ...] = ()
+    network: keras.Model, validated: keras.Model, compression: tuple[Compression, ...] = ()
 ) -> Trainee:
     """A Keras 3 network that learns, and its copy that holds the averaged weights."""
     step = functools.partial(TrainingStep, network)

@@ -5,17 +5,17 @@ import csv
 import io
 import json
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from footseg import files
+from footseg import files, records
 from footseg.data import images
 from footseg.data.folder import Colour
 from footseg.errors import FootsegError
+from footseg.records import AnyNumber
 
 HISTORY = (
     "epoch", "loss", "val_loss", "val_iou", "val_pixel_accuracy", "learning_rate",
@@ -42,8 +42,10 @@ def load_checkpoint(path: Path, like: State) -> tuple[State, list[EpochRow]]:
     try:
         with np.load(path) as saved:
             state = dict(saved)
-        history = json.loads(str(state.pop("history")))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        history = records.of(list[dict[str, AnyNumber]], json.loads(str(state.pop("history"))))
+        if missing := {name for row in history for name in HISTORY if name not in row}:
+            raise ValueError(f"its history has no field '{min(missing)}'")
+    except Exception as error:  # a damaged archive of arrays: many kinds
         raise FootsegError(f"{path} cannot be read ({error}): start anew with --force") from error
     if {name: array.shape for name, array in state.items()} != {n: a.shape for n, a in like.items()}:
         raise FootsegError(f"{path} belongs to another network: start anew with --force")

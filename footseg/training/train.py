@@ -14,11 +14,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from footseg import files, metrics, networks, provenance, run
+from footseg import files, metrics, networks, provenance, records, run
 from footseg.data import images
 from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
-from footseg.run import Run
+from footseg.run import Best, Run
 from footseg.runtime import to_float
 from footseg.training import augment, distribution, logbook
 from footseg.training.config import TrainConfig, dump
@@ -82,7 +82,7 @@ def train(
         say = say if team.leads else lambda line: None
         going_on = team.leader(lambda: _goes_on(out, resume, force))
         if going_on:
-            record = run.from_json(out, team.leader(lambda: run.load(out).to_json()))
+            record = records.of(Run, team.leader(lambda: run.load(out).to_json()), path=out)
             if record.status == "finished":
                 say(f"{out} is finished: nothing to resume")
                 return record
@@ -92,8 +92,8 @@ def train(
                     f"{shlex.quote(str(out.resolve().parent.parent))}"
                 )
         job = prepare(config, team, say, fresh=not going_on, build=build)
-        record = run.from_json(out, team.leader(lambda: _open(out, job, going_on, command).to_json()))
-        return _run(job, record, stop, say)
+        begun = team.leader(lambda: _open(out, job, going_on, command).to_json())
+        return _run(job, records.of(Run, begun, path=out), stop, say)
 
 
 def _run(job: Job, record: Run, stop: Callable[[Sequence[EpochRow]], str], say: Callable[[str], None]) -> Run:
@@ -330,11 +330,17 @@ def _write_epoch(
 def _progressed(record: Run, history: Sequence[EpochRow], settled: int, seconds: float) -> Run:
     """The record after the last epoch of ``history``; the first ``settled`` epochs cannot be the best."""
     best = max(history[settled:], key=lambda row: row["val_iou"], default={})
-    keep = ("epoch", "val_iou", "val_pixel_accuracy", "val_loss")
     return dataclasses.replace(
         record,
         epochs_done=len(history),
-        best={name: best[name] for name in keep if best},
+        best=Best(
+            epoch=best["epoch"],
+            val_iou=best["val_iou"],
+            val_pixel_accuracy=best["val_pixel_accuracy"],
+            val_loss=best["val_loss"],
+        )
+        if best
+        else Best(),
         seconds=round(seconds, 1),
     )
 
@@ -376,6 +382,6 @@ def _kept(record: Run) -> str:
     if not record.best:
         return "no epoch was whole, so there is nothing to keep"
     return (
-        f"the best weights (epoch {record.best['epoch']:.0f}, "
-        f"validation IoU {record.best['val_iou']:.4f}) are in {record.model}"
+        f"the best weights (epoch {record.score('epoch'):.0f}, "
+        f"validation IoU {record.score('val_iou'):.4f}) are in {record.model}"
     )
