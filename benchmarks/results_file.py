@@ -78,7 +78,7 @@ def read_all(path: Path) -> list[Measurement]:
             if not isinstance(record, dict):
                 raise ValueError("it is not a JSON object")
             found.append(Measurement.from_json(record))
-        except ValueError as error:  # json.JSONDecodeError is one
+        except (ValueError, RecursionError) as error:  # json.JSONDecodeError is the first
             mend = "delete that line" if found else "give a file that footseg bench --out has written"
             raise FootsegError(f"{path}, line {number} is not a measurement: {error}; {mend}") from error
     if not found:

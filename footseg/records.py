@@ -7,7 +7,7 @@ fields there may be, and what is read stays the dictionary that it is.
 
 import dataclasses
 import json
-import sys
+import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -43,8 +43,8 @@ PLAIN: dict[Any, tuple[Any, str]] = {
     list: ((list, tuple), "a list"),
     dict: (dict, "an object"),
 }
-# Beyond these a number is none that was measured or counted; NaN is not within them.
-LARGEST = {int: 2**63, float: sys.float_info.max}
+# Whole numbers beyond this were never counted, and no float may hold them.
+LARGEST = 2**63
 
 
 def read(kind: type[T], path: Path, /, what: str, mend: str = "make it anew", **given: Any) -> T:
@@ -149,7 +149,11 @@ def _plain(kind: Any, value: Any, name: str) -> Any:
     """``value``, which must be what JSON has for ``kind``."""
     types, words = PLAIN[kind]
     right = isinstance(value, types) and (kind is bool or not isinstance(value, bool))
-    if not right or (kind in LARGEST and not abs(value) <= LARGEST[kind]):
+    if isinstance(value, int):
+        right = right and abs(value) < LARGEST
+    elif isinstance(value, float):
+        right = right and (kind is AnyNumber or math.isfinite(value))
+    if not right:
         raise ValueError(f"{_called(name)} is {json.dumps(value):.40}, expected {words}")
     return value
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from footseg import files, records
 from footseg.errors import FootsegError, did_you_mean
@@ -42,12 +42,18 @@ class ReproductionSettings:
     seed: int
 
 
+class _Prints(TypedDict):
+    feet: str
+    floors: str
+    real: str
+
+
 @dataclass(frozen=True)
 class _Begun:
     """What ``settings.json`` says: the settings, and fingerprints of the folders that they name."""
 
     settings: ReproductionSettings
-    fingerprints: dict[str, str]
+    fingerprints: _Prints
 
 
 # Neither the search's winning loss nor its learning rate, lambda or T stand in the thesis (section 3.4 names
