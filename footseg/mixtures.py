@@ -62,9 +62,9 @@ class Mixture:
 
     ``levels`` names the output tensors of operators that are not in int8, with their level; ``iou_loss`` and
     ``logit_error`` are as in ``OperatorCost``, ``iou_loss_error`` is the standard error of the first,
-    infinite on a single image; ``delegated`` of ``operators`` run in XNNPACK, in ``partitions`` pieces. ``packed``
-    counts bytes as they are downloaded, of the chosen point and of whole networks at one level: to pack one
-    with zstandard takes longer than to measure it.
+    infinite on a single image; ``delegated`` of ``operators`` run in XNNPACK, in ``partitions`` pieces.
+    ``packed`` counts bytes as they are downloaded, of the chosen point and of whole networks at one level: to
+    pack one with zstandard takes longer than to measure it.
     """
 
     name: str

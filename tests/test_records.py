@@ -38,7 +38,8 @@ FOUND = Sensitivity(
 )
 FRONTIER = Frontier(
     "a.tflite", "net", 0.02, 0, {"iou": 0.8, "bytes": 400, "split": "val", "images": 1}, 0,
-    (Mixture("int8", {"t": "int4"}, 100, 0.79, 0.01, math.inf, 0.1, 3, 3, 1, True),), (FOUND,), {"ratio": 0.5},
+    (Mixture("int8", {"t": "int4"}, 100, 0.79, 0.01, math.inf, 0.1, 3, 3, 1, True),), (FOUND,),
+    {"ratio": 0.5},
 )  # fmt: skip
 
 
