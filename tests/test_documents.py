@@ -1,6 +1,7 @@
 """The documents, held true: commands and options exist, links lead somewhere, figures are the tests'."""
 
 import argparse
+import json
 import re
 import shlex
 import tomllib
@@ -182,6 +183,51 @@ def test_the_table_of_networks_has_the_reference_figures(
             assert float(cell.removesuffix(" G")) * 1e9 == pytest.approx(reference[key], rel=5e-3)
     # Twice the MACs, each rounded to a thousandth.
     assert float(flops.removesuffix(" G")) == pytest.approx(2 * float(macs.removesuffix(" G")), abs=0.0015)
+
+
+# The recipes of the README's results, by their names in benchmarks/results/compression/results.json.
+RECIPES = {
+    "static int8": "dense int8",
+    "`--qat`, int8": "qat int8",
+    "int4 weights": "dense int4w",
+    "int16 activations, int8 weights": "dense int16x8",
+    "dynamic int8": "dense dynamic",
+    "`--prune 0.7`, fp32": "prune70 fp32",
+    "`--prune 0.87 --cluster 16`, int8": "deep int8",
+    "`--cut 0.55 --set multiple_of=16`, fp32": "cut fp32",
+    "the same, int8": "cut int8",
+}
+
+
+def table(document: str, head: str) -> list[list[str]]:
+    """The cells of the table that begins with ``head``, row by row."""
+    _, _, after = read(document).partition(f"| {head} |")
+    lines = after.partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_results_are_those_measured() -> None:
+    files = json.loads(read("benchmarks/results/compression/results.json"))["files"]
+    rows = table("README.md", "recipe")
+    assert [row[0] for row in rows] == ["fp32", *RECIPES]
+    for recipe, lost, *figures in rows[1:]:
+        measured = files[RECIPES[recipe]]
+        mean, worst = map(float, re.findall(r"-?[\d.]+", lost))
+        loss = measured["iou_loss"]
+        # Half of the last digit that is written.
+        assert (mean, worst) == pytest.approx((loss["mean"], max(loss["values"])), abs=5.1e-4)
+        for figure, name in zip(figures, ("file_mb", "gzip_mb", "latency_ratio"), strict=True):
+            number = figure.partition(":")[0]
+            half = 0.51 * 10.0 ** -len(number.partition(".")[2])
+            assert float(number) == pytest.approx(measured[name]["mean"], abs=half), (recipe, name)
+
+
+def test_the_ingredients_of_training_are_those_measured() -> None:
+    rows = json.loads(read("benchmarks/results/ablation.json"))["rows"]
+    wanted = [
+        [row["recipe"], f"{row['val_iou']['mean']:.3f} ± {row['val_iou']['deviation']:.3f}"] for row in rows
+    ]
+    assert table("docs/figures.md", "recipe") == wanted
 
 
 def test_every_command_is_in_the_readme() -> None:
