@@ -12,7 +12,7 @@ from footseg import files, provenance, runtime
 from footseg import run as runs
 from footseg.artifact import FORMATS, Artifact
 from footseg.data.folder import open_data
-from footseg.errors import FootsegError, did_you_mean
+from footseg.errors import FootsegError, check_known
 from footseg.export import freeze, onnx, quantize, shared, tflite, verify
 from footseg.export import speed as speeds
 from footseg.export.precisions import INTEGER_ENDS, PRECISIONS
@@ -320,8 +320,7 @@ def _targets(formats: Sequence[str], precisions: Sequence[str], say: Callable[[s
         if not asked:
             raise ValueError(f"no {kind} given: expected some of {', '.join(known)}")
         for name in asked:
-            if name not in known:
-                raise ValueError(f"unknown {kind} {name!r}: {did_you_mean(name, known)}")
+            check_known(f"unknown {kind}", name, known)
     targets = [_Target("tflite", p) for p in PRECISIONS if "tflite" in formats and p in precisions]
     if "onnx" in formats:
         if "fp32" in precisions:

@@ -12,7 +12,7 @@ import numpy as np
 from footseg import runtime
 from footseg.data.folder import open_data, pairs
 from footseg.data.images import letterbox, read_image
-from footseg.errors import did_you_mean, require
+from footseg.errors import check_known, require
 from footseg.export.conversion import conversion
 from footseg.export.freeze import INPUT, SIGNATURE
 from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
@@ -74,8 +74,7 @@ def check_options(precision: str, io: str = "float32", ranges: str = "minmax") -
         ("io", io, ENDS),
         ("ranges", ranges, ESTIMATORS),
     ):
-        if given not in known:
-            raise ValueError(f"unknown {kind} {given!r}: {did_you_mean(given, known)}")
+        check_known(f"unknown {kind}", given, known)
     if io != "float32" and precision not in INTEGER_ENDS:
         raise ValueError(
             f"{precision} files take float32, not {io}: {io} is for {' and '.join(INTEGER_ENDS)}"

@@ -52,6 +52,17 @@ def _missing(package: str, extra: str) -> MissingExtraError:
     )
 
 
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a ``name`` that is none of those ``known``; ``what`` is the error's first words: "no network".
+
+    Raises:
+        ValueError: the nearest is suggested.
+    """
+    known = list(known)
+    if name not in known:
+        raise ValueError(f"{what} {name!r}: {did_you_mean(name, known)}")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known one first, else the whole list."""
     known = sorted(known)

@@ -25,7 +25,7 @@ import tensorflow as tf
 from footseg.compress.kernels import kernel_of, select, values_of, with_kernels
 from footseg.compress.method import LayerChoice, Twin
 from footseg.compress.twin import to_keras, to_tf_keras
-from footseg.errors import FootsegError, did_you_mean, require
+from footseg.errors import FootsegError, check_known, require
 
 tf_keras: Any = require("tf_keras", "compress")
 tfmot: Any = require("tensorflow_model_optimization", "compress")
@@ -57,24 +57,15 @@ class Cluster:
     init: str = "kmeans++"
     layers: Mapping[str, int] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
+    name = "cluster"
+    settled = 0.0  # the weights are shared from the first step on
 
     def __post_init__(self) -> None:
         _check_clusters("clusters", self.clusters)
         for pattern, clusters in self.layers.items():
             if clusters != 0:
                 _check_clusters(f"the clusters of {pattern!r}", clusters)
-        if self.init not in STARTS:
-            raise ValueError(f"no init {self.init!r}: {did_you_mean(self.init, STARTS)}")
-
-    @property
-    def name(self) -> str:
-        """As in a run's record."""
-        return "cluster"
-
-    @property
-    def settled(self) -> float:
-        """The weights are shared from the first step on."""
-        return 0.0
+        check_known("no init", self.init, STARTS)
 
     def choose(self, model: keras.Model) -> LayerChoice:
         """The number of values for each layer of a Keras 3 ``model``.

@@ -11,7 +11,7 @@ from footseg import files, records, run, runtime
 from footseg.compress import structured
 from footseg.compress.retrain import load_network, say_left_out
 from footseg.data import folder as data_sets
-from footseg.errors import did_you_mean
+from footseg.errors import check_known
 from footseg.evaluate import evenly_spaced
 from footseg.training.config import TrainConfig
 from footseg.training.job import Builder, Trainee, trainee_of
@@ -48,25 +48,18 @@ class Cut:
     traffic: float = 0.0
     layers: Mapping[str, float] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
+    name = "cut"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ValueError(f"cut takes a share of the MACs between 0 and 1, as 0.5, not {self.share}")
-        if self.importance not in IMPORTANCES:
-            raise ValueError(
-                f"no importance {self.importance!r}: {did_you_mean(self.importance, IMPORTANCES)}"
-            )
+        check_known("no importance", self.importance, IMPORTANCES)
         for pattern, share in self.layers.items():
             if not isinstance(share, int | float) or not 0 <= share < 1:
                 raise ValueError(
                     f"the share of channels to remove from {pattern!r} is 0 or more and less than 1, "
                     f"not {share!r}"
                 )
-
-    @property
-    def name(self) -> str:
-        """As in a run's record."""
-        return "cut"
 
     def check(self, model: keras.Model) -> None:
         """Make sure that ``model`` can be cut as asked, which the channels' importance has no part in.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from footseg.errors import did_you_mean
+from footseg.errors import check_known
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def settings_of(name: str) -> type[Any]:
     Raises:
         ValueError: no such method; the nearest is suggested.
     """
-    if name not in METHODS:
-        raise ValueError(f"no compression {name!r}: {did_you_mean(name, METHODS)}")
+    check_known("no compression", name, METHODS)
     from footseg.compress.cluster import Cluster
     from footseg.compress.cut import Cut
     from footseg.compress.prune import Prune

@@ -26,7 +26,7 @@ import numpy as np
 from footseg.compress.kernels import Selection, kernel_of, select, values_of, with_kernels
 from footseg.compress.method import LayerChoice, Twin
 from footseg.compress.twin import to_keras, to_tf_keras
-from footseg.errors import FootsegError, did_you_mean, require
+from footseg.errors import FootsegError, check_known, require
 
 tf_keras: Any = require("tf_keras", "compress")
 tfmot: Any = require("tensorflow_model_optimization", "compress")
@@ -69,13 +69,13 @@ class Prune:
     begin: float = 0.0
     end: float = 0.6
     block: str = "1x1"
+    name = "prune"
 
     def __post_init__(self) -> None:
         _check_share("sparsity", self.sparsity, least=None)
         for pattern, share in self.layers.items():
             _check_share(f"the sparsity of {pattern!r}", share, least=0)
-        if self.scope not in SCOPES:
-            raise ValueError(f"no scope {self.scope!r}: {did_you_mean(self.scope, SCOPES)}")
+        check_known("no scope", self.scope, SCOPES)
         if self.scope != "layer" and self.sparsity > MOST:
             raise ValueError(
                 f"scope {self.scope!r} leaves each layer at least {1 - MOST:.0%} of its weights, so sparsity "
@@ -86,11 +86,6 @@ class Prune:
                 f"begin and end are shares of the run, 0 <= begin < end <= 1, not {self.begin} and {self.end}"
             )
         _block(self.block)
-
-    @property
-    def name(self) -> str:
-        """As in a run's record."""
-        return "prune"
 
     @property
     def settled(self) -> float:

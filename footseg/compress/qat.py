@@ -55,17 +55,13 @@ class QuantizationAware:
 
     momentum: float = 0.99
     name = "qat"
+    settled = 0.0  # each epoch's network is quantized
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
             raise ValueError(
                 f"momentum is the share of a range that a batch leaves, in [0, 1): {self.momentum}"
             )
-
-    @property
-    def settled(self) -> float:
-        """From the start: each epoch's network is quantized."""
-        return 0.0
 
     def choose(self, model: keras.Model) -> LayerChoice:
         """All layers with weights that int8 can have, and what stays in float and why.

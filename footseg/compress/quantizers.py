@@ -14,7 +14,27 @@ tf_keras: Any = require("tf_keras", "compress")
 NARROWEST = 1e-5
 
 
-class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
+class _Quantizer(tfmot.quantization.keras.quantizers.Quantizer):
+    """What TFMOT asks of a quantizer without variables, which rounds the same in training."""
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """Nothing of its own."""
+        return {}
+
+    def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
+        """The tensor rounded."""
+        return self.round(inputs)
+
+    def round(self, inputs: Any) -> Any:
+        """The tensor rounded to the range as it is."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Never read: such networks are saved for inference only."""
+        return {}
+
+
+class KernelQuantizer(_Quantizer):
     """A kernel as symmetric int8, -127 to 127, with one scale for each output channel.
 
     The scale is that of the kernel as it is now: TFMOT's is that of the step before. A kernel on its grid,
@@ -75,12 +95,8 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
         rounded = tf.round(kernel / step) * step
         return kernel + tf.stop_gradient(rounded - kernel) if training else rounded
 
-    def get_config(self) -> dict[str, Any]:
-        """Never read: such networks are saved for inference only."""
-        return {}
 
-
-class RunningRange(tfmot.quantization.keras.quantizers.Quantizer):
+class RunningRange(_Quantizer):
     """The range of tensors that share their int8 scale, as asymmetric int8, -128 to 127.
 
     Each tensor that is made (and not just moved) keeps the average of its batches' least and greatest values:
@@ -124,51 +140,27 @@ class RunningRange(tfmot.quantization.keras.quantizers.Quantizer):
             inputs, least, tf.maximum(greatest, least + NARROWEST)
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """As ``KernelQuantizer.get_config``."""
-        return {}
 
-
-class Follower(tfmot.quantization.keras.quantizers.Quantizer):
+class Follower(_Quantizer):
     """Rounds to the range of the tensors that a tensor is made from, which interpolation never leaves."""
 
     def __init__(self, group: Any) -> None:
         self.group = group
 
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
-        """Nothing of its own."""
-        return {}
-
-    def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
-        """The tensor rounded."""
+    def round(self, inputs: Any) -> Any:
+        """The tensor rounded to their range."""
         return self.group.round(inputs)
 
-    def get_config(self) -> dict[str, Any]:
-        """As ``KernelQuantizer.get_config``."""
-        return {}
 
-
-class Fixed(tfmot.quantization.keras.quantizers.Quantizer):
+class Fixed(_Quantizer):
     """A range that is known: 256 codes from ``least`` to ``greatest``."""
 
     def __init__(self, least: float, greatest: float) -> None:
         self.least, self.greatest = least, greatest
 
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
-        """The tensor rounded."""
-        return self.round(inputs)
-
     def round(self, inputs: Any) -> Any:
-        """The tensor rounded."""
+        """The tensor rounded to the range."""
         return tf.quantization.fake_quant_with_min_max_args(inputs, self.least, self.greatest)
-
-    def get_config(self) -> dict[str, Any]:
-        """As ``KernelQuantizer.get_config``."""
-        return {}
 
 
 class LayerRule(tfmot.quantization.keras.QuantizeConfig):
@@ -204,7 +196,7 @@ class LayerRule(tfmot.quantization.keras.QuantizeConfig):
         return [self.output] if self.output else []
 
     def get_config(self) -> dict[str, Any]:
-        """As ``KernelQuantizer.get_config``."""
+        """Never read, as that of quantizers."""
         return {}
 
 

@@ -16,7 +16,7 @@ from footseg.compress import retrain
 from footseg.compress.method import Method
 from footseg.compress.methods import METHODS, settings_of
 from footseg.data import folder as data_sets
-from footseg.errors import FootsegError, did_you_mean
+from footseg.errors import FootsegError, check_known
 from footseg.run import Run
 from footseg.training import config as configs
 from footseg.training import lessons
@@ -49,8 +49,7 @@ class CompressionStep:
         hints, values = get_type_hints(kind), {}
         known = [option.name for option in dataclasses.fields(kind)]
         for name, value in self.options.items():
-            if name not in known:
-                raise ValueError(f"{self.method} has no option {name!r}: {did_you_mean(name, known)}")
+            check_known(f"{self.method} has no option", name, known)
             values[name] = _typed(f"{self.method}: {name}", value, hints[name])
         return kind(**values)
 

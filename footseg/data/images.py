@@ -1,5 +1,6 @@
 """One photograph or one mask: between disk and array, and between its own size and a network's."""
 
+import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,39 +63,24 @@ def read_mask(path: Path, classes: int) -> np.ndarray:
         BadFileError: "unreadable", "jpeg" (lossy: indices change), "colour" (more than one channel),
             "0/255", or "index" (an index of no class).
     """
-    image = open_image(path)
+    image, bad = open_image(path), functools.partial(BadFileError, path)
     if image.format == "JPEG":
-        raise BadFileError(
-            path,
-            "jpeg",
-            "a JPEG mask: lossy compression changes class indices",
-            f"{FIX_FLAG}, or export it as PNG",
-        )
+        lossy = "a JPEG mask: lossy compression changes class indices"
+        raise bad("jpeg", lossy, f"{FIX_FLAG}, or export it as PNG")
     if len(image.getbands()) > 1:
-        raise BadFileError(
-            path,
-            "colour",
-            f"a mask of {len(image.getbands())} channels ({image.mode}), not of class indices",
-            f"{FIX_FLAG}, or export it as a single-channel PNG",
-        )
+        channels = f"a mask of {len(image.getbands())} channels ({image.mode}), not of class indices"
+        raise bad("colour", channels, f"{FIX_FLAG}, or export it as a single-channel PNG")
     indices = np.array(image)
     values = np.unique(indices)
     if np.array_equal(values, (0, IGNORE)):
-        raise BadFileError(
-            path,
-            "0/255",
-            "a black and white mask (0 and 255), but 255 means ignored",
-            f"{FIX_FLAG} turns 255 into class 1",
-        )
+        drawing = "a black and white mask (0 and 255), but 255 means ignored"
+        raise bad("0/255", drawing, f"{FIX_FLAG} turns 255 into class 1")
     unknown = values[(values >= classes) & (values != IGNORE) | (values < 0)]
     if unknown.size:
         named = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if unknown.size > 5 else "")
-        raise BadFileError(
-            path,
-            "index",
-            f"class index {named} where there are {classes} classes (0 to {classes - 1}, and 255 = ignored)",
-            "correct the mask, or name all classes in dataset.toml",
-        )
+        known = f"where there are {classes} classes (0 to {classes - 1}, and 255 = ignored)"
+        fix = "correct the mask, or name all classes in dataset.toml"
+        raise bad("index", f"class index {named} {known}", fix)
     return indices.astype(np.uint8)
 
 
@@ -104,30 +90,23 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         BadFileError: unreadable or truncated ("unreadable").
     """
+    bad = functools.partial(BadFileError, path, "unreadable")
+    again = "copy it again from its source, or remove it"
     try:
         # From memory: Pillow leaves the file of a damaged image open.
         image = Image.open(io.BytesIO(path.read_bytes()))
         image.load()
     except FileNotFoundError as error:
-        raise BadFileError(path, "unreadable", "no such file", "check the path") from error
+        raise bad("no such file", "check the path") from error
     except UnidentifiedImageError as error:
-        if path.suffix.lower() in (".heic", ".heif"):
-            fix = "save it as JPEG first (on an iPhone: Settings, Camera, Formats, Most Compatible)"
-        else:
-            fix = "copy it again from its source, or remove it"
-        raise BadFileError(path, "unreadable", "not an image that can be read", fix) from error
+        heic = "save it as JPEG first (on an iPhone: Settings, Camera, Formats, Most Compatible)"
+        fix = heic if path.suffix.lower() in (".heic", ".heif") else again
+        raise bad("not an image that can be read", fix) from error
     except Image.DecompressionBombError as error:
-        raise BadFileError(
-            path, "unreadable", "more than 179 million pixels", "scale it down first"
-        ) from error
+        raise bad("more than 179 million pixels", "scale it down first") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as error:
         # Pillow lets each of these out of a damaged file, depending on the format and the place.
-        raise BadFileError(
-            path,
-            "unreadable",
-            f"damaged or cut off ({error or type(error).__name__})",
-            "copy it again from its source, or remove it",
-        ) from error
+        raise bad(f"damaged or cut off ({error or type(error).__name__})", again) from error
     return image
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from footseg.errors import did_you_mean
+from footseg.errors import check_known
 
 if TYPE_CHECKING:
     import keras
@@ -101,8 +101,7 @@ def check(name: str, chosen: Mapping[str, Any]) -> None:
     """
     known = options(name)
     for option, value in chosen.items():
-        if option not in known:
-            raise ValueError(f"{name} has no option {option!r}: {did_you_mean(option, known)}")
+        check_known(f"{name} has no option", option, known)
         _check_kind(name, option, value, known[option])
 
 
@@ -115,8 +114,7 @@ def _check_kind(name: str, option: str, value: object, default: object) -> None:
 
 
 def _module(name: str) -> ModuleType:
-    if name not in names():
-        raise ValueError(f"no network {name!r}: {did_you_mean(name, names())}")
+    check_known("no network", name, names())
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from footseg import files, records
-from footseg.errors import FootsegError, did_you_mean
+from footseg.errors import FootsegError, check_known
 from footseg.steps import STEPS
 from footseg.training import config
 from footseg.training.losses import parse
@@ -131,7 +131,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def _new(given: dict[str, Any]) -> ReproductionSettings:
     preset = given.get("preset", "quick")
-    _check_preset(preset)
+    check_known("no preset", preset, PRESETS)
     for name in FOLDERS:
         if name not in given:
             raise ValueError(
@@ -143,14 +143,9 @@ def _new(given: dict[str, Any]) -> ReproductionSettings:
     return settings
 
 
-def _check_preset(preset: str) -> None:
-    if preset not in PRESETS:
-        raise ValueError(f"no preset {preset!r}: {did_you_mean(preset, PRESETS)}")
-
-
 def _check(settings: ReproductionSettings) -> None:
     """Raise a ValueError where no network could be trained with ``settings``."""
-    _check_preset(settings.preset)
+    check_known("no preset", settings.preset, PRESETS)
     if settings.size < MULTIPLE or settings.size % MULTIPLE:
         nearest = max(1, round(settings.size / MULTIPLE)) * MULTIPLE
         raise ValueError(f"size {settings.size} must be a multiple of {MULTIPLE}: the nearest is {nearest}")

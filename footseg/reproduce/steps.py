@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from footseg.errors import did_you_mean
+from footseg.errors import check_known
 from footseg.reproduce.settings import ReproductionSettings
 from footseg.steps import Step
 from footseg.training.losses import teacher_terms
@@ -46,8 +46,7 @@ def rows(settings: ReproductionSettings, students: Sequence[str] = ()) -> tuple[
     """
     known = [row.key for row in STUDENTS]
     for key in students:
-        if key not in known:
-            raise ValueError(f"no student {key!r}: {did_you_mean(key, known)}")
+        check_known("no student", key, known)
     base = settings.teacher_base
     teacher = NetworkRow(TEACHER, f"EmilSeg (U-Net {base})", TEACHER, {"base": base})
     return (teacher, *(row for row in STUDENTS if row.key in (students or known)))

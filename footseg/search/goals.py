@@ -14,7 +14,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from footseg.errors import did_you_mean
+from footseg.errors import check_known
 from footseg.search.records import Trial
 
 SHARE: Mapping[str, float] = MappingProxyType({"": 1})
@@ -248,5 +248,4 @@ def _options(trial: Trial, trials: Sequence[Trial]) -> str:
 def _check_cost(name: str) -> None:
     if name in SCORES:
         raise ValueError(f"{name} is a score, not a cost: costs are {', '.join(COSTS)}")
-    if name not in COSTS:
-        raise ValueError(f"no cost {name!r}: {did_you_mean(name, COSTS)}")
+    check_known("no cost", name, COSTS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from footseg import files, provenance
-from footseg.errors import FootsegError, did_you_mean
+from footseg.errors import FootsegError, check_known
 from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
 from footseg.search.records import Point, Settings, Trial
 from footseg.search.workers import Feed
@@ -69,8 +69,7 @@ def check(settings: Settings, budget: Budget) -> None:
         ("objective", settings.objective, goals.SCORES),
         ("rule to stop trials by", settings.stop, stopping.RULES),
     ):
-        if given not in known:
-            raise ValueError(f"no {kind} {given!r}: {did_you_mean(given, known)}")
+        check_known(f"no {kind}", given, known)
     goals.costs_in_order(wanted(settings))
     if budget.trials is not None and budget.trials < 1:
         raise ValueError(f"trials is {budget.trials}: it must be 1 or more")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from footseg import networks
-from footseg.errors import did_you_mean
+from footseg.errors import check_known, did_you_mean
 from footseg.search.parameters import Branch, Choice, Parameter, Range, placeholders
 from footseg.training.config import TrainConfig, from_values
 
@@ -117,10 +117,7 @@ def _check_network_option(option: str, place: SpacePlace) -> None:
         raise ValueError(f"{place.at(NETWORK + option)}: say which network this is an option of")
     for network in place.networks or ():
         known = networks.options(network)
-        if option not in known:
-            raise ValueError(
-                f"{place.above}{network} has no option {option!r}: {did_you_mean(option, known)}"
-            )
+        check_known(f"{place.above}{network} has no option", option, known)
 
 
 def _nearest(name: str, place: SpacePlace) -> str:

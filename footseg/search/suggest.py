@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from footseg.errors import FootsegError, did_you_mean, require
+from footseg.errors import FootsegError, check_known, require
 from footseg.search.parameters import Range, Space
 from footseg.search.space import Label, Point, count, labels, point_of, to_hyperopt, vals_of
 
@@ -54,8 +54,7 @@ def suggest(
         ValueError: an unknown algorithm.
         ExhaustedError: every point was tried.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"unknown algorithm {algorithm!r}: {did_you_mean(algorithm, ALGORITHMS)}")
+    check_known("unknown algorithm", algorithm, ALGORITHMS)
     known = {_key(point) for point in tried}
     total = count(space)
     if total is not None and len(known) >= total:

@@ -4,13 +4,14 @@ Later wins: defaults, then the preset, then the TOML file, then the flags.
 """
 
 import dataclasses
+import operator
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from footseg.errors import FootsegError, did_you_mean
+from footseg.errors import FootsegError, check_known, did_you_mean
 
 if TYPE_CHECKING:
     from footseg.training.augment import Augmentation
@@ -164,8 +165,7 @@ def preset_values(name: str | None) -> dict[str, Any]:
     """
     if name is None:
         return {}
-    if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}: {did_you_mean(name, PRESETS)}")
+    check_known("no preset", name, PRESETS)
     return dict(PRESETS[name])
 
 
@@ -197,8 +197,7 @@ def from_values(values: Mapping[str, Any]) -> TrainConfig:
     """
     hints = get_type_hints(TrainConfig)
     for name in values:
-        if name not in hints:
-            raise ValueError(f"no option {name!r}: {did_you_mean(name, hints)}")
+        check_known("no option", name, hints)
     return TrainConfig(**{name: _convert(name, value, hints[name]) for name, value in values.items()})
 
 
@@ -254,18 +253,19 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
+LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "least": ("at least", operator.ge),
+    "above": ("more than", operator.gt),
+    "most": ("at most", operator.le),
+    "below": ("less than", operator.lt),
+}
+
+
 def _check_limits(option: "dataclasses.Field[Any]", value: Any) -> None:
     choices = option.metadata["choices"]
     if choices and value not in choices:
         raise ValueError(f"{option.name}: {did_you_mean(value, choices)}, not {value!r}")
-    words = {"least": "at least", "above": "more than", "most": "at most", "below": "less than"}
-    limits = {word: option.metadata[word] for word in words if word in option.metadata}
-    passed = {
-        "least": lambda limit: value >= limit,
-        "above": lambda limit: value > limit,
-        "most": lambda limit: value <= limit,
-        "below": lambda limit: value < limit,
-    }
-    if not all(passed[word](limit) for word, limit in limits.items()):
-        expected = " and ".join(f"{words[word]} {limit:g}" for word, limit in limits.items())
+    limits = [(*LIMITS[word], option.metadata[word]) for word in LIMITS if word in option.metadata]
+    if not all(met(value, limit) for _, met, limit in limits):
+        expected = " and ".join(f"{words} {limit:g}" for words, _, limit in limits)
         raise ValueError(f"{option.name} is {value}: it must be {expected}")

@@ -23,7 +23,7 @@ import numpy as np
 from keras import ops
 
 from footseg.data.images import IGNORE
-from footseg.errors import did_you_mean
+from footseg.errors import check_known
 from footseg.training.config import TEACHER_TERMS, TrainConfig
 
 Tensor = Any
@@ -235,8 +235,7 @@ def parse(terms: Sequence[str]) -> tuple[tuple[str, float], ...]:
     weights: dict[str, float] = {}
     for term in terms:
         name, colon, text = term.partition(":")
-        if name not in known:
-            raise ValueError(f"no loss {name!r}: {did_you_mean(name, known)}")
+        check_known("no loss", name, known)
         if name in weights:
             raise ValueError(f"loss {name!r} is named twice: give it once, with one weight, as in {name}:0.5")
         weights[name] = _positive(text) if colon else 1.0
