@@ -30,7 +30,7 @@ from footseg.errors import FootsegError
 from footseg.export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
 from footseg.export.precisions import PRECISIONS
 from footseg.export.sensitivity import Reference
-from footseg.mixtures import Frontier, Mixture, OperatorCost, Sensitivity, Speed
+from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity, Speed
 from footseg.run import Run
 
 START, SMALLEST = "int8", "int4"
@@ -332,7 +332,7 @@ def by_trade(at_start: Sensitivity, lowered: Sensitivity, least: float) -> list[
     before = {cost.output: cost for cost in at_start.costs}
     saved = {cost.output: cost.bytes_saved - before[cost.output].bytes_saved for cost in lowered.costs}
 
-    def price(cost: OperatorCost) -> float:
+    def price(cost: QuantizationCost) -> float:
         noise = cost.logit_error**2 - before[cost.output].logit_error ** 2
         # Where rounding happens to help, the larger operator still goes first.
         return max(noise, 1e-12) / saved[cost.output]

@@ -24,7 +24,7 @@ from footseg.errors import FootsegError
 from footseg.export import mix, verify
 from footseg.export.conversion import conversion
 from footseg.export.freeze import INPUT, SIGNATURE
-from footseg.mixtures import OperatorCost, Sensitivity
+from footseg.mixtures import QuantizationCost, Sensitivity
 
 # Tensors are held against each other on so many images: signal-to-noise ratios settle at once.
 TENSOR_IMAGES = 4
@@ -142,7 +142,7 @@ def measure(
             alone.write_bytes(data)
             score = against.score(alone, threads)
             snr, cosine = tensors.get(operator.output, (None, None))
-            costs[operator.output] = OperatorCost(
+            costs[operator.output] = QuantizationCost(
                 operator.index,
                 operator.kind,
                 operator.output,
@@ -208,7 +208,7 @@ def _key(mixer: mix.Mixer, against: Reference, level: str) -> str:
     return digest.hexdigest()
 
 
-def _kept(saved: Path | None, key: str) -> dict[str, OperatorCost]:
+def _kept(saved: Path | None, key: str) -> dict[str, QuantizationCost]:
     """What an earlier measurement of the same left behind, by output tensor."""
     if saved is None or not saved.is_file():
         return {}

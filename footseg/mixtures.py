@@ -13,7 +13,7 @@ TIE = 5e-4
 
 
 @dataclass(frozen=True)
-class OperatorCost:
+class QuantizationCost:
     """What one operator costs and saves when it alone is quantized.
 
     ``iou_loss`` is fp32's IoU minus its own; ``logit_error`` the root mean square of the logits' difference,
@@ -43,9 +43,9 @@ class Sensitivity:
     images: int
     iou: float
     measured_on: str
-    costs: tuple[OperatorCost, ...]
+    costs: tuple[QuantizationCost, ...]
 
-    def ranked(self) -> tuple[OperatorCost, ...]:
+    def ranked(self) -> tuple[QuantizationCost, ...]:
         """The costs, dearest first: by IoU lost in steps of ``TIE``, then by the error of the logits."""
         return tuple(
             sorted(self.costs, key=lambda c: (-max(0, round(c.iou_loss / TIE)), -c.logit_error, c.index))
@@ -61,7 +61,7 @@ class Mixture:
     """One mixture that was tried.
 
     ``levels`` names the output tensors of operators that are not in int8, with their level; ``iou_loss`` and
-    ``logit_error`` are as in ``OperatorCost``, ``iou_loss_error`` is the standard error of the first,
+    ``logit_error`` are as in ``QuantizationCost``, ``iou_loss_error`` is the standard error of the first,
     infinite on a single image; ``delegated`` of ``operators`` run in XNNPACK, in ``partitions`` pieces.
     ``packed`` counts bytes as they are downloaded, of the chosen point and of whole networks at one level: to
     pack one with zstandard takes longer than to measure it.

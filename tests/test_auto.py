@@ -15,7 +15,7 @@ from footseg.data.synth import SynthConfig
 from footseg.errors import FootsegError
 from footseg.export import auto as module
 from footseg.export.auto import Auto, AutoConfig, auto, by_trade
-from footseg.export.sensitivity import OperatorCost, Reference, Sensitivity
+from footseg.export.sensitivity import QuantizationCost, Reference, Sensitivity
 from tests.runs import save_run
 
 keras = pytest.importorskip("keras", reason="makes the network: pip install 'footseg[train]'")
@@ -142,7 +142,9 @@ def test_a_file_that_loses_more_than_was_measured_gets_no_name(
 
 def test_the_best_trade_is_lowered_first() -> None:
     def costs(level: str, *rows: tuple[str, float, int]) -> Sensitivity:
-        made = tuple(OperatorCost(0, "CONV_2D", name, name, 0.0, error, saved) for name, error, saved in rows)
+        made = tuple(
+            QuantizationCost(0, "CONV_2D", name, name, 0.0, error, saved) for name, error, saved in rows
+        )
         return Sensitivity(level, "f", "val", 1, 0.5, "", made)
 
     at_start = costs("int8", ("a", 0.0, 100), ("b", 0.0, 100), ("c", 0.4, 100), ("tiny", 0.0, 100))

@@ -19,7 +19,7 @@ from footseg.benchmarks.results_file import append_line, read_all
 from footseg.compress.sizes import LayerSize, read_sizes
 from footseg.errors import FootsegError
 from footseg.evaluate import Evaluation, ImageScore, SavedEvaluation
-from footseg.mixtures import Frontier, Mixture, OperatorCost, Sensitivity
+from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity
 from footseg.reproduce import settings
 from footseg.run import Run
 from footseg.search import records as searches
@@ -34,7 +34,7 @@ STEP: run.Compression = {
     "val_iou_after": 0.79, "layers": {"conv": {}}, "left_out": {"stem": "too few weights"},
 }  # fmt: skip
 FOUND = Sensitivity(
-    "int8", "a.tflite", "val", 3, 0.8, "", (OperatorCost(0, "CONV_2D", "t", "conv", 0.01, 0.1, 9),)
+    "int8", "a.tflite", "val", 3, 0.8, "", (QuantizationCost(0, "CONV_2D", "t", "conv", 0.01, 0.1, 9),)
 )
 FRONTIER = Frontier(
     "a.tflite", "net", 0.02, 0, {"iou": 0.8, "bytes": 400, "split": "val", "images": 1}, 0,

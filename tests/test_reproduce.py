@@ -24,7 +24,7 @@ from footseg.commands._command import say
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
 from footseg.reproduce import claims, grid, results, settings, steps, tables, thesis
-from footseg.reproduce.results import THESIS, Figures, NetworkResult
+from footseg.reproduce.results import THESIS, NetworkResult, ThesisFigures
 from footseg.reproduce.steps import Reproduction
 from footseg.run import Run
 from footseg.steps import StepsInterruptedError
@@ -371,7 +371,7 @@ def test_an_unknown_student_and_somebody_elses_folder(tmp_path: Path, given: dic
 # ---- tables
 
 
-def result(key: str, figures: Figures, **files_by_precision: dict[str, Any]) -> NetworkResult:
+def result(key: str, figures: ThesisFigures, **files_by_precision: dict[str, Any]) -> NetworkResult:
     """A result with round numbers where the test does not look."""
     file = {
         "bytes": 3_000_000,
@@ -390,7 +390,7 @@ def result(key: str, figures: Figures, **files_by_precision: dict[str, Any]) -> 
     )  # fmt: skip
 
 
-OURS = Figures(0.31, 12.5, 7.2433, 0.91, 0.82, 0.73, 0.64)
+OURS = ThesisFigures(0.31, 12.5, 7.2433, 0.91, 0.82, 0.73, 0.64)
 MADE_ON = {
     "settings": {"size": 128, "feet": "a/feet", "floors": "a/floors", "real": "a/real"},
     "images": {"train": 6200, "val": 1800, "test": 2000},
@@ -461,7 +461,7 @@ def test_the_page_says_what_was_made_and_how_to_make_it_again(tmp_path: Path, gi
 # ---- claims
 
 
-def verdicts(ours: dict[str, Figures]) -> dict[str, claims.Claim]:
+def verdicts(ours: dict[str, ThesisFigures]) -> dict[str, claims.Claim]:
     judged = claims.judge(THESIS, ours, TITLES)
     keys = ("same", "close", "real", "nothing", "fastest", "frames", "quarter", "possible")
     return dict(zip(keys, judged, strict=True))
@@ -489,9 +489,9 @@ def test_the_claims_on_the_thesiss_own_figures() -> None:
 def test_claims_that_hold_and_claims_that_do_not() -> None:
     """Four made-up networks, changed one at a time."""
     good = {
-        "emilseg": Figures(1, 100, 80, 0.99, 0.90, 0.99, 0.90),
-        "linknet": Figures(1, 30, 40, 0.985, 0.895, 0.985, 0.895),
-        "fast_linknet": Figures(1, 10, 10, 0.98, 0.892, 0.98, 0.892),
+        "emilseg": ThesisFigures(1, 100, 80, 0.99, 0.90, 0.99, 0.90),
+        "linknet": ThesisFigures(1, 30, 40, 0.985, 0.895, 0.985, 0.895),
+        "fast_linknet": ThesisFigures(1, 10, 10, 0.98, 0.892, 0.98, 0.892),
     }
     holding = {key: claim.ours.holds for key, claim in verdicts(good).items()}
     assert holding == {
@@ -518,7 +518,7 @@ def test_claims_that_hold_and_claims_that_do_not() -> None:
 
 
 def test_networks_that_know_nothing_are_not_called_alike() -> None:
-    nothing = Figures(1, 10, 10, 0.9, 0.06, 0.9, 0.06)
+    nothing = ThesisFigures(1, 10, 10, 0.9, 0.06, 0.9, 0.06)
     found = verdicts(dict.fromkeys(("emilseg", "linknet", "fast_linknet"), nothing))
     for key in ("same", "close", "real", "nothing"):
         assert found[key].ours.holds is None

@@ -21,7 +21,7 @@ from footseg.cli import main
 from footseg.commands import searching
 from footseg.errors import FootsegError
 from footseg.search import live, loop, records
-from footseg.search.loop import Budget
+from footseg.search.loop import SearchBudget
 from footseg.search.records import Settings, Trial
 from footseg.search.workers import Feed
 
@@ -68,7 +68,12 @@ def run(folder: Path, settings: Settings, trials: int, work: Any) -> list[Trial]
     if not records.exists(folder):
         records.save_settings(folder, settings)
     return loop.search(
-        folder, settings, Budget(trials), work=work, view=live.Lines(settings, lines.append), say=lines.append
+        folder,
+        settings,
+        SearchBudget(trials),
+        work=work,
+        view=live.Lines(settings, lines.append),
+        say=lines.append,
     )
 
 
@@ -153,7 +158,7 @@ def test_points_that_are_all_refused_after_a_good_one_end_this_command_only(
 
     for points_drawn in (5, 9):
         trials = loop.search(
-            tmp_path, settings, Budget(3), work=work_of(result),
+            tmp_path, settings, SearchBudget(3), work=work_of(result),
             view=live.Lines(settings, lambda line: None), say=said.append,
         )  # fmt: skip
         assert len(trials) == points_drawn
@@ -179,7 +184,7 @@ def test_limits_that_nothing_meets_so_far_are_told_early_and_the_search_is_drawn
     records.save_settings(folder, settings)
     with pytest.raises(FootsegError, match=r"nothing of 60 points"):
         loop.search(
-            folder, settings, Budget(5), work=work_of(result),
+            folder, settings, SearchBudget(5), work=work_of(result),
             view=live.Lines(settings, lambda line: None), say=said.append,
         )  # fmt: skip
     assert len(said) == 1
@@ -293,7 +298,7 @@ def test_the_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_da
         Trial(2, point, {"epochs": 20}, "running"),
     ]
     now = time.monotonic()
-    table = live.LiveTable(settings, tmp_path, Budget(4))
+    table = live.LiveTable(settings, tmp_path, SearchBudget(4))
     monkeypatch.setattr(time, "monotonic", lambda: now + 60)
     from rich.console import Console
 

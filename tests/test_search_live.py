@@ -14,7 +14,7 @@ from footseg import files
 from footseg.cli import main
 from footseg.commands import searching
 from footseg.search import live, records
-from footseg.search.loop import Budget
+from footseg.search.loop import SearchBudget
 from footseg.search.records import Settings, Trial
 from tests.test_search import good, run, settings_of, work_of
 
@@ -42,13 +42,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal()
 
 
-def drawn(terminal: Terminal, folder: Path, budget: Budget, trials: list[Trial]) -> list[str]:
+def drawn(terminal: Terminal, folder: Path, budget: SearchBudget, trials: list[Trial]) -> list[str]:
     """The lines of the table on a terminal as standard error, without colours and the like."""
     with contextlib.redirect_stderr(terminal):
         return _drawn(terminal, folder, budget, trials)
 
 
-def _drawn(terminal: Terminal, folder: Path, budget: Budget, trials: list[Trial]) -> list[str]:
+def _drawn(terminal: Terminal, folder: Path, budget: SearchBudget, trials: list[Trial]) -> list[str]:
     view = live.LiveTable(Settings(SPACE, {"epochs": 2}), folder, budget)
     view.began([])
     view.tick(trials)
@@ -59,7 +59,7 @@ def _drawn(terminal: Terminal, folder: Path, budget: Budget, trials: list[Trial]
 def test_in_a_narrow_terminal_the_options_are_cut_and_nothing_else(
     terminal: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = drawn(terminal, tmp_path, Budget(9), [trial(0, "finished", 0.75), trial(1, "running")])
+    lines = drawn(terminal, tmp_path, SearchBudget(9), [trial(0, "finished", 0.75), trial(1, "running")])
     assert not capsys.readouterr().out, "standard output may be the file of --json"
     assert max(map(len, lines)) <= 60
     assert [line for line in lines if re.match(r"0000           0\.7500  learning rate 0\.001 .*…$", line)]
@@ -67,7 +67,7 @@ def test_in_a_narrow_terminal_the_options_are_cut_and_nothing_else(
 
 
 def test_a_table_without_rows_is_not_shown(terminal: Terminal, tmp_path: Path) -> None:
-    text = "\n".join(drawn(terminal, tmp_path, Budget(9), [trial(0, "finished", 0.75)]))
+    text = "\n".join(drawn(terminal, tmp_path, SearchBudget(9), [trial(0, "finished", 0.75)]))
     assert "best so far" in text
     assert "running" not in text
 
@@ -75,14 +75,14 @@ def test_a_table_without_rows_is_not_shown(terminal: Terminal, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("budget", "left"),
     [
-        (Budget(4), "about 50 s left"),  # two trials of 25 s
-        (Budget(None, minutes=2), "about 1 min 10 s left"),
-        (Budget(4, minutes=1), "about 10 s left"),
-        (Budget(None, minutes=0.5), "about 0 s left"),
+        (SearchBudget(4), "about 50 s left"),  # two trials of 25 s
+        (SearchBudget(None, minutes=2), "about 1 min 10 s left"),
+        (SearchBudget(4, minutes=1), "about 10 s left"),
+        (SearchBudget(None, minutes=0.5), "about 0 s left"),
     ],
 )
 def test_the_time_left_is_that_of_the_budget_that_ends_first(
-    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: Budget, left: str
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: SearchBudget, left: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     clock = iter([0.0, *[50.0] * 99])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from footseg import files
-from footseg.benchmarks.experiments.searches import Table, nearest
+from footseg.benchmarks.experiments.searches import PointTable, nearest
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,6 @@ def test_a_score_is_interpolated_in_both_directions(tmp_path: Path) -> None:
         "2.37e-06 0.25 ce": 0.4,
     }
     files.write_json(tmp_path / "trainings.json", kept)
-    table = Table(tmp_path / "trainings.json", tmp_path)
+    table = PointTable(tmp_path / "trainings.json", tmp_path)
     values = {"learning_rate": 10**-5.75, "network_options": {"dropout": 1 / 6}, "loss": ["ce"]}
     assert table.score(values) == pytest.approx(0.25)

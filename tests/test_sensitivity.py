@@ -10,7 +10,7 @@ import pytest
 from footseg import records, runtime
 from footseg.errors import FootsegError
 from footseg.export import freeze, mix, quantize, sensitivity, tflite
-from footseg.export.sensitivity import OperatorCost, Reference, Sensitivity
+from footseg.export.sensitivity import QuantizationCost, Reference, Sensitivity
 from footseg.export.verify import Sample
 
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -139,8 +139,8 @@ def test_a_measurement_goes_on_where_it_stopped(
 
 
 def test_ties_of_iou_are_ranked_by_the_logits() -> None:
-    def cost(layer: str, iou_loss: float, logit_error: float) -> OperatorCost:
-        return OperatorCost(0, "CONV_2D", layer, layer, iou_loss, logit_error, 0)
+    def cost(layer: str, iou_loss: float, logit_error: float) -> QuantizationCost:
+        return QuantizationCost(0, "CONV_2D", layer, layer, iou_loss, logit_error, 0)
 
     # In steps of 0.0005: 2, then 0 for the others, a gain being no better than none.
     costs = (cost("c", -0.01, 0.3), cost("b", 0.0002, 0.5), cost("a", 0.0009, 0.1))

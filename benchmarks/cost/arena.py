@@ -54,7 +54,7 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ArenaPlan:
     """Where each buffer lies, in bytes from the start, and how many bytes the arena has."""
 
     offsets: Mapping[Key, int]
@@ -118,7 +118,7 @@ def live_bytes(kept: Sequence[Buffer], operators: int) -> tuple[int, ...]:
     return tuple(sum(b.bytes for b in kept if b.first <= index <= b.last) for index in range(operators))
 
 
-def plan(kept: Sequence[Buffer], alignment: int = ALIGNMENT) -> Plan:
+def plan(kept: Sequence[Buffer], alignment: int = ALIGNMENT) -> ArenaPlan:
     """Places for the buffers such that none overlaps another that lives at the same time.
 
     Raises:
@@ -135,7 +135,7 @@ def plan(kept: Sequence[Buffer], alignment: int = ALIGNMENT) -> Plan:
             placed.append((_offset(buffer, placed, alignment), buffer))
             placed.sort(key=lambda place: place[0])
     offsets = {buffer.key: offset for offset, buffer in placed}
-    return Plan(offsets, max((offset + buffer.bytes for offset, buffer in placed), default=0))
+    return ArenaPlan(offsets, max((offset + buffer.bytes for offset, buffer in placed), default=0))
 
 
 def _offset(buffer: Buffer, placed: Sequence[tuple[int, Buffer]], alignment: int) -> int:

@@ -56,7 +56,7 @@ VARIANTS = (
 
 
 @dataclass(frozen=True)
-class Goal:
+class Aim:
     """A promise: a file of a variant, what is allowed of it, held against another file of the same seed."""
 
     text: str
@@ -68,13 +68,13 @@ class Goal:
 
 
 GOALS = (
-    Goal("static int8 within 0.005", DENSE, "int8", 0.005),
-    Goal("int8 of quantization-aware training within 0.003", "qat", "int8", 0.003),
-    Goal("70 % sparsity within 0.01", "prune70", "fp32", 0.01),
-    Goal("prune + cluster + int8: 0.45 MB after gzip, within 0.015", "deep", "int8", 0.015,
+    Aim("static int8 within 0.005", DENSE, "int8", 0.005),
+    Aim("int8 of quantization-aware training within 0.003", "qat", "int8", 0.003),
+    Aim("70 % sparsity within 0.01", "prune70", "fp32", 0.01),
+    Aim("prune + cluster + int8: 0.45 MB after gzip, within 0.015", "deep", "int8", 0.015,
          most=("gzip_mb", 0.45)),
-    Goal("half of the MACs gone within 0.02", "cut", "fp32", 0.02, most=("macs_ratio", 0.5)),
-    Goal("half of the MACs gone: latency at most 0.65 of the dense network's", "cut", "fp32", 0.02,
+    Aim("half of the MACs gone within 0.02", "cut", "fp32", 0.02, most=("macs_ratio", 0.5)),
+    Aim("half of the MACs gone: latency at most 0.65 of the dense network's", "cut", "fp32", 0.02,
          most=("latency_ratio", 0.65)),
 )  # fmt: skip
 
@@ -128,7 +128,7 @@ def _row(measured: Measurement, dense: Measurement, seed: Path) -> dict[str, flo
     }
 
 
-def judged(goal: Goal, seeds: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
+def judged(goal: Aim, seeds: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """A goal's figures over the seeds: met where the mean keeps to both limits."""
     own, other = f"{goal.variant} {goal.precision}", " ".join(goal.against)
     losses = [rows[other]["iou"] - rows[own]["iou"] for rows in seeds]

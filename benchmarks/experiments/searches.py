@@ -127,7 +127,7 @@ def between(out: Path, before: dict[str, str]) -> float:
 
 def algorithms(data: Path, work: Path, trials: int, seeds: int) -> dict[str, Any]:
     """The same budget for TPE and random search, with each seed; who found the better training."""
-    table = Table(work / "trainings.json", data)
+    table = PointTable(work / "trainings.json", data)
     space_ = space.parse(space.without_teacher(space.load("thesis"))[0], {"network": NETWORK})
     searches = []
     for seed in range(seeds):
@@ -161,7 +161,7 @@ def standing(searches: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
     }
 
 
-class Table:
+class PointTable:
     """The validation IoU of each cell of the thesis's space, trained when it is first asked for."""
 
     def __init__(self, path: Path, data: Path) -> None:
@@ -213,7 +213,7 @@ def nearest(value: float, low: float, high: float, count: int) -> dict[float, fl
     return {low + (part + 0.5) * width: share for part, share in shares.items() if share > 0}
 
 
-def best_so_far(table: Table, space_: Any, algorithm: str, seed: int, trials: int) -> list[float]:
+def best_so_far(table: PointTable, space_: Any, algorithm: str, seed: int, trials: int) -> list[float]:
     """The best validation IoU after each trial of one search."""
     told: list[tuple[Any, float]] = []
     for number in range(trials):

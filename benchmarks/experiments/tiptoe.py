@@ -40,7 +40,7 @@ RECIPES: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainedNetwork:
     """A network trained on one set by one recipe, with all seeds."""
 
     kind: str
@@ -69,7 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     sets = {"photographs": args.data, "composites": args.composites}
     rows = [
-        Row(kind, data, network, recipe, args.runs)
+        TrainedNetwork(kind, data, network, recipe, args.runs)
         for kind, data in sets.items()
         for recipe in RECIPES[kind]
         for network in (OWN, OTHER)
@@ -102,7 +102,7 @@ def int8_file(out: Path) -> Path:
     return next(iter(sorted((out / "int8").glob("*.tflite"))))
 
 
-def scored(row: Row) -> dict[str, Any]:
+def scored(row: TrainedNetwork) -> dict[str, Any]:
     """Scores of the int8 files of all seeds, by split, and the validation IoU that training ended with."""
     for out in row.outs:
         footseg("export", out, "--out", out / "int8", "--data", row.data, "--precision", "int8")
@@ -114,7 +114,7 @@ def scored(row: Row) -> dict[str, Any]:
     return found
 
 
-def counted(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+def counted(rows: Iterable[TrainedNetwork]) -> dict[str, dict[str, float]]:
     """Bytes of the int8 file and instructions of one inference of it on each core, by network."""
     of = {row.network: int8_file(row.outs[0]) for row in rows}
     with tempfile.TemporaryDirectory() as temporary:

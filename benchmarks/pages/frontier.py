@@ -15,7 +15,7 @@ from footseg.benchmarks.pages import bars, charts
 from footseg.benchmarks.pages.charts import Bound, Mark
 from footseg.benchmarks.pages.page import HERE
 from footseg.benchmarks.pages.svg import CHARACTER, Axes, Box, Scale, line, picture, text
-from footseg.mixtures import Frontier, Mixture, OperatorCost, Sensitivity
+from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity
 
 WIDTH, HEIGHT = 1060, 460
 # Of a row of the lower chart; above all rows their headings, below them the ticks.
@@ -136,7 +136,7 @@ def _bars(measured: Sequence[Sensitivity], measure: str, frame: Box) -> list[str
     return [*parts, line("base", axes.x(0), frame.top, axes.x(0), frame.bottom)]
 
 
-def _row_name(row: OperatorCost) -> str:
+def _row_name(row: QuantizationCost) -> str:
     return f"{row.layer} {row.kind.lower()}"
 
 

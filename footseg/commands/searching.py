@@ -76,7 +76,7 @@ def _search(args: Arguments) -> Output:
     if args.resume:
         loop.check_resumable(args.out)
     asked, given = _asked(args)
-    budget = loop.Budget(asked.trials, args.minutes)
+    budget = loop.SearchBudget(asked.trials, args.minutes)
     loop.check(asked, budget)
     settings = loop.begin(args.out, asked, given, resume=args.resume)
     with ended_as_by_ctrl_c(), records.lock(args.out, say=say) as lock:

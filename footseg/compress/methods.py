@@ -8,7 +8,7 @@ from footseg.errors import check_known
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """What is said of a way of compressing.
 
     ``retraining`` are the training options of a step where nothing else is said. The flag's value is the
@@ -22,26 +22,26 @@ class Row:
 
 
 # What a method made of the weights an average of them would undo, so those that hold it have none (ema).
-METHODS: Mapping[str, Row] = {
-    "cut": Row(
+METHODS: Mapping[str, MethodRow] = {
+    "cut": MethodRow(
         "remove channels until this share of the MACs is gone (0.5)",
         {"epochs": 40, "learning_rate": 2e-3},
         option="share",
         kind=float,
     ),
-    "prune": Row(
+    "prune": MethodRow(
         "make this share of the kernels' weights zero (0.7)",
         {"epochs": 30, "learning_rate": 1e-3, "ema": 0.0},
         option="sparsity",
         kind=float,
     ),
-    "cluster": Row(
+    "cluster": MethodRow(
         "let each layer have this many distinct weights (8 to 256)",
         {"epochs": 8, "learning_rate": 2e-4, "ema": 0.0},
         option="clusters",
         kind=int,
     ),
-    "qat": Row(
+    "qat": MethodRow(
         "train for int8; export --precision int8 then needs no calibration",
         {"epochs": 6, "learning_rate": 1e-4, "ema": 0.0},
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from footseg.reproduce.results import Figures
+from footseg.reproduce.results import ThesisFigures
 
 TEACHER, FASTEST = "emilseg", "fast_linknet"
 # The thesis's own students lie within 0.004 of each other in IoU and 0.006 in accuracy.
@@ -15,7 +15,7 @@ NOTHING = 0.005
 # Networks that find less than half of a foot are alike in knowing nothing.
 LEARNED = 0.5
 
-FiguresByNetwork = Mapping[str, Figures]
+FiguresByNetwork = Mapping[str, ThesisFigures]
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _students(table: FiguresByNetwork) -> list[str]:
     return [key for key in table if key != TEACHER]
 
 
-def _value(figures: Figures, measure: str) -> float:
+def _value(figures: ThesisFigures, measure: str) -> float:
     value = getattr(figures, measure)
     if value is None:
         raise ValueError(f"the figures have no {measure}: judge complete rows only")

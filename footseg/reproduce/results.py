@@ -23,7 +23,7 @@ MEASURES = ("test_accuracy", "test_iou", "real_accuracy", "real_iou")
 
 
 @dataclass(frozen=True)
-class Figures:
+class ThesisFigures:
     """The seven figures that the thesis gives for a network; None where there is none.
 
     ``flops`` in billions by the thesis's rule, ``latency_ms`` (phone or host: whoever reads it must know),
@@ -41,11 +41,11 @@ class Figures:
 
 # Demborg 2018, Tables 4.1 (ZTE Axon 7) and 4.2.
 THESIS = {
-    "emilseg": Figures(55.37, 4439, 85, 0.9912, 0.9860, 0.9740, 0.9814),
-    "enet": Figures(10.38, 1045, 15, 0.9774, 0.9116, 0.9738, 0.9117),
-    "linknet": Figures(1.75, 234, 45, 0.9797, 0.9141, 0.9724, 0.9145),
-    "mobileseg": Figures(2.68, 555, 18, 0.9834, 0.9146, 0.9744, 0.9144),
-    "fast_linknet": Figures(0.287, 73, 7.2, 0.9797, 0.9153, 0.9707, 0.9148),
+    "emilseg": ThesisFigures(55.37, 4439, 85, 0.9912, 0.9860, 0.9740, 0.9814),
+    "enet": ThesisFigures(10.38, 1045, 15, 0.9774, 0.9116, 0.9738, 0.9117),
+    "linknet": ThesisFigures(1.75, 234, 45, 0.9797, 0.9141, 0.9724, 0.9145),
+    "mobileseg": ThesisFigures(2.68, 555, 18, 0.9834, 0.9146, 0.9744, 0.9144),
+    "fast_linknet": ThesisFigures(0.287, 73, 7.2, 0.9797, 0.9153, 0.9707, 0.9148),
 }
 
 
@@ -61,7 +61,7 @@ class NetworkResult:
     title: str
     network: str
     options: Mapping[str, Any]
-    figures: Figures
+    figures: ThesisFigures
     cost: Mapping[str, Any]
     files: Mapping[str, Mapping[str, Any]]
     accuracy: Mapping[str, Mapping[str, float]]
@@ -111,7 +111,7 @@ def _result(made: Reproduction, row: NetworkRow, measured: Mapping[str, Measurem
         for what in ("composited", "real", "real_int8")
         if (folder := made.evaluation(row, what)).is_dir()
     }
-    figures = Figures(
+    figures = ThesisFigures(
         flops=cost["flops_tf_benchmark"] / 1e9,
         latency_ms=exported["fp32"].get("latency_ms"),
         size_mb=cost["parameters"] * 4 / 1e6,

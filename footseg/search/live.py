@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from footseg.search.loop import Budget
+    from footseg.search.loop import SearchBudget
 
 # Seconds between two looks at the running trials' files.
 REFRESH = 1.0
@@ -50,7 +50,7 @@ class Lines:
 class LiveTable:
     """The running trials, the best so far, what is done and the time left; needs a terminal."""
 
-    def __init__(self, settings: Settings, folder: Path, budget: "Budget") -> None:
+    def __init__(self, settings: Settings, folder: Path, budget: "SearchBudget") -> None:
         """``budget`` is for the time left."""
         from rich.console import Console
         from rich.live import Live

@@ -50,14 +50,14 @@ class View(Protocol):
 
 
 @dataclass(frozen=True)
-class Budget:
+class SearchBudget:
     """When to stop: ``trials`` in the folder (refused ones not counted), ``minutes`` of this command."""
 
     trials: int | None = 100
     minutes: float | None = None
 
 
-def check(settings: Settings, budget: Budget) -> None:
+def check(settings: Settings, budget: SearchBudget) -> None:
     """Refuse what is wrong with a search before anything of it is made.
 
     Raises:
@@ -132,7 +132,7 @@ def _strange(path: Path) -> bool:
 def search(
     folder: Path,
     settings: Settings,
-    budget: Budget,
+    budget: SearchBudget,
     *,
     work: Callable[[Feed], None],
     view: View,
@@ -187,7 +187,9 @@ def search(
 class Books:
     """All trials of a search, and which comes next."""
 
-    def __init__(self, folder: Path, settings: Settings, budget: Budget, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, budget: SearchBudget, say: Callable[[str], None]
+    ) -> None:
         """Read what is in ``folder``."""
         self.folder, self.settings, self.budget, self.say = folder, settings, budget, say
         self.space = space.parse(settings.space, settings.values)
