@@ -202,18 +202,6 @@ def _instructions(head: str, short: str, amount: Callable[[Instructions], int]) 
     return Figure(head, "M", cell, short, _part("instructions", share))
 
 
-def _spread(found: Instructions) -> str:
-    return f"{found.spread:.0e}" if found.spread else "0"
-
-
-def _instruction_ratio(m: Measurement, members: Members) -> str:
-    return known(places.instruction_ratio(m, members), "{:.3f}")
-
-
-def _intensity(flops: float, moved: float | None) -> str:
-    return f"{flops / moved:.1f}" if moved else ""
-
-
 # --- the figures ---------------------------------------------------------------------------------
 # fmt: off
 
@@ -230,7 +218,8 @@ FILE = (
     Figure("FLOPs", "M, TensorFlow's rule", _cost("flops_tf_benchmark", _tenths)),
     Figure("activations", "MB at peak", _cost("peak_activation_bytes", mb)),
     Figure("moved", "MB", _cost("bytes_moved", mb)),
-    Figure("intensity", "FLOPs a byte", lambda m, _: _intensity(m.cost["flops"], m.cost.get("bytes_moved"))),
+    Figure("intensity", "FLOPs a byte", lambda m, _: f"{m.cost['flops'] / m.cost['bytes_moved']:.1f}"
+           if m.cost.get("bytes_moved") else ""),
 )
 VERIFIED = (
     Figure("equal pixels", "", _check("pixels_equal", "{:.4%}")),
@@ -265,10 +254,12 @@ KINDS = (
     _instructions("load, store", "load,\nstore", lambda i: i.load_store),
     _instructions("other", "\nother", lambda i: i.other),
 )
-INSTRUCTION_RATIO = Figure(f"{TIMES} fp32", "", _instruction_ratio, "\nx fp32")
+INSTRUCTION_RATIO = Figure(f"{TIMES} fp32", "", lambda m, members: known(
+    places.instruction_ratio(m, members), "{:.3f}"), "\nx fp32")
 COUNTED = (
     INSTRUCTIONS, INSTRUCTION_RATIO, *KINDS,
-    Figure("spread", "of repetitions", _part("instructions", _spread)),
+    Figure("spread", "of repetitions",
+           _part("instructions", lambda i: f"{i.spread:.0e}" if i.spread else "0")),
 )
 
 # Of its outputs; of shares of pixels four decimals, for 3 of a million are not "100 %". A terminal says 100

@@ -276,7 +276,7 @@ def test_a_line_leaves_out_what_a_trial_has_not() -> None:
 def test_lying_axes_are_the_same_turned() -> None:
     line = Curve(range(2), (0.0, 1.0), "best", trial=1)
     svg = page_charts.parallel([Scale("a"), Scale("b")], [line], width=216, upright=False)
-    assert drawn(svg, "curve best", 1) == "M8 24L208 88"
+    assert drawn(svg, "curve best", 1) == "M14 24L202 88"
 
 
 def test_curves_end_where_training_was_stopped() -> None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from footseg import __version__, files, provenance
 from footseg.android_harness.ask import listed
+from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.measurement import Measurement
 from footseg.evaluate import SavedEvaluation as Evaluation
 from footseg.run import Run
@@ -150,11 +151,8 @@ def facts(
     latest: Sequence[Measurement], trained: Sequence[Run], evaluated: Mapping[str, Evaluation]
 ) -> list[tuple[str, list[str]]]:
     """Names and values of the provenance table; a fact that differs between files has several values."""
-    versions: dict[str, set[str]] = {}
     sources = [m.versions for m in latest] + [run.versions for run in trained]
-    for found in sources:
-        for package, version in found.items():
-            versions.setdefault(package, set()).add(version)
+    versions = grouped(package for found in sources for package in found.items())
     sets = {f"{e.test_set} {e.data_fingerprint}" for e in evaluated.values()}
     found_facts = {
         "measured on": {m.where for m in latest if m.kind == "measured"},
@@ -164,7 +162,7 @@ def facts(
         "trained by": {f"{run.machine.get('cpu')}, {run.backend}" for run in trained if run.machine},
         "seed": {str(run.seed) for run in trained},
         "evaluated on": sets,
-        "versions": {f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()},
+        "versions": {f"{package} {' and '.join(sorted(set(found)))}" for package, found in versions.items()},
     }
     return [(name, sorted(values)) for name, values in found_facts.items() if values]
 

@@ -233,5 +233,4 @@ def draw_x_axis(axes: Axes) -> list[str]:
         x = axes.x_of(share)
         parts.append(line("grid", x, frame.bottom, x, frame.bottom + 5))
         parts.append(fitted("tick middle", x, frame.bottom + 19, words, slot - 4))
-    parts.append(text("axis end", frame.right, frame.bottom + 38, scale.title))
-    return parts
+    return parts + [text("axis end", frame.right, frame.bottom + 38, scale.title)] * bool(scale.title)

@@ -8,10 +8,10 @@ Lines come in drawing order: what matters goes last, so that it is on top.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from footseg.benchmarks.pages.charts import Curve, spread_of
-from footseg.benchmarks.pages.svg import Scale, element, fitted, line, picture
+from footseg.benchmarks.pages.svg import Axes, Box, Scale, draw_x_axis, element, fitted, line, picture
 
 # Of a row where axes lie: title, axis, ticks.
 LANE = 64
@@ -36,7 +36,7 @@ def parallel(scales: Sequence[Scale], lines: Sequence[Curve], *, width: int, upr
         parts += (
             _upright_axis(scale, place, index, len(scales), width)
             if upright
-            else _lying_axis(scale, place, index, width)
+            else _lying_axis(scale, place, index)
         )
     parts.append("</g>")
     return picture(width, height, "Parameters and score of each trial", parts)
@@ -62,7 +62,8 @@ def _upright(count: int, width: int, height: int) -> _Place:
 
 
 def _lying(width: int) -> _Place:
-    return _Place((8, 24), (0, LANE), (width - 16, 0))
+    # Half a word at an end of the axis would be cut off.
+    return _Place((14, 24), (0, LANE), (width - 28, 0))
 
 
 def _through(one: Curve, scales: Sequence[Scale], place: _Place) -> str:
@@ -97,14 +98,7 @@ def _upright_axis(scale: Scale, place: _Place, index: int, count: int, width: in
     return parts
 
 
-def _lying_axis(scale: Scale, place: _Place, index: int, width: int) -> list[str]:
+def _lying_axis(scale: Scale, place: _Place, index: int) -> list[str]:
     (left, y), (right, _) = place(index, 0), place(index, 1)
-    parts = [line("base", left, y, right, y), fitted("label", left, y - 9, scale.title, width - 20)]
-    found = scale.ticks(max(3, int(width / 90)))
-    slot = (right - left) / max(1, len(found)) - 4 * bool(scale.slots)
-    for share, words in found:
-        x = place(index, share)[0]
-        # Half a word at the edge would be cut off.
-        near = min(max(x, left + 10), right - 12)
-        parts += [line("base", x, y - 3, x, y + 3), fitted("tick middle", near, y + 16, words, slot)]
-    return parts
+    axes = Axes(Box(left, y, right, y), replace(scale, title=""))
+    return [*draw_x_axis(axes), fitted("label", left, y - 9, scale.title, right - left)]

@@ -191,9 +191,8 @@ def _missing(
     ]
     lines = [text + ", ".join(names) + "." for text, names in said if names]
     if not any(point.is_baseline for point in points):
-        lines.insert(
-            0, "No fp32 file of an uncompressed run was measured: nothing to hold the recipes against."
-        )
+        why = "No fp32 file of an uncompressed run was measured: nothing to hold the recipes against."
+        lines.insert(0, why)
     elif evaluated and not any(point.loss for point in points):
         lines.insert(0, "The fp32 file has no evaluation: losses of IoU are not known.")
     return lines
@@ -282,6 +281,7 @@ def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[Responsive]
         ("boundary_f", "gzip_bytes", "boundary F (measured)", download),
         ("boundary_f", "file_bytes", "boundary F (measured)", "file, MB"),
     ]
+    numbers = {point.label: str(number) for number, point in enumerate(points, start=1)}
     made = []
     for place, (y, x, y_label, x_label) in enumerate(wanted):
         marks = [
@@ -289,7 +289,6 @@ def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[Responsive]
             for point in drawn
             if getattr(point, x) is not None and getattr(point, y) is not None
         ]
-        numbers = {point.label: str(number) for number, point in enumerate(points, start=1)}
         if marks:
             numbered = [replace(mark, label=numbers[mark.label], title=mark.label) for mark in marks]
             made.append(_chart(marks, numbered, place < LARGE, x_label=x_label, y_label=y_label))
@@ -317,14 +316,9 @@ def _winners(points: Sequence[Point], budget: Budget) -> list[tuple[str, list[tu
     budgets = [Budget(max_loss=loss) for loss in LOSSES]
     if budget not in budgets:
         budgets.insert(0, budget)
+    goals = {"smallest": "bytes", "fastest": "latency"}
     return [
-        (
-            each.words(),
-            [
-                ("smallest", *_told(each.winner(points, "bytes"))),
-                ("fastest", *_told(each.winner(points, "latency"))),
-            ],
-        )
+        (each.words(), [(name, *_told(each.winner(points, by))) for name, by in goals.items()])
         for each in budgets
     ]
 
