@@ -18,6 +18,7 @@ import numpy as np
 
 from footseg import runtime
 from footseg.errors import FootsegError
+from footseg.graphs.tflite import read
 
 # One inference: each step's name in the file, what the runtime calls it, its milliseconds.
 Steps = list[tuple[str, str, float]]
@@ -120,7 +121,7 @@ def _litert(model: runtime.TfliteSegmenter, threads: int, runs: int) -> Iterator
     api = _LiteRt(model.path)
     compiled, infer = _compiled(api, model, threads)
     infer()
-    profiler, own = api.get("CompiledModelGetProfiler", compiled), operators(model.interpreter)
+    profiler, own = api.get("CompiledModelGetProfiler", compiled), operators(model.path)
     for _ in range(runs):
         api.do("StartProfiler", profiler)
         infer()
@@ -172,17 +173,9 @@ def _compiled(
     return compiled, infer
 
 
-def operators(interpreter: Any) -> list[tuple[str, str]]:
-    """Kind and name (that of its first output) of each operator that works on what the image becomes."""
-    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
-    alive = {tensor["index"] for tensor in interpreter.get_input_details()}
-    found = []
-    for node in interpreter._get_ops_details():
-        # Weights are unpacked once, when the file is loaded, and no inference shows it.
-        if node["op_name"] != "DELEGATE" and alive & set(node["inputs"].tolist()):
-            alive |= set(node["outputs"].tolist())
-            found.append((node["op_name"], names[int(node["outputs"][0])]))
-    return found
+def operators(path: Path) -> list[tuple[str, str]]:
+    """Kind and name of each operator of a ``.tflite`` that an inference runs: weights are unpacked before."""
+    return [(operator.op, operator.name) for operator in read(path).operators if not operator.on_loading]
 
 
 def own_names(tags: Sequence[str], operators: Sequence[tuple[str, str]]) -> list[str]:

@@ -356,8 +356,7 @@ def _mixer(run: Run, folder: Path, calibration: quantize.Calibration, config: Au
     fp32 = folder / "fp32.tflite"
     network = freeze.load_network(run.model)
     fp32.write_bytes(tflite.convert(freeze.freeze(network, folder / "saved_model")))
-    kernels = shared.clustered_kernels(network)
-    weight_ranges = shared.weight_ranges(fp32, quantize.operators(fp32) if kernels else [], kernels)
+    weight_ranges = shared.weight_ranges(fp32, shared.clustered_kernels(network))
     return mix.calibrated(
         fp32, calibration.images,
         io=config.io, ranges=config.ranges, weight_ranges=weight_ranges, threads=config.threads,

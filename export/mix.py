@@ -11,6 +11,7 @@ import numpy as np
 from footseg.errors import require
 from footseg.export import quantize
 from footseg.export.conversion import conversion
+from footseg.graphs.tflite import read
 
 # What an operator may be in, most exact first. "fp16" and "int8w" are weights only, computed in float; "int8"
 # and "int4" have int8 activations and integer arithmetic. Not here: int8 with int16 activations, of which
@@ -61,7 +62,7 @@ class Mixer:
             from ai_edge_quantizer.recipe_manager import RecipeManager
 
             manager = RecipeManager()
-            quantize.set_ends(manager, [], self.io)
+            quantize.set_ends(manager, self.io)
             for output, level in levels.items():
                 if level != "float":
                     _configure(manager, by_output[output].kind, level, self.ranges, output)
@@ -94,23 +95,21 @@ def calibrated(
         raise ValueError("calibration needs images and got none: 64 is a good number")
     with conversion(f"calibration of {path.name}"):
         require("ai_edge_quantizer.quantizer", "compress")
-        from ai_edge_quantizer.recipe_manager import RecipeManager
-
-        found = quantize.operators(path)
+        graph = read(path)
         statistics = quantize.statistics(path, quantize.recipe("int8", ranges), images, ranges, threads)
         statistics |= {name: dict(limits) for name, limits in (weight_ranges or {}).items()}
         kept = {
-            operator.output
+            operator.name
             for operator in [
-                *quantize.before_positions(found),
-                *quantize.set_ends(RecipeManager(), found, io),
-                *quantize.dead(found, statistics),
+                *quantize.before_positions(graph),
+                *quantize.float_ends(graph, io),
+                *quantize.dead(graph, statistics),
             ]
         }
         candidates = tuple(
-            Mixable(index, operator.kind, operator.output, layer(operator.output), levels)
-            for index, operator in enumerate(found)
-            if operator.output not in kept and len(levels := _levels(operator.kind)) > 1
+            Mixable(index, operator.op, operator.name, layer(operator.name), levels)
+            for index, operator in enumerate(graph.operators)
+            if operator.name not in kept and len(levels := _levels(operator.op)) > 1
         )
     return Mixer(path, candidates, io, ranges, statistics)
 

@@ -119,9 +119,7 @@ class _Work:
         """The ranges of weights of a clustered network with which its values stay shared in integers."""
         if not PRECISIONS[precision].calibrated:
             return {}
-        kernels = shared.clustered_kernels(self.network)
-        found = quantize.operators(self.float_file()) if kernels else []
-        return shared.weight_ranges(self.float_file(), found, kernels)
+        return shared.weight_ranges(self.float_file(), shared.clustered_kernels(self.network))
 
     def trained_for(self, precision: str) -> bool:
         """Whether the run was trained for this precision."""

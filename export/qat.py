@@ -5,14 +5,12 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-
-from footseg import runtime
 from footseg.errors import FootsegError
 from footseg.export.conversion import conversion
 from footseg.export.precisions import ENDS
+from footseg.export.tflite import CASTS
+from footseg.graphs.tflite import read
 
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # What training puts before the names of layers that it rounds.
 WRAPPED = "quant_"
 
@@ -44,14 +42,13 @@ def islands(path: Path, left_out: Collection[str] = ()) -> tuple[str, ...]:
 
     Conversions do not count, nor what belongs to layers that training has ``left_out`` (their names).
     """
-    interpreter = runtime.interpreter(path)
-    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    graph = read(path)
     return tuple(
-        f"{node['op_name']} (operator {node['index']})"
-        for node in interpreter._get_ops_details()
-        if node["op_name"] not in (*CONVERSIONS, "DELEGATE")
-        and any(tensors[index]["dtype"] == np.float32 for index in node["outputs"])
-        and not _layers(tensors[node["outputs"][0]]["name"]).intersection(left_out)
+        f"{operator.op} (operator {index})"
+        for index, operator in enumerate(graph.operators)
+        if operator.op not in CASTS
+        and graph.gives_float(operator)
+        and not _layers(operator.name).intersection(left_out)
     )
 
 

@@ -16,6 +16,8 @@ from footseg.errors import check_known, require
 from footseg.export.conversion import conversion
 from footseg.export.freeze import INPUT, SIGNATURE
 from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
+from footseg.graphs.graph import Graph, Operator, leading_to
+from footseg.graphs.tflite import read
 
 # Operators with weights, by the quantizer's names, and those whose weights it can keep in 4 bits.
 WEIGHTED = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -105,8 +107,8 @@ def quantize(
         FootsegError: the quantizer refused the network.
     """
     check_options(precision, io, ranges)
-    found = operators(path)
-    if strangers := set(keep) - {operator.output for operator in found}:
+    graph = read(path)
+    if strangers := set(keep) - {operator.name for operator in graph.operators}:
         raise ValueError(
             f"no operator of {path.name} has the output {', '.join(sorted(strangers))}: "
             "keep takes names of tensors of the fp32 file"
@@ -115,30 +117,31 @@ def quantize(
         return path.read_bytes()
     calibrated = PRECISIONS[precision].calibrated
     if calibrated:
-        _check_images(path, precision, images)
+        _check_images(graph, precision, images)
     with conversion(f"quantization of {path.name} to {precision}"):
         quantizer = require("ai_edge_quantizer.quantizer", "compress")
         manager = recipe(precision, ranges)
-        kept = [operator for operator in found if operator.output in keep]
+        kept = [operator for operator in graph.operators if operator.name in keep]
         if calibrated:
-            kept += before_positions(found)
-            kept += set_ends(manager, found, io)
+            set_ends(manager, io)
+            kept += before_positions(graph)
+            kept += float_ends(graph, io)
         _leave_in_float(manager, kept)
         measured = None
         if calibrated and images is not None:
             measured = statistics(path, manager, images, ranges, threads)
             measured |= {name: dict(limits) for name, limits in (weight_ranges or {}).items()}
-            _leave_in_float(manager, dead(found, measured))
+            _leave_in_float(manager, dead(graph, measured))
         done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
             measured, enable_progress_bar=False, enable_progress_report=False
         )
         return bytes(done.quantized_model)
 
 
-def _check_images(path: Path, precision: str, images: np.ndarray | None) -> None:
+def _check_images(graph: Graph, precision: str, images: np.ndarray | None) -> None:
     if images is None or not len(images):
         raise ValueError(f"{precision} needs calibration images and got none: 64 is a good number")
-    expected = tuple(runtime.interpreter(path).get_input_details()[0]["shape"].tolist()[1:])
+    expected = (graph.tensors[graph.inputs[0]].shape or ())[1:]
     if images.ndim != 4 or images.shape[1:] != expected or images.dtype != np.uint8:
         raise ValueError(
             f"calibration images must be uint8 (N, {', '.join(map(str, expected))}), got {images.dtype} "
@@ -220,38 +223,38 @@ def statistics(path: Path, manager: Any, images: np.ndarray, ranges: str, thread
     return found.get_model_qsvs()
 
 
-def dead(operators: list["Operator"], statistics: Any) -> list["Operator"]:
+def dead(graph: Graph, statistics: Any) -> list[Operator]:
     """Operators that write or read a tensor with one value in all of calibration, as pruning may leave some.
 
     Such a tensor has no scale, and XNNPACK refuses the whole file over it.
     """
 
     def has_no_range(operator: Operator) -> bool:
-        found = statistics.get(operator.output)
+        found = statistics.get(operator.name)
         return bool(found) and float(np.min(found["min"])) == float(np.max(found["max"]))
 
-    tensors = {tensor for operator in operators if has_no_range(operator) for tensor in operator.outputs}
-    return [operator for operator in operators if tensors.intersection(operator.inputs + operator.outputs)]
+    tensors = {key for operator in graph.operators if has_no_range(operator) for key in operator.outputs}
+    return [o for o in graph.operators if tensors.intersection(o.inputs + o.outputs)]
 
 
-def _leave_in_float(manager: Any, operators: Collection["Operator"]) -> None:
+def _leave_in_float(manager: Any, operators: Collection[Operator]) -> None:
     """Add to a RecipeManager that these operators stay as they are."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
     known = {operation.value for operation in TFLOperationName}
     for operator in operators:
-        kind = NAMES.get(operator.kind, operator.kind)
+        kind = NAMES.get(operator.op, operator.op)
         if kind in known:  # It leaves others in float, and refuses to be told so.
             manager.add_quantization_config(
-                scope_of(operator.output),
+                scope_of(operator.name),
                 TFLOperationName(kind),
                 algorithm_key=AlgorithmName.NO_QUANTIZE,
             )
 
 
-def set_ends(manager: Any, operators: list["Operator"], io: str) -> list["Operator"]:
-    """Add the type of the file's ends to a RecipeManager; returns the operators there that stay in float."""
+def set_ends(manager: Any, io: str) -> None:
+    """Add the type of the file's ends to a RecipeManager."""
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
@@ -259,8 +262,7 @@ def set_ends(manager: Any, operators: list["Operator"], io: str) -> list["Operat
     if io == "float32":
         for end in ends:
             manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
-        return _float_ends(operators)
-    if io == "uint8":
+    elif io == "uint8":
         tensor = qtyping.TensorQuantizationConfig
         unsigned = qtyping.OpQuantizationConfig(
             activation_tensor_config=tensor(8, symmetric=False, dtype=qtyping.TensorDataType.UINT),
@@ -269,42 +271,9 @@ def set_ends(manager: Any, operators: list["Operator"], io: str) -> list["Operat
         )
         for end in ends:
             manager.add_quantization_config(".*", end, unsigned)
-    return []
 
 
-@dataclass(frozen=True)
-class Operator:
-    """An operator of a ``.tflite``: kind, tensors (by number) that it reads and writes, its output's name."""
-
-    kind: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    output: str
-    at_input: bool
-    at_output: bool
-
-
-def operators(path: Path) -> list[Operator]:
-    """The operators of a ``.tflite``, in the order in which they run."""
-    interpreter = runtime.interpreter(path)
-    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
-    image = interpreter.get_input_details()[0]["index"]
-    logits = interpreter.get_output_details()[0]["index"]
-    return [
-        Operator(
-            kind=node["op_name"],
-            inputs=tuple(node["inputs"]),
-            outputs=tuple(node["outputs"]),
-            output=names[node["outputs"][0]],
-            at_input=image in node["inputs"],
-            at_output=logits in node["outputs"],
-        )
-        for node in interpreter._get_ops_details()
-        if node["op_name"] != "DELEGATE"
-    ]
-
-
-def before_positions(operators: list[Operator]) -> list[Operator]:
+def before_positions(graph: Graph) -> list[Operator]:
     """Operators that decide where max-unpooling puts its values.
 
     They are those before a CEIL (see ``footseg.networks._unpool``). int8 makes neighbours equal, and the
@@ -312,17 +281,12 @@ def before_positions(operators: list[Operator]) -> list[Operator]:
     everything in int8 and without these: largest logit difference 1.14 and 0.11 of their spread, mean 0.061
     and 0.011, pixels of another class 0.55 % and 0.17 %, time 0.62 and 0.72 of fp32's.
     """
-    wanted: set[int] = set()
-    kept = []
-    for operator in reversed(operators):  # Users come before makers here.
-        if operator.kind == "CEIL" or wanted.intersection(operator.outputs):
-            wanted.update(operator.inputs)
-            kept.append(operator)
-    return kept
+    ceils = [key for operator in graph.operators if operator.op == "CEIL" for key in operator.outputs]
+    return [graph.operators[index] for index in sorted(leading_to(graph.operators, ceils))]
 
 
-def _float_ends(operators: list[Operator]) -> list[Operator]:
-    """Operators that touch input or output and are better off in float.
+def float_ends(graph: Graph, io: str) -> list[Operator]:
+    """Operators that touch input or output and are better off in float, where the file's ends are.
 
     Average pooling of the image: XNNPACK has no int8 one, so it would split the partition, and a quarter
     of the pixels is left to quantize after it. Bilinear resizing of the logits: a quarter of the values is
@@ -331,7 +295,10 @@ def _float_ends(operators: list[Operator]) -> list[Operator]:
     """
     return [
         operator
-        for operator in operators
-        if (operator.kind == "AVERAGE_POOL_2D" and operator.at_input)
-        or (operator.kind == "RESIZE_BILINEAR" and operator.at_output)
+        for operator in graph.operators
+        if io == "float32"
+        and (
+            (operator.op == "AVERAGE_POOL_2D" and graph.inputs[0] in operator.inputs)
+            or (operator.op == "RESIZE_BILINEAR" and graph.outputs[0] in operator.outputs)
+        )
     ]

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from footseg import runtime
 from footseg.export.mix import layer
-from footseg.export.quantize import Operator
+from footseg.graphs.tflite import read
 
 # The axes of a Keras kernel, in the order of the file's weights: output channels, height, width, inputs.
 AXES = {"CONV_2D": (3, 0, 1, 2), "TRANSPOSE_CONV": (2, 0, 1, 3)}
@@ -41,25 +40,24 @@ def clustered_kernels(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-def weight_ranges(
-    path: Path, operators: list[Operator], kernels: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, np.ndarray]]:
+def weight_ranges(path: Path, kernels: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """The range {"min", "max"} of each output channel of weights that share values, by tensor name.
 
-    ``path`` is the fp32 file, ``operators`` are its own, ``kernels`` as ``clustered_kernels`` gives them.
-    Weights that are not their kernel times a factor for each channel are left out.
+    ``path`` is the fp32 file, ``kernels`` as ``clustered_kernels`` gives them. Weights that are not their
+    kernel times a factor for each channel are left out.
     """
-    interpreter = runtime.interpreter(path)
-    names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
-    found = {}
-    for operator in operators:
-        kernel = kernels.get(layer(operator.output))
-        if kernel is None or operator.kind not in AXES:
+    if not kernels:
+        return {}
+    graph, found = read(path), {}
+    for operator in graph.operators:
+        kernel = kernels.get(layer(operator.name))
+        if kernel is None or operator.op not in AXES:
             continue
-        tensor = operator.inputs[1]
-        widest = _widest(interpreter.get_tensor(tensor), kernel.transpose(AXES[operator.kind]))
+        weights = graph.tensors[operator.inputs[1]]
+        values = np.frombuffer(weights.data or b"", np.float32).reshape(weights.shape or ())
+        widest = _widest(values, kernel.transpose(AXES[operator.op]))
         if widest is not None:
-            found[names[tensor]] = {"min": -widest, "max": widest}
+            found[weights.name] = {"min": -widest, "max": widest}
     return found
 
 

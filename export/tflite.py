@@ -4,11 +4,10 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from footseg import runtime
 from footseg.errors import FootsegError
 from footseg.export.conversion import conversion
+from footseg.graphs.tflite import read
 
 # They work out shapes while the network runs: each splits the XNNPACK partition, and neither static int8 nor
 # the GPU delegates of phones take them.
@@ -53,9 +52,9 @@ def check_graph(path: Path) -> None:
         FootsegError: there is; the operators are named.
     """
     left = [
-        f"{node['op_name']} (operator {node['index']})"
-        for node in runtime.interpreter(path)._get_ops_details()
-        if node["op_name"] in SHAPE_OPERATORS
+        f"{operator.op} (operator {index})"
+        for index, operator in enumerate(read(path).operators)
+        if operator.op in SHAPE_OPERATORS
     ]
     if left:
         raise FootsegError(
@@ -65,36 +64,18 @@ def check_graph(path: Path) -> None:
 
 
 def contents(path: Path) -> Contents:
-    """What types the weights and results of a ``.tflite`` have; read from the flatbuffer, as the interpreter
-    calls 4 bits int8.
+    """What types the weights and results of a ``.tflite`` have.
 
     Raises:
         FootsegError: not a whole ``.tflite``.
     """
-    runtime.interpreter(path)  # Checks every offset, which the schema's reader does not.
-    from ai_edge_litert import schema_py_generated as schema
-
-    def names(kind: Any) -> dict[int, str]:
-        return {value: name for name, value in vars(kind).items() if isinstance(value, int)}
-
-    kinds, types = names(schema.BuiltinOperator), names(schema.TensorType)
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
-    graph = model.subgraphs[0]
-    # Codes below 127 stood in a byte-wide field before version 3a of the schema.
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    operators = [(kinds[codes[operator.opcodeIndex]], operator) for operator in graph.operators]
-    stored = {op.outputs[0]: op.inputs[0] for kind, op in operators if kind == "DEQUANTIZE"}
-
-    def type_of(tensor: int) -> str:
-        return types[graph.tensors[stored.get(tensor, tensor)].type].lower()
-
+    graph = read(path)
+    stored = {op.outputs[0]: op.reads[0] for op in graph.operators if op.op == "DEQUANTIZE"}
     weights: dict[str, Counter[str]] = {}
-    for kind, operator in operators:
-        if kind in WEIGHTS:
-            weights.setdefault(type_of(operator.inputs[WEIGHTS[kind]]), Counter())[kind] += 1
-    floats = Counter(
-        kind
-        for kind, operator in operators
-        if kind not in CASTS and graph.tensors[operator.outputs[0]].type == schema.TensorType.FLOAT32
-    )
+    for operator in graph.operators:
+        if operator.op in WEIGHTS:
+            tensor = operator.reads[WEIGHTS[operator.op]]
+            kind = graph.tensors[stored.get(tensor, tensor)].kind
+            weights.setdefault(kind, Counter())[operator.op] += 1
+    floats = Counter(op.op for op in graph.operators if op.op not in CASTS and graph.gives_float(op))
     return Contents({kind: dict(count) for kind, count in weights.items()}, dict(floats))

@@ -17,6 +17,8 @@ import numpy as np
 from footseg import records
 from footseg import run as runs
 from footseg.errors import FootsegError, require
+from footseg.graphs.graph import leading_to
+from footseg.graphs.tflite import read as read_tflite
 from footseg.quiet import quiet
 
 SUFFIXES = (".keras", ".tflite", ".onnx")
@@ -134,20 +136,13 @@ def delegation(path: Path, threads: int = 1) -> Delegation:
     Raises:
         FootsegError: the file is not a TFLite model or was cut off.
     """
-    nodes = interpreter(path, threads)._get_ops_details()
-    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    nodes = interpreter(path, threads)._get_ops_details()  # nothing public tells partitions
     partitions = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    maker = {tensor: node for node in operators for tensor in node["outputs"]}
+    operators = read_tflite(path).operators
     delegated: set[int] = set()
     for partition in partitions:
-        given = set(partition["inputs"])
-        wanted = list(partition["outputs"])
-        while wanted:
-            tensor = wanted.pop()
-            if tensor in maker and maker[tensor]["index"] not in delegated:
-                delegated.add(maker[tensor]["index"])
-                wanted += [source for source in maker[tensor]["inputs"] if source not in given]
-    outside = Counter(node["op_name"] for node in operators if node["index"] not in delegated)
+        delegated |= leading_to(operators, partition["outputs"], given=partition["inputs"])
+    outside = Counter(o.op for index, o in enumerate(operators) if index not in delegated)
     return Delegation(
         operators=len(operators),
         delegated=len(delegated),

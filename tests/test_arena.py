@@ -9,8 +9,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from footseg.benchmarks.cost import arena
-from footseg.benchmarks.cost import tflite as cost_tflite
 from footseg.benchmarks.cost.arena import Buffer
+from footseg.graphs.tflite import read
 from tests.small_graphs import T, tflite
 
 IMAGE = (1, 8, 8, 4)  # 1024 bytes
@@ -23,7 +23,7 @@ def diamond(tmp_path: Path) -> Path:
 
 
 def test_lifetimes_by_hand(tmp_path: Path) -> None:
-    kept = arena.buffers(cost_tflite.read(diamond(tmp_path)))
+    kept = arena.buffers(read(diamond(tmp_path)))
     assert kept is not None
     # The graph's ends live to index 4, behind the last operator.
     lives = {0: (0, 4), 1: (0, 2), 2: (1, 2), 3: (2, 3), 4: (3, 4)}
@@ -38,7 +38,7 @@ def test_lifetimes_by_hand(tmp_path: Path) -> None:
 
 
 def test_an_addition_can_write_over_an_input_that_nobody_reads_again(tmp_path: Path) -> None:
-    graph = cost_tflite.read(diamond(tmp_path))
+    graph = read(diamond(tmp_path))
     # Not over a: TensorFlow Lite counts two readers of it, though the addition is the last.
     assert arena.shared(graph) == {3: 2}
     kept = arena.buffers(graph, arena.shared(graph))
@@ -99,7 +99,7 @@ def addresses(path: Path, keys: list[Any]) -> Mapping[Any, int]:
 
 
 def assert_placed_as_by_litert(path: Path) -> None:
-    graph = cost_tflite.read(path)
+    graph = read(path)
     shared = arena.shared(graph)
     kept = arena.buffers(graph, shared)
     assert kept is not None
@@ -152,12 +152,12 @@ def test_litert_writes_over_inputs_of_these(tmp_path: Path, *, op: str, in_place
     path = tflite(tmp_path / "m.tflite", [T(IMAGE)] * 5, ops, [0], [4])
     real = addresses(path, list(range(5)))
     assert (real[3] == real[1]) == in_place
-    assert arena.shared(cost_tflite.read(path)) == ({3: 1} if in_place else {})
+    assert arena.shared(read(path)) == ({3: 1} if in_place else {})
 
 
 def test_variables_and_what_nobody_reads_live_throughout(tmp_path: Path) -> None:
     tensors = [T(IMAGE), T(IMAGE, variable=True), T(IMAGE), T(IMAGE)]
     ops = [("ADD", [0, 1], [2]), ("ABS", [0], [3])]  # tensor 2 has no reader
-    kept = arena.buffers(cost_tflite.read(tflite(tmp_path / "m.tflite", tensors, ops, [0], [3])))
+    kept = arena.buffers(read(tflite(tmp_path / "m.tflite", tensors, ops, [0], [3])))
     assert kept is not None
     assert {b.key: (b.first, b.last) for b in kept} == {0: (0, 2), 1: (0, 2), 2: (0, 2), 3: (1, 2)}

@@ -47,7 +47,7 @@ def test_tflite_operator_by_hand(
     macs: int,
     in_benchmark: bool,
 ) -> None:
-    found = cost.cost_of_tflite(one(tmp_path / "m.tflite", op, inputs, output))
+    found = cost.of_file(one(tmp_path / "m.tflite", op, inputs, output))
     assert (found.macs, found.flops) == (macs, 2 * macs)
     assert found.flops_tf_benchmark == (2 * macs if in_benchmark else 0)
     assert found.uncounted == ()
@@ -67,10 +67,10 @@ def test_tflite_operator_by_hand(
 
 
 def test_tflite_names_what_it_does_not_count(tmp_path: Path) -> None:
-    found = cost.cost_of_tflite(one(tmp_path / "m.tflite", "ADD", [(1, 2, 2, 3), (1, 1, 1, 3)], (1, 2, 2, 3)))
+    found = cost.of_file(one(tmp_path / "m.tflite", "ADD", [(1, 2, 2, 3), (1, 1, 1, 3)], (1, 2, 2, 3)))
     assert (found.macs, found.uncounted, found.parameters) == (0, ("ADD",), 3)
     own = tflite(tmp_path / "own.tflite", [T((1, 4)), T((1, 4))], [("Mine", [0], [1])], [0], [1])
-    assert cost.cost_of_tflite(own).uncounted == ("CUSTOM Mine",)
+    assert cost.of_file(own).uncounted == ("CUSTOM Mine",)
 
 
 CONV = (T((1, 4, 4, 3)), T((5, 1, 1, 3), held=True), T((1, 4, 4, 5)))
@@ -100,7 +100,7 @@ def test_bytes_are_as_wide_as_the_types(
 ) -> None:
     tensors = [T(CONV[0].shape, data), T(CONV[1].shape, weights, held=True), T(CONV[2].shape, result)]
     path = tflite(tmp_path / "m.tflite", tensors, [("CONV_2D", [0, 1], [2])], [0], [2])
-    (operator,) = cost.cost_of_tflite(path).operators
+    (operator,) = cost.of_file(path).operators
     assert (operator.read_bytes, operator.weight_bytes, operator.written_bytes) == (read, held, written)
     assert (operator.arithmetic, operator.parameters, operator.macs) == (arithmetic, 15, 4 * 4 * 5 * 3)
 
@@ -109,7 +109,7 @@ def test_what_is_done_on_loading_is_no_part_of_an_inference(tmp_path: Path) -> N
     """Weights held in float16 behind a DEQUANTIZE, as ``--precision fp16`` writes them."""
     tensors = [CONV[0], T((5, 1, 1, 3), "FLOAT16", held=True), T((5, 1, 1, 3)), CONV[2]]
     ops = [("DEQUANTIZE", [1], [2]), ("CONV_2D", [0, 2], [3])]
-    found = cost.cost_of_tflite(tflite(tmp_path / "m.tflite", tensors, ops, [0], [3]))
+    found = cost.of_file(tflite(tmp_path / "m.tflite", tensors, ops, [0], [3]))
     unpack, conv = found.operators
     assert (unpack.moved_bytes, unpack.parameters, unpack.intensity) == (0, 15, None)
     assert (conv.weight_bytes, conv.parameters, conv.arithmetic) == (60, 0, "float32")
@@ -122,7 +122,7 @@ def test_shared_weights_and_views(tmp_path: Path) -> None:
     square = T((3, 1, 1, 3), held=True)
     tensors = [CONV[0], square, T((1, 4, 4, 3)), T((1, 4, 4, 3)), T((16, 3)), T((2,), "INT32", held=True)]
     ops = [("CONV_2D", [0, 1], [2]), ("CONV_2D", [2, 1], [3]), ("RESHAPE", [3, 5], [4])]
-    found = cost.cost_of_tflite(tflite(tmp_path / "m.tflite", tensors, ops, [0], [4]))
+    found = cost.of_file(tflite(tmp_path / "m.tflite", tensors, ops, [0], [4]))
     assert [o.parameters for o in found.operators] == [9, 0, 0]
     assert [o.weight_bytes for o in found.operators] == [36, 36, 0]
     assert [o.moved_bytes for o in found.operators] == [192 + 36 + 192, 192 + 36 + 192, 0]
@@ -132,7 +132,7 @@ def test_shared_weights_and_views(tmp_path: Path) -> None:
 def test_bodies_of_control_flow_are_left_out_and_said_to_be(tmp_path: Path) -> None:
     tensors = [T((1,), "INT32"), T((1, 4)), T((1, 4))]
     path = tflite(tmp_path / "m.tflite", tensors, [("IF", [0, 1], [2])], [0, 1], [2], bodies=2)
-    found = cost.cost_of_tflite(path)
+    found = cost.of_file(path)
     assert (found.uncounted, found.left_out) == (("IF",), ("2 subgraphs that the first one calls",))
 
 
@@ -140,14 +140,14 @@ def test_an_open_shape_is_one_clear_error(tmp_path: Path) -> None:
     tensors = [T((1, 1, 4, 3), signature=(-1, -1, 4, 3)), T((1, 1, 4, 3))]
     path = tflite(tmp_path / "m.tflite", tensors, [("RELU", [0], [1])], [0], [1])
     with pytest.raises(FootsegError, match=r"leaves the shape of net/t0;x open.*one fixed input size"):
-        cost.cost_of_tflite(path)
+        cost.of_file(path)
     batch = [T((1, 4, 4, 3), signature=(-1, 4, 4, 3)), T((1, 4, 4, 3))]  # an open batch is one image
     path = tflite(tmp_path / "m.tflite", batch, [("RELU", [0], [1])], [0], [1])
-    assert cost.cost_of_tflite(path).bytes_moved == 2 * 192
+    assert cost.of_file(path).bytes_moved == 2 * 192
 
 
 def test_the_summary_is_what_a_line_of_results_has(tmp_path: Path) -> None:
-    found = cost.cost_of_tflite(tflite(tmp_path / "m.tflite", CONV, [("CONV_2D", [0, 1], [2])], [0], [2]))
+    found = cost.of_file(tflite(tmp_path / "m.tflite", CONV, [("CONV_2D", [0, 1], [2])], [0], [2]))
     assert found.summary() == {
         "parameters": 15,
         "macs": 240,
@@ -166,7 +166,7 @@ def test_broken_tflite_is_one_clear_error(tmp_path: Path) -> None:
         cut = tmp_path / "cut.tflite"
         cut.write_bytes(whole[:end])
         with pytest.raises(FootsegError, match=r"cut\.tflite is damaged .*export it again") as error:
-            cost.cost_of_tflite(cut)
+            cost.of_file(cut)
         messages.append(str(error.value))
     assert messages
     (tmp_path / "text.tflite").write_text("not a model at all")
@@ -318,10 +318,10 @@ def test_onnx_unknown_operators_leave_bytes_unknown(tmp_path: Path) -> None:
 def test_open_or_broken_onnx_is_one_clear_error(tmp_path: Path) -> None:
     path = onnx_model(tmp_path / "m.onnx", "Conv", (1, 3, "height", 8), (8, 3, 3, 3))
     with pytest.raises(FootsegError, match="open"):
-        cost.cost_of_onnx(path)
+        cost.of_file(path)
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(FootsegError, match="export it again"):
-        cost.cost_of_onnx(path)
+        cost.of_file(path)
 
 
 def test_keras_layers_by_hand() -> None:

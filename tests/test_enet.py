@@ -13,6 +13,7 @@ from footseg.errors import FootsegError
 from footseg.export import freeze, quantize, verify
 from footseg.export.pipeline import export_run
 from footseg.export.precisions import PRECISIONS
+from footseg.graphs.tflite import read
 from footseg.run import Run
 from tests.runs import save_run
 
@@ -281,10 +282,9 @@ def test_a_tflite_runs_as_one_partition(precision: str, artifacts: dict[str, Pat
 
 
 def test_the_file_has_builtin_operators_only(artifacts: dict[str, Path]) -> None:
-    nodes = runtime.interpreter(artifacts["fp32"])._get_ops_details()
-    found = [node["op_name"] for node in nodes]
+    found = [operator.op for operator in read(artifacts["fp32"]).operators]
     assert set(found) == {
-        "ADD", "CEIL", "CONCATENATION", "CONV_2D", "DELEGATE", "DEPTH_TO_SPACE", "MAX_POOL_2D", "MINIMUM",
+        "ADD", "CEIL", "CONCATENATION", "CONV_2D", "DEPTH_TO_SPACE", "MAX_POOL_2D", "MINIMUM",
         "MUL", "PAD", "PRELU", "RESHAPE", "SPLIT", "SUB", "TRANSPOSE_CONV",
     }  # fmt: skip
     # Biases and normalisation are folded, but for the initial block's, which follows a concatenation; 27
@@ -301,10 +301,9 @@ def test_the_file_has_builtin_operators_only(artifacts: dict[str, Path]) -> None
 def test_int8_leaves_what_decides_positions_in_float(
     artifacts: dict[str, Path], sample: verify.Sample
 ) -> None:
-    file = runtime.interpreter(artifacts["int8"])
-    types = {tensor["index"]: tensor["dtype"] for tensor in file.get_tensor_details()}
-    convolutions = [node for node in file._get_ops_details() if node["op_name"] == "CONV_2D"]
-    float_ones = [types[node["outputs"][0]] is np.float32 for node in convolutions]
+    graph = read(artifacts["int8"])
+    convolutions = [operator for operator in graph.operators if operator.op == "CONV_2D"]
+    float_ones = [graph.gives_float(operator) for operator in convolutions]
     # The initial one and stage 1: its downsampling block and four more, of three each.
     assert float_ones == 16 * [True] + (len(convolutions) - 16) * [False]
     whole, small = (runtime.load(artifacts[kind]).logits(sample.images) for kind in ("fp32", "int8"))

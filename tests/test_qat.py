@@ -20,6 +20,7 @@ from footseg.compress.quantizers import Follower, KernelQuantizer, RunningRange
 from footseg.errors import FootsegError
 from footseg.export import qat as converter
 from footseg.export import tflite
+from footseg.graphs.tflite import read
 from footseg.networks._unpool import max_pool, max_unpool
 from tests.test_fold import trained
 
@@ -90,14 +91,9 @@ def fake(wrapped: Any, images: np.ndarray) -> np.ndarray:
 
 def kernel_codes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """The only int8 constant of a shape in a file."""
-    interpreter = runtime.interpreter(path)
-    makers = {index for node in interpreter._get_ops_details() for index in node["outputs"]}
-    (found,) = (
-        tensor["index"]
-        for tensor in interpreter.get_tensor_details()
-        if tuple(tensor["shape"]) == shape and tensor["dtype"] == np.int8 and tensor["index"] not in makers
-    )
-    return interpreter.get_tensor(found)
+    found = read(path).tensors.values()
+    (kernel,) = (t.data for t in found if t.shape == shape and t.kind == "int8" and t.data is not None)
+    return np.frombuffer(kernel, np.int8).reshape(shape)
 
 
 def test_kernel_quantizer_by_hand() -> None:

@@ -9,6 +9,8 @@ import pytest
 from footseg import runtime
 from footseg.export import quantize, speed, tflite
 from footseg.export.precisions import PRECISIONS
+from footseg.graphs.graph import Tensor
+from footseg.graphs.tflite import read
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -47,16 +49,14 @@ def made(network: Path, folder: Path, precision: str, **options: Any) -> Path:
     return path
 
 
-def tensors(path: Path) -> dict[str, Any]:
+def tensors(path: Path) -> dict[str, Tensor]:
     """The first input and each weight of a file by what it is: "image", "CONV_2D", ..."""
-    file = runtime.interpreter(path)
-    details = {tensor["index"]: tensor for tensor in file.get_tensor_details()}
-    nodes = file._get_ops_details()
-    found = {"image": details[nodes[0]["outputs"][0]]}
+    graph = read(path)
+    found = {"image": graph.tensors[graph.operators[0].outputs[0]]}
     return found | {
-        node["op_name"]: details[node["inputs"][tflite.WEIGHTS[node["op_name"]]]]
-        for node in nodes
-        if node["op_name"] in tflite.WEIGHTS
+        operator.op: graph.tensors[operator.inputs[tflite.WEIGHTS[operator.op]]]
+        for operator in graph.operators
+        if operator.op in tflite.WEIGHTS
     }
 
 
@@ -89,8 +89,9 @@ def test_types_of_weights_and_results(
 def test_ranges_of_activations_by_hand(network: Path, tmp_path: Path) -> None:
     """A black and a white image: 0 to 1 is the widest; the average moves a twentieth of the way, to 0.05."""
     for ranges, highest in (("minmax", 1.0), ("average", 0.05)):
-        scale, zero = tensors(made(network, tmp_path, "int8", ranges=ranges))["image"]["quantization"]
-        assert (scale, zero) == (pytest.approx(highest / 255), -128)
+        found = tensors(made(network, tmp_path, "int8", ranges=ranges))["image"].quantization
+        assert found is not None
+        assert (found.scales, found.zero_points) == (pytest.approx((highest / 255,)), (-128,))
 
 
 def test_ranges_of_weights_by_hand(network: Path, tmp_path: Path) -> None:
@@ -101,7 +102,8 @@ def test_ranges_of_weights_by_hand(network: Path, tmp_path: Path) -> None:
 
     def scales(ranges: str) -> Any:
         found = tensors(made(network, tmp_path, "int8", ranges=ranges))
-        return found["CONV_2D"]["quantization_parameters"]["scales"]
+        assert found["CONV_2D"].quantization is not None
+        return np.array(found["CONV_2D"].quantization.scales)
 
     np.testing.assert_allclose(scales("minmax"), np.array([1, 2]) / 127, rtol=1e-6)
     np.testing.assert_allclose(scales("mse"), 0.05408 * np.array([0.6, 1.2]), rtol=1e-6)
@@ -146,7 +148,7 @@ def test_integer_ends_are_the_same_bits_shifted(network: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int8w", "dynamic"])
 def test_a_kept_operator_stays_in_float(precision: str, network: Path, tmp_path: Path) -> None:
-    (transposed,) = (o.output for o in quantize.operators(network) if o.kind == "TRANSPOSE_CONV")
+    (transposed,) = (o.name for o in read(network).operators if o.op == "TRANSPOSE_CONV")
     found = tflite.contents(made(network, tmp_path, precision, keep=[transposed]))
     assert found.weights["float32"] == {"TRANSPOSE_CONV": 1}
     rest = {kind: 1 for kind in ALL if kind != "TRANSPOSE_CONV"}

@@ -56,7 +56,7 @@ def test_a_clustered_network_has_few_codes_in_its_int8_file(compressed_run: Path
     sample = verify.sample(Path(done.data), (64, 64))
     expected = runtime.load(fp32).logits(sample.images)
     kernels = shared.clustered_kernels(network)
-    ranges = shared.weight_ranges(fp32, quantize.operators(fp32), kernels)
+    ranges = shared.weight_ranges(fp32, kernels)
     assert len(ranges) > 20
     packed, errors = [], []
     for used in (ranges, None):

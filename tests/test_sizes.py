@@ -1,14 +1,12 @@
 """Coded sizes against codes worked out by hand, and a file's weights against what was put into it."""
 
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zstandard
 
 from footseg.compress import sizes
-from footseg.errors import FootsegError
 
 
 def test_huffman_by_hand() -> None:
@@ -32,7 +30,6 @@ def test_shared_values_by_hand() -> None:
     values = np.repeat(np.float32([0.5, -1, 2, 3]), [8, 4, 2, 2]).reshape(4, 4)
     # 28 bits of codes and four entries of 32 + 8 bits.
     assert sizes.coded_bytes(values) == -(-(28 + 4 * 40) // 8)
-    assert sizes.coded_bytes(values, 8) == min(16, -(-(28 + 4 * 16) // 8))  # 8 bits each are no longer
 
 
 def test_few_values_are_told_by_their_positions() -> None:
@@ -90,59 +87,3 @@ def test_layers_of_a_keras_model() -> None:
     assert whole.huffman_bytes == 4 * (model.count_params() - 184) + sum(row.huffman_bytes for row in rows)
     with pytest.raises(ValueError, match="parameters must be 184 or more"):
         sizes.total(rows, 183)
-
-
-def a_tflite(path: Path, stored: dict[str, tuple[str, np.ndarray, tuple[int, ...]]]) -> Path:
-    """A file of one CONV_2D whose inputs are the tensors ``stored``: name to type, bytes and shape."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
-    graph.tensors, operator, code = [], schema.OperatorT(), schema.OperatorCodeT()
-    for name, (kind, data, shape) in stored.items():
-        tensor, buffer = schema.TensorT(), schema.BufferT()
-        tensor.name, tensor.shape, tensor.type = name, list(shape), getattr(schema.TensorType, kind)
-        tensor.buffer = len(model.buffers)
-        buffer.data = data.view(np.uint8)
-        graph.tensors.append(tensor)
-        model.buffers.append(buffer)
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [*range(len(stored)), -1], []
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
-    graph.operators, graph.inputs, graph.outputs, model.operatorCodes = [operator], [], [], [code]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(builder.Output())
-    return path
-
-
-def test_weights_of_a_file(tmp_path: Path) -> None:
-    weights = np.resize(np.int8([3, 0, 0, -7]), 400)
-    path = a_tflite(
-        tmp_path / "a.tflite",
-        {
-            "int8": ("INT8", weights, (4, 10, 10, 1)),
-            # Nine values of four bits: 1, 2, ..., 7, -8, -1, and a half byte that belongs to none.
-            "int4": ("INT4", np.uint8([0x21, 0x43, 0x65, 0x87, 0x0F]), (1, 3, 3, 1)),
-            "half": ("FLOAT16", np.float16([[1, 1], [2, 0]]).ravel(), (2, 2)),
-            "bias": ("INT32", np.int32([1, 2]), (2,)),
-        },
-    )
-    found = {row.name: row for row in sizes.tflite_sizes(path)}
-    assert list(found) == ["int8", "int4", "half"]  # a bias has one side
-    int8, int4, half = found.values()
-    assert (int8.kind, int8.weights, int8.zeros, int8.distinct) == ("CONV_2D", 400, 200, 2)
-    # A bit for each of the 200 values and for each of their gaps 0 and 2, and two tables of two entries.
-    assert int8.huffman_bytes == (200 + 2 * 16 + 200 + 2 * 16) // 8
-    assert int8.float_bytes == 1600
-    assert (int4.weights, int4.zeros, int4.distinct, int4.huffman_bytes) == (9, 0, 9, 5)
-    assert (half.weights, half.zeros, half.distinct, half.huffman_bytes) == (4, 1, 2, 8)
-
-
-def test_what_is_no_file_of_weights_is_one_line(tmp_path: Path) -> None:
-    path = a_tflite(tmp_path / "a.tflite", {"w": ("INT8", np.ones(4000, np.int8), (4, 1000))})
-    for name, data, word in (("cut", path.read_bytes()[:60], "damaged"), ("no", b"text", "not a .tflite")):
-        broken = tmp_path / f"{name}.tflite"
-        broken.write_bytes(data)
-        with pytest.raises(FootsegError, match=word):
-            sizes.tflite_sizes(broken)

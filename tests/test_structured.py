@@ -419,7 +419,7 @@ def test_models_without_a_graph_are_refused() -> None:
         def call(self, x: Any) -> Any:
             return x
 
-    with pytest.raises(ValueError, match=r"'own' is a Own, whose graph .* keras.Model\(inputs, outputs\)"):
+    with pytest.raises(ValueError, match=r"own is a Own, not .* keras.Model\(inputs, outputs\)"):
         plan(Own(name="own"), 0.5)
     with pytest.raises(ValueError, match="image has an open shape"):
         plan(net(conv(2, "wide"), (None, None, 3)), 0.5)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from footseg import runtime
 from footseg.android_harness import benchmark_model, energy
 from footseg.android_harness.benchmark_output import Timing, parse
 from footseg.android_harness.conditions import Conditions
@@ -341,7 +340,7 @@ def _steps(said: Said, path: Path, runs: int) -> tuple[OperatorTime, ...]:
         return ()
     steps = len(said.profile) // runs
     tags = [tag for tag, _ in said.profile[:steps]]
-    names = profiles.own_names(tags, profiles.operators(runtime.interpreter(path)))
+    names = profiles.own_names(tags, profiles.operators(path))
     return tuple(
         OperatorTime(name, tag, statistics.median(us for _, us in said.profile[i::steps]) / 1e3, runs)
         for i, (name, tag) in enumerate(zip(names, tags, strict=True))

@@ -35,11 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from footseg.benchmarks.cost import arena
-from footseg.benchmarks.cost import keras as cost_keras
 from footseg.benchmarks.cost import onnx as cost_onnx
 from footseg.benchmarks.cost import tflite as cost_tflite
-from footseg.benchmarks.cost.graph import Graph, Key, Operator, Shape
+from footseg.benchmarks.cost.work import Counted, Work
 from footseg.errors import FootsegError
+from footseg.graphs.graph import Graph, Key, Operator, Shape
 
 
 @dataclass(frozen=True)
@@ -120,39 +120,21 @@ class Cost:
 
 
 def of_file(path: Path) -> Cost:
-    """Cost of a .tflite or .onnx file.
+    """Cost of a .tflite or .onnx file; nothing is run.
+
+    Only the main graph is walked: the others are bodies of control flow, whose number of turns the file does
+    not say, and the operator that calls them is named as uncounted.
 
     Raises:
-        FootsegError: as ``cost_of_tflite`` and ``cost_of_onnx``, no such file, or neither of the suffixes.
+        FootsegError: no such file, neither of the suffixes, a damaged one, or a shape that is left open.
+        MissingExtraError: the package onnx is not installed.
     """
-    readers = {".tflite": cost_of_tflite, ".onnx": cost_of_onnx}
-    if path.suffix not in readers:
+    counters = {".tflite": cost_tflite.counted, ".onnx": cost_onnx.counted}
+    if path.suffix not in counters:
         raise FootsegError(f"{path} is neither .tflite nor .onnx: its cost cannot be read")
     if not path.is_file():
         raise FootsegError(f"no such file: {path}")
-    return readers[path.suffix](path)
-
-
-def cost_of_tflite(path: Path) -> Cost:
-    """Cost of a .tflite file, read from its flatbuffer; nothing is run.
-
-    Only the first subgraph is walked: the others are bodies of control flow, whose number of turns the
-    file does not say, and the operator that calls them is named as uncounted.
-
-    Raises:
-        FootsegError: not a whole .tflite file, or a tensor whose shape the file leaves open.
-    """
-    return of_graph(cost_tflite.read(path))
-
-
-def cost_of_onnx(path: Path) -> Cost:
-    """Cost of a .onnx file, by ONNX's own shape inference; nothing is run.
-
-    Raises:
-        FootsegError: not an ONNX file, or a shape that inference leaves open.
-        MissingExtraError: the package onnx is not installed.
-    """
-    return of_graph(cost_onnx.read(path))
+    return _of_graph(counters[path.suffix](path))
 
 
 def cost_of_keras(model: Any) -> Cost:
@@ -164,33 +146,31 @@ def cost_of_keras(model: Any) -> Cost:
         ValueError: a shape is open, or a layer is used more than once (its cost is then the file's to
             tell: export the model and ask ``of_file``).
     """
-    counted = list(cost_keras.layers(model))
-    operators = [
-        OperatorCost(index, op, shape, macs.macs or 0, own, name)
-        for index, (op, name, shape, own, macs) in enumerate(counted)
-    ]
-    benchmark = sum(2 * (macs.macs or 0) for *_, macs in counted if macs.in_tf_benchmark)
-    uncounted = tuple(sorted({op for op, *_, macs in counted if macs.macs is None}))
-    macs = sum(operator.macs for operator in operators)
-    return Cost(model.count_params(), macs, 2 * macs, benchmark, tuple(operators), uncounted)
+    from footseg.benchmarks.cost.keras import layers
+
+    counted = tuple(layers(model))
+    operators = tuple(
+        OperatorCost(index, op, shape, work.macs or 0, own, name)
+        for index, (op, name, shape, own, work) in enumerate(counted)
+    )
+    return Cost(
+        parameters=model.count_params(),
+        operators=operators,
+        **_macs((op, work) for op, *_, work in counted),
+    )
 
 
-def of_graph(graph: Graph) -> Cost:
-    """Cost of a graph that one of the readers made."""
+def _of_graph(found: Counted) -> Cost:
+    graph = found.graph
     kept = arena.buffers(graph)
     shared = arena.buffers(graph, arena.shared(graph))
     live = arena.live_bytes(kept, len(graph.operators)) if kept is not None else ()
-    operators = _operators(graph, live)
-    macs = sum(operator.macs for operator in operators)
-    counted = [operator.counted for operator in graph.operators]
-    unpacked = (k for o in graph.operators if o.on_loading and o.inputs for k in o.outputs)
+    operators = _operators(found, live)
+    unpacked = (k for o in graph.operators if o.on_loading and o.reads for k in o.outputs)
     return Cost(
         parameters=sum(operator.parameters for operator in operators),
-        macs=macs,
-        flops=2 * macs,
-        flops_tf_benchmark=sum(2 * (own.macs or 0) for own in counted if own.in_tf_benchmark),
         operators=operators,
-        uncounted=tuple(sorted({o.op for o in graph.operators if o.counted.macs is None})),
+        **_macs(zip((operator.op for operator in graph.operators), found.work, strict=True)),
         peak_activation_bytes=arena.plan(kept).bytes if kept is not None else None,
         live_bytes=max(live, default=None),
         in_place_bytes=arena.plan(shared).bytes if shared is not None else None,
@@ -200,23 +180,36 @@ def of_graph(graph: Graph) -> Cost:
     )
 
 
-def _operators(graph: Graph, live: Sequence[int]) -> tuple[OperatorCost, ...]:
+def _macs(works: Iterable[tuple[str, Work]]) -> dict[str, Any]:
+    """The totals of MACs, and the operators that have none, of what each operator does."""
+    works = tuple(works)
+    macs = sum(work.macs or 0 for _, work in works)
+    return {
+        "macs": macs,
+        "flops": 2 * macs,
+        "flops_tf_benchmark": sum(2 * (work.macs or 0) for _, work in works if work.in_tf_benchmark),
+        "uncounted": tuple(sorted({op for op, work in works if work.macs is None})),
+    }
+
+
+def _operators(counted: Counted, live: Sequence[int]) -> tuple[OperatorCost, ...]:
+    graph = counted.graph
     made = {key for o in graph.operators if o.on_loading for key in o.outputs}
     claimed: set[Key] = set()  # weights that two operators share are parameters of the first
     found = []
-    for index, operator in enumerate(graph.operators):
-        own = sum(graph.tensors[key].parameters for key in set(operator.inputs) - claimed)
-        claimed.update(operator.inputs)
+    for index, (operator, work) in enumerate(zip(graph.operators, counted.work, strict=True)):
+        own = sum(counted.weights.get(key, 0) for key in set(operator.reads) - claimed)
+        claimed.update(operator.reads)
         read, weights, written = _moved(graph, operator, made)
         found.append(
             OperatorCost(
                 index,
                 operator.op,
                 output_shape=operator.shape,
-                macs=operator.counted.macs or 0,
+                macs=work.macs or 0,
                 parameters=own,
                 name=operator.name,
-                arithmetic=operator.arithmetic,
+                arithmetic=work.arithmetic,
                 read_bytes=read,
                 weight_bytes=weights,
                 written_bytes=written,
@@ -230,7 +223,7 @@ def _moved(graph: Graph, operator: Operator, made: set[Key]) -> tuple[int | None
     """Bytes of activations read, of weights read and of activations written."""
     if operator.on_loading or operator.is_view:
         return 0, 0, 0
-    inputs = set(operator.inputs)
+    inputs = set(operator.reads)
     constant = {key for key in inputs if key in made or graph.tensors[key].stored is not None}
     return tuple(
         _sum(graph.tensors[key].bytes for key in keys)

@@ -23,10 +23,11 @@ file alone.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from footseg.benchmarks.cost.graph import VIEWS, Graph, Key, Operator
+from footseg.graphs.graph import VIEWS, Graph, Key, Operator
 
 ALIGNMENT = 64
 # Which inputs LiteRT lets an operator write over; those of ``VIEWS`` change nothing.
@@ -75,7 +76,7 @@ def buffers(graph: Graph, shared: Mapping[Key, Key] | None = None) -> tuple[Buff
             continue
         for key in operator.outputs:
             first.setdefault(root.get(key, key), index)
-        read.update(dict.fromkeys((root.get(key, key) for key in operator.inputs), index))
+        read.update(dict.fromkeys((root.get(key, key) for key in operator.reads), index))
     kept = {*graph.variables, *graph.inputs, *graph.outputs}
     found = []
     for key, start in first.items():
@@ -90,16 +91,14 @@ def buffers(graph: Graph, shared: Mapping[Key, Key] | None = None) -> tuple[Buff
 def shared(graph: Graph) -> dict[Key, Key]:
     """Tensors that LiteRT puts where an input of their operator lies, with the first owner of the place."""
     made = {key for o in graph.operators if not o.on_loading for key in o.outputs}
-    uses: dict[Key, int] = {}
-    for key in (*graph.outputs, *graph.variables, *(k for o in graph.operators for k in o.inputs)):
-        uses[key] = uses.get(key, 0) + 1
+    uses = Counter((*graph.outputs, *graph.variables, *(key for o in graph.operators for key in o.reads)))
     places: dict[Key, Key] = {}
     for operator in graph.operators:
         if operator.on_loading or not operator.outputs or operator.outputs[0] in graph.outputs:
             continue
         for position in IN_PLACE.get(operator.op.upper(), ()):
             key = operator.inputs[position]
-            if key in made and (operator.is_view or _free(graph, operator, key, uses)):
+            if key is not None and key in made and (operator.is_view or _free(graph, operator, key, uses)):
                 owner = places.get(key, key)
                 if operator.is_view or uses[owner] == 1:
                     places[operator.outputs[0]] = owner

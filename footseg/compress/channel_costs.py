@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import keras
 
-from footseg.compress.channels import MAKING, Channels, Ids, Use, channels, known
+from footseg.compress.channels import Channels, Ids, Use, channels, known
+from footseg.graphs import keras as work
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,9 @@ def traffic_terms(found: Channels) -> list[Term]:
 
 
 def _use_macs(use: Use) -> Iterator[Term]:
-    layer, kind = use.operation, known(use.operation)
-    if isinstance(layer, keras.Model):
-        yield Term(use.name, macs(layer))
-    if kind not in MAKING | {"DepthwiseConv2D"}:
-        return
-    before, after = (math.prod(shape[:-1]) for shape in (use.input_shapes[0], use.output_shape))
-    taps = math.prod(getattr(layer, "kernel_size", ()))
-    (inputs,) = use.inputs
-    match kind:
-        case "Conv2D" if layer.groups > 1:
-            yield Term(use.name, after * taps * layer.kernel.shape[-2], None, use.output)
-        case "Conv2D" | "Dense":
-            yield Term(use.name, after * taps, inputs, use.output)
-        case "Conv2DTranspose":
-            yield Term(use.name, before * taps, inputs, use.output)
-        case "DepthwiseConv2D":
-            yield Term(use.name, after * taps, None, use.output)
-        case "SeparableConv2D":
-            yield Term(use.name, after * taps * layer.depth_multiplier, inputs)
-            yield Term(use.name, after * layer.depth_multiplier, inputs, use.output)
+    if isinstance(use.operation, keras.Model):
+        yield Term(use.name, macs(use.operation))
+    elif known(use.operation) and use.inputs:
+        for part in work.macs(use.operation, use.input_shapes[0], use.output_shape):
+            inputs = use.inputs[0] if part.by_input else None
+            yield Term(use.name, part.each, inputs, use.output if part.by_output else None)

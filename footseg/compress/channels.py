@@ -10,13 +10,15 @@ Channels are the last axis. A tensor's channels are an array of class numbers, a
 flattening or a depthwise multiplier need no rules of their own anywhere else.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from footseg.graphs.keras import Call, calls, functional
 
 Ids = NDArray[np.int64]
 
@@ -70,22 +72,6 @@ class Channels:
         return {use.name: use.output for use in self.uses if use.makes}
 
 
-def functional(model: keras.Model) -> keras.Model:
-    """``model``, or the functional one that a built Sequential stands for.
-
-    Raises:
-        ValueError: neither: a subclassed model has no graph to read.
-    """
-    if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs, model.outputs, name=model.name)
-    if not isinstance(model, keras.models.Model) or not hasattr(model, "_nodes_by_depth"):
-        raise ValueError(
-            f"{getattr(model, 'name', model)!r} is a {type(model).__name__}, whose graph cannot be read: "
-            "build it as a functional model, keras.Model(inputs, outputs)"
-        )
-    return model
-
-
 def channels(model: keras.Model) -> Channels:
     """Walk the graph of a functional model.
 
@@ -94,8 +80,8 @@ def channels(model: keras.Model) -> Channels:
     """
     model = functional(model)
     walk = _Walk()
-    for node in _nodes(model):
-        walk.visit(node)
+    for call in calls(model):
+        walk.visit(call)
     for tensor in model.outputs:
         walk.lock(walk.of[id(tensor)], INPUT)
     return walk.result()
@@ -105,12 +91,6 @@ def known(operation: Any) -> str:
     """The class name of one of Keras's own operations; "" for all others, whatever their name."""
     kind = type(operation)
     return kind.__name__ if kind.__module__.startswith("keras.src.") else ""
-
-
-def _nodes(model: keras.Model) -> Iterator[Any]:
-    """The calls of a functional model, each after those that it depends on."""
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from model._nodes_by_depth[depth]
 
 
 class _UnknownError(Exception):
@@ -145,13 +125,13 @@ class _Walk:
         for member in ids.tolist():
             self.locked.setdefault(member, reason)
 
-    def visit(self, node: Any) -> None:
-        operation = node.operation
-        tensors = node.input_tensors
+    def visit(self, call: Call) -> None:
+        operation = call.operation
+        tensors = call.inputs
         inputs = [self.of[id(tensor)] for tensor in tensors]
-        widths = [tensor.shape[-1] if len(tensor.shape) > 1 else 1 for tensor in node.outputs]
+        widths = [tensor.shape[-1] if len(tensor.shape) > 1 else 1 for tensor in call.outputs]
         try:
-            output, makes = self._output(node, inputs)
+            output, makes = self._output(call, inputs)
             if set(widths) != {len(output)}:
                 raise _UnknownError(f"gives {widths} channels, not {len(output)}")
         except _UnknownError as unknown:
@@ -164,14 +144,14 @@ class _Walk:
             makes = known(operation) in MAKING
         else:
             outputs = [output] * len(widths)
-        for tensor, ids in zip(node.outputs, outputs, strict=True):
+        for tensor, ids in zip(call.outputs, outputs, strict=True):
             self.of[id(tensor)] = ids
         use = Use(
             operation,
             tuple(inputs),
             outputs[0],
             tuple(_inner_shape(tensor, operation.name) for tensor in tensors),
-            _inner_shape(node.outputs[0], operation.name),
+            _inner_shape(call.outputs[0], operation.name),
             makes,
         )
         self.uses.append(use)
@@ -181,16 +161,16 @@ class _Walk:
                 self.tie(one, other)
         self.first.setdefault(use.name, use)
 
-    def _output(self, node: Any, inputs: list[Ids]) -> tuple[Ids, bool]:
+    def _output(self, call: Call, inputs: list[Ids]) -> tuple[Ids, bool]:
         """The channels of a call's output, and whether the call makes any of them."""
-        operation, kind = node.operation, known(node.operation)
+        operation, kind = call.operation, known(call.operation)
         if not inputs or getattr(operation, "data_format", None) == "channels_first":
             raise _UnknownError("has its channels on another axis")
-        rank = len(node.input_tensors[0].shape)
+        rank = len(call.inputs[0].shape)
         if kind in MAKING:
             if getattr(operation, "groups", 1) != 1:
                 raise _UnknownError(f"has {operation.groups} groups, whose channels stay together")
-            ids = self.fresh(_fixed(node.outputs[0].shape[-1], operation.name))
+            ids = self.fresh(_fixed(call.outputs[0].shape[-1], operation.name))
             try:
                 _check_activation(operation)
             except _UnknownError as unknown:  # of its output; what it is given can go
@@ -201,7 +181,7 @@ class _Walk:
         rule = _RULES.get(kind)
         if rule is None:
             raise _UnknownError("does something else with channels than is known here")
-        return rule(self, node, inputs, rank), False
+        return rule(self, call, inputs, rank), False
 
     def _pad(self, operation: Any, inputs: Ids, rank: int) -> tuple[Ids, bool]:
         """Channels before and after: new ones, which hold a constant."""
@@ -233,13 +213,13 @@ class _Walk:
         return Channels(uses, len(distinct), locked)
 
 
-# ---- one rule for each kind of operation: (walk, node, inputs, rank) -> the output's channels
+# ---- one rule for each kind of operation: (walk, call, inputs, rank) -> the output's channels
 
 
-def _pass(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
-    operation = node.operation
+def _pass(walk: _Walk, call: Call, inputs: list[Ids], rank: int) -> Ids:
+    operation = call.operation
     _check_activation(operation)
-    if len(inputs) != 1 or _arrays(node):
+    if len(inputs) != 1 or _arrays(call):
         raise _UnknownError("is given more than one tensor")
     if known(operation) == "BatchNormalization" and operation.axis not in (-1, rank - 1):
         raise _UnknownError(f"normalises axis {operation.axis}, not the channels")
@@ -248,9 +228,9 @@ def _pass(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
     return inputs[0]
 
 
-def _merge(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
+def _merge(walk: _Walk, call: Call, inputs: list[Ids], rank: int) -> Ids:
     """Tied channel by channel; a single channel is spread over all of them and tied to none."""
-    if _arrays(node) or len({len(tensor.shape) for tensor in node.input_tensors}) != 1:
+    if _arrays(call) or len({len(tensor.shape) for tensor in call.inputs}) != 1:
         raise _UnknownError("merges tensors of several ranks, or a constant")
     widest = max(inputs, key=len)
     for ids in inputs:
@@ -259,31 +239,31 @@ def _merge(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
     return widest
 
 
-def _concatenate(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
-    if node.operation.axis % rank == rank - 1:
+def _concatenate(walk: _Walk, call: Call, inputs: list[Ids], rank: int) -> Ids:
+    if call.operation.axis % rank == rank - 1:
         return np.concatenate(inputs)
     for ids in inputs[1:]:
         walk.tie(inputs[0], ids)
     return inputs[0]
 
 
-def _other_axes(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
+def _other_axes(walk: _Walk, call: Call, inputs: list[Ids], rank: int) -> Ids:
     """Splits and means over other axes than the channels'."""
-    axes = node.operation.axis
+    axes = call.operation.axis
     listed: Sequence[int] = (axes,) if isinstance(axes, int) else (axes or range(rank))
     if any(axis % rank == rank - 1 for axis in listed):
         raise _UnknownError("works across the channels")
     return inputs[0]
 
 
-def _depthwise(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
-    _check_activation(node.operation)
-    return np.repeat(inputs[0], node.operation.depth_multiplier)
+def _depthwise(walk: _Walk, call: Call, inputs: list[Ids], rank: int) -> Ids:
+    _check_activation(call.operation)
+    return np.repeat(inputs[0], call.operation.depth_multiplier)
 
 
-def _reshape(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
+def _reshape(walk: _Walk, call: Call, inputs: list[Ids], rank: int) -> Ids:
     """Rows of C channels read as rows of another length: a multiple of C repeats, a divisor ties some."""
-    (ids,), width = inputs, node.outputs[0].shape[-1]
+    (ids,), width = inputs, call.outputs[0].shape[-1]
     if width and width % len(ids) == 0:
         return np.tile(ids, width // len(ids))
     if width and len(ids) % width == 0:
@@ -292,7 +272,7 @@ def _reshape(walk: _Walk, node: Any, inputs: list[Ids], rank: int) -> Ids:
     raise _UnknownError(f"reads {len(ids)} channels as {width}")
 
 
-_Rule = Callable[[_Walk, Any, list[Ids], int], Ids]
+_Rule = Callable[[_Walk, Call, list[Ids], int], Ids]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(PASSING | {"Activation"}, _pass),
     **dict.fromkeys(MERGING, _merge),
@@ -321,9 +301,9 @@ def _check_activation(operation: Any) -> None:
         raise _UnknownError(f"has the activation {name}, which may work across channels")
 
 
-def _arrays(node: Any) -> list[Any]:
+def _arrays(call: Call) -> list[Any]:
     """Constants with axes among a call's arguments."""
-    found: Iterable[Any] = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    found: Iterable[Any] = keras.tree.flatten((call.args, call.kwargs))
     return [x for x in found if not isinstance(x, keras.KerasTensor) and len(getattr(x, "shape", ())) > 0]
 
 

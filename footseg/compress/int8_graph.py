@@ -11,7 +11,9 @@ import numpy as np
 from keras import layers
 
 from footseg.compress.fold import CONVOLUTIONS as WEIGHTED
-from footseg.compress.fold import Call, affine, calls, foldable
+from footseg.compress.fold import affine, foldable
+from footseg.graphs.graph import leading_to
+from footseg.graphs.keras import Call, calls, users
 
 IMAGE = "image_int8"
 # Between the two halves of a PReLU; any slope but 0 and 1 will do, and this is where ENet's begin.
@@ -258,11 +260,7 @@ class _Int8Graph:
 
     @classmethod
     def of(cls, model: keras.Model) -> "_Int8Graph":
-        every = calls(model)
-        users: dict[int, list[Call]] = {}
-        for call in every:
-            for tensor in call.inputs:
-                users.setdefault(id(tensor), []).append(call)
+        every = tuple(call for call in calls(model) if not call.is_input)
         makers = {id(tensor): call for call in every for tensor in call.outputs}
         kinds: dict[int, Any] = {}
         for call in every:
@@ -273,7 +271,7 @@ class _Int8Graph:
         before = _before_positions(every)
         kinds |= dict.fromkeys(before, "float")
         ends = frozenset(id(x) for x in model.outputs)
-        graph = cls(every, kinds, users, makers, ends, before)
+        graph = cls(every, kinds, users(every), makers, ends, before)
         unfused = frozenset(
             call.operation.name
             for call in every
@@ -361,15 +359,9 @@ def _before_positions(every: tuple[Call, ...]) -> frozenset[int]:
     ``export.quantize`` leaves the same ones in float, for the same reason: int8 makes neighbours equal, and
     the values of such windows come back a pixel off.
     """
-    wanted: set[int] = set()
-    found = set()
-    for call in reversed(every):
-        if call.operation.name != IMAGE and (
-            type(call.operation).__name__ == POSITIONS or wanted.intersection(map(id, call.outputs))
-        ):
-            wanted.update(map(id, call.inputs))
-            found.add(id(call))
-    return frozenset(found)
+    ceils = [x for call in every if type(call.operation).__name__ == POSITIONS for x in call.outputs]
+    image = [x for call in every if call.operation.name == IMAGE for x in call.outputs]
+    return frozenset(id(every[index]) for index in leading_to(every, ceils, given=image))
 
 
 def _silent(operation: Any) -> bool:

@@ -17,6 +17,7 @@ from footseg import files, run, runtime
 from footseg.compress.kept import Kept
 from footseg.compress.method import Method, Twin
 from footseg.errors import FootsegError, require
+from footseg.graphs.keras import calls
 from footseg.training import augment
 from footseg.training.config import TrainConfig
 from footseg.training.distill import Course
@@ -192,13 +193,13 @@ def _tapped(wrapped: Twin, stages: Sequence[str]) -> Any:
     """The same twin, giving its logits and the outputs of the layers named in ``stages``, however wrapped."""
     tf_keras = require("tf_keras", "compress")
 
-    # By node, because layers that are not wrapped belong to the twin before it was wrapped, too.
-    nodes = [node for depth in wrapped._nodes_by_depth.values() for node in depth]
+    # By call, because layers that are not wrapped belong to the twin before it was wrapped, too.
+    every = calls(wrapped)
 
     def output(name: str) -> Any:
         # TFMOT puts what it does before a layer's name: prune_low_magnitude_, cluster_, quant_.
-        endings = [node for node in nodes if f"_{node.layer.name}".endswith(f"_{name}")]
-        return min(endings, key=lambda node: len(node.layer.name)).outputs
+        endings = [call for call in every if f"_{call.operation.name}".endswith(f"_{name}")]
+        return min(endings, key=lambda call: len(call.operation.name)).outputs[0]
 
     outputs = {"logits": wrapped.outputs[0], "stages": [output(name) for name in stages]}
     return tf_keras.Model(wrapped.inputs, outputs)

@@ -18,14 +18,12 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zstandard
 
 from footseg import records
-from footseg.errors import FootsegError
 
 if TYPE_CHECKING:
     import keras
@@ -86,19 +84,16 @@ def huffman_bits(counts: Iterable[int]) -> int:
     return bits
 
 
-def coded_bytes(values: np.ndarray, value_bits: int = FLOAT_BITS) -> int:
-    """Bytes of the shortest of the module's codes for ``values`` (any shape, read in C order).
-
-    ``value_bits`` is what one value takes in full, in the codebook too.
-    """
+def coded_bytes(values: np.ndarray) -> int:
+    """Bytes of the shortest of the module's codes for float32 ``values`` (any shape, read in C order)."""
     flat = np.ravel(values)
     found, counts = np.unique(flat, return_counts=True)
     used = np.flatnonzero(flat)
     nonzero = found != 0
     positions = _position_bits(used)
-    sizes = [flat.size * value_bits, len(used) * value_bits + positions]
+    sizes = [flat.size * FLOAT_BITS, len(used) * FLOAT_BITS + positions]
     if nonzero.sum() <= MOST_SHARED:
-        entry = value_bits + LENGTH_BITS
+        entry = FLOAT_BITS + LENGTH_BITS
         sizes.append(huffman_bits(counts) + len(found) * entry)
         sizes.append(huffman_bits(counts[nonzero]) + int(nonzero.sum()) * entry + positions)
     return math.ceil(min(sizes) / 8)
@@ -110,19 +105,6 @@ def _position_bits(used: np.ndarray) -> int:
     counts = np.bincount(gaps % LONGEST_GAP, minlength=LONGEST_GAP + 1)
     counts[LONGEST_GAP] = (gaps // LONGEST_GAP).sum()
     return huffman_bits(counts) + int(np.count_nonzero(counts)) * (GAP_BITS + LENGTH_BITS)
-
-
-def _size(name: str, kind: str, values: np.ndarray, value_bits: int = FLOAT_BITS) -> LayerSize:
-    found = np.unique(values)
-    return LayerSize(
-        name=name,
-        kind=kind,
-        weights=int(values.size),
-        zeros=int(values.size - np.count_nonzero(values)),
-        distinct=int(np.count_nonzero(found)),
-        huffman_bytes=coded_bytes(values, value_bits),
-        float_bytes=values.size * FLOAT_BITS // 8,
-    )
 
 
 def layer_sizes(model: "keras.Model") -> tuple[LayerSize, ...]:
@@ -141,7 +123,16 @@ def _keras_rows(model: Any) -> Iterator[LayerSize]:
         kernels = [weight for weight in layer.weights if weight.name.endswith("kernel")]
         for kernel in kernels:
             name = layer.name if len(kernels) == 1 else f"{layer.name}/{kernel.name}"
-            yield _size(name, type(layer).__name__, np.asarray(kernel))
+            values = np.asarray(kernel)
+            yield LayerSize(
+                name=name,
+                kind=type(layer).__name__,
+                weights=values.size,
+                zeros=int(values.size - np.count_nonzero(values)),
+                distinct=int(np.count_nonzero(np.unique(values))),
+                huffman_bytes=coded_bytes(values),
+                float_bytes=values.size * FLOAT_BITS // 8,
+            )
 
 
 def total(rows: Sequence[LayerSize], parameters: int) -> LayerSize:
@@ -167,61 +158,3 @@ def total(rows: Sequence[LayerSize], parameters: int) -> LayerSize:
         huffman_bytes=sum(row.huffman_bytes for row in rows) + others,
         float_bytes=sum(row.float_bytes for row in rows) + others,
     )
-
-
-# --- .tflite -------------------------------------------------------------------------------------
-
-
-def tflite_sizes(path: Path) -> tuple[LayerSize, ...]:
-    """The same of a .tflite file's weights: tensors of two sides or more that hold data.
-
-    Named as in the file, with the operator that reads them. The codebook has a value at the file's own width
-    (8 bits in an int8 file).
-
-    Raises:
-        FootsegError: not a whole .tflite file.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    data = path.read_bytes()
-    if not schema.Model.ModelBufferHasIdentifier(data, 0):
-        raise FootsegError(f"{path} is not a .tflite file: export it again")
-    try:
-        return tuple(_tflite_rows(data, schema))
-    except Exception as error:  # a cut flatbuffer: an offset that leads outside, in many kinds of error
-        raise FootsegError(f"{path} is damaged ({error}): export it again") from error
-
-
-def _tflite_rows(data: bytes, schema: Any) -> Iterator[LayerSize]:
-    model = schema.Model.GetRootAs(data, 0)
-    graph = model.Subgraphs(0)
-    ops = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    kinds = {
-        schema.TensorType.FLOAT32: (np.float32, 32),
-        schema.TensorType.FLOAT16: (np.float16, 16),
-        schema.TensorType.INT8: (np.int8, 8),
-        schema.TensorType.INT4: (np.int8, 4),
-    }
-    seen: set[int] = set()
-    for position in range(graph.OperatorsLength()):
-        operator = graph.Operators(position)
-        code = model.OperatorCodes(operator.OpcodeIndex())
-        op = ops[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-        for index in operator.InputsAsNumpy() if operator.InputsLength() else ():
-            if index < 0 or index in seen:
-                continue
-            seen.add(index)
-            tensor = graph.Tensors(index)
-            buffer = model.Buffers(tensor.Buffer())
-            if tensor.ShapeLength() > 1 and tensor.Type() in kinds and buffer.DataLength():
-                dtype, bits = kinds[tensor.Type()]
-                values = _unpacked(buffer.DataAsNumpy(), dtype, bits, math.prod(tensor.ShapeAsNumpy()))
-                yield _size(tensor.Name().decode(), op, values, bits)
-
-
-def _unpacked(stored: np.ndarray, dtype: Any, bits: int, size: int) -> np.ndarray:
-    """The ``size`` values of a buffer uint8 (bytes,); two of four bits share a byte, the lower half first."""
-    if bits != 4:
-        return stored.view(dtype)
-    halves = np.stack([stored & 15, stored >> 4], axis=-1).ravel()[:size].astype(dtype)
-    return np.where(halves > 7, halves - 16, halves)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from footseg.compress.channel_costs import macs
 from footseg.compress.channel_plan import CutPlan, plan
-from footseg.compress.channels import Channels, channels, functional, known
+from footseg.compress.channels import Channels, channels, known
 from footseg.compress.importance import Importance, bn_importance, magnitude_importance, taylor_importance
+from footseg.graphs.keras import functional
 
 __all__ = [
     "CutPlan",

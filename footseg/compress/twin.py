@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from footseg.errors import FootsegError, require
+from footseg.graphs.keras import Call, calls
 
 tf_keras: Any = require("tf_keras", "compress")
 
@@ -171,7 +172,7 @@ class _Way:
         return twin
 
     def graph(self, model: Any) -> Any:
-        """What holds the nodes of a functional or sequential model; None for whatever else."""
+        """What holds the calls of a functional or sequential model; None for whatever else."""
         graph = model._functional if isinstance(model, keras.Sequential) else model
         if not isinstance(model, self.source.Model) or not hasattr(graph, "_nodes_by_depth"):
             return None
@@ -179,16 +180,16 @@ class _Way:
         return graph if type(graph).call.__module__.startswith(f"{self.source.__name__}.") else None
 
     def make(self, graph: Any) -> Iterator[tuple[str, str]]:
-        """Make what is called at each node; yields the names of layers that have no twin, and why."""
-        for node, operation in _nodes(graph):
-            inner = self.graph(operation)
+        """Make what is called; yields the names of layers that have no twin, and why."""
+        for call in calls(graph):
+            operation, inner = call.operation, self.graph(call.operation)
             try:
                 if inner is not None:
                     yield from self.make(inner)
                 elif isinstance(operation, KerasOperation):
                     self.made[id(operation)] = functools.partial(_call_operation, operation)
                 elif not isinstance(operation, self.source.layers.Layer):
-                    self.made[id(node)] = _operation_layer(operation, node, graph)
+                    self.made[id(call.outputs[0])] = _operation_layer(call, graph)
                 elif id(operation) not in self.made:
                     self.made[id(operation)] = self.counterpart(operation)
             except NoTwinError as reason:
@@ -201,21 +202,20 @@ class _Way:
         def there(structure: Any) -> Any:
             return keras.tree.map_structure(lambda x: tensors.get(id(x), x), structure)
 
-        for node, operation in _nodes(graph):
-            inner = self.graph(operation)
+        for call in calls(graph):
+            operation, inner = call.operation, self.graph(call.operation)
             if inner is not None and id(operation) not in self.made:
                 self.made[id(operation)] = self.wired(inner, operation.name)
-            called = self.made.get(id(operation)) or self.made[id(node)]
-            args, kwargs = there(_arguments(node))
+            called = self.made.get(id(operation)) or self.made[id(call.outputs[0])]
+            args, kwargs = there((call.args, call.kwargs))
             try:
-                outputs = called.output if node.is_input else called(*args, **kwargs)
+                outputs = called.output if call.is_input else called(*args, **kwargs)
             except (TypeError, ValueError) as error:
                 raise FootsegError(
                     f"no twin of {name} in {self.target.__name__}: {operation.name} "
                     f"({type(operation).__name__}) cannot be called there as it is here: {error}"
                 ) from error
-            here = keras.tree.flatten(node.outputs)
-            tensors.update(zip(map(id, here), keras.tree.flatten(outputs), strict=True))
+            tensors.update(zip(map(id, call.outputs), keras.tree.flatten(outputs), strict=True))
         return self.target.Model(there(graph.input), there(graph.output), name=name)
 
     def counterpart(self, layer: Any) -> Any:
@@ -270,19 +270,6 @@ class _Way:
                     return kind(**value["config"])
             raise NoTwinError(f"a {value['class_name']} as {name}, which cannot be carried over")
         return value
-
-
-def _nodes(graph: Any) -> Iterator[tuple[Any, Any]]:
-    """The calls of a graph, in an order in which they can be made, and what is called at each."""
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            yield node, node.operation if hasattr(node, "operation") else node.layer
-
-
-def _arguments(node: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Positional and keyword arguments of a call."""
-    call = getattr(node, "arguments", None)
-    return (node.call_args, node.call_kwargs) if call is None else (call.args, call.kwargs)
 
 
 def _copy_trainable(source: Any, target: Any, frozen: bool = False) -> None:
@@ -355,20 +342,22 @@ def _same_activation(name: str) -> bool:
     return bool(np.allclose(ours, theirs, atol=1e-6))
 
 
-def _operation_layer(operation: Any, node: Any, graph: Any) -> Callable[..., Any]:
-    """What calls, in a tf_keras model, the plain Keras 3 operation of a node."""
+def _operation_layer(call: Call, graph: Any) -> Callable[..., Any]:
+    """What runs, in a tf_keras model, a call of a plain Keras 3 operation."""
+    operation = call.operation
     if not type(operation).__module__.startswith("keras."):
         raise NoTwinError(f"a class of its own, of {type(operation).__module__}")
     if keras.backend.backend() != "tensorflow":
         raise NoTwinError("a plain operation, which needs KERAS_BACKEND=tensorflow")
-    earlier = [other for other, called in _nodes(graph) if called is operation].index(node)
+    made = [other.outputs for other in calls(graph) if other.operation is operation]
+    earlier = made.index(call.outputs)
     name = f"{operation.name}_call{earlier}" if earlier else operation.name
-    layer = KerasOperation(_written(operation, node), name=name)
+    layer = KerasOperation(_written(call), name=name)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
         return layer([x for x in keras.tree.flatten([args, kwargs]) if hasattr(x, "_keras_history")])
 
-    return call
+    return run
 
 
 def _call_operation(layer: Any, inputs: Any) -> Any:
@@ -378,10 +367,10 @@ def _call_operation(layer: Any, inputs: Any) -> Any:
     return operation(*args, **kwargs)
 
 
-def _written(operation: Any, node: Any) -> str:
+def _written(call: Call) -> str:
     """An operation and the arguments of one call of it, as JSON."""
     try:
-        parts = [operation, list(_arguments(node))]
+        parts = [call.operation, [call.args, call.kwargs]]
         return json.dumps([keras.saving.serialize_keras_object(part) for part in parts])
     except (TypeError, ValueError, NotImplementedError) as error:
         raise NoTwinError(f"arguments that cannot be written down: {error}") from error
