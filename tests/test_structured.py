@@ -13,9 +13,16 @@ from keras import layers, ops  # noqa: E402
 
 from footseg import networks  # noqa: E402
 from footseg.benchmarks.cost import cost_of_keras  # noqa: E402
-from footseg.compress import structured  # noqa: E402
+from footseg.compress.channel_costs import macs  # noqa: E402
+from footseg.compress.channel_plan import CutPlan, plan  # noqa: E402
 from footseg.compress.channels import channels  # noqa: E402
-from footseg.compress.structured import CutPlan, Importance, plan, rewrite  # noqa: E402
+from footseg.compress.importance import (  # noqa: E402
+    Importance,
+    bn_importance,
+    magnitude_importance,
+    taylor_importance,
+)
+from footseg.compress.structured import rewrite, settle  # noqa: E402
 from footseg.training.losses import cross_entropy  # noqa: E402
 from tests.kinds import each_variant  # noqa: E402
 
@@ -81,8 +88,8 @@ def assert_same(model: Any, cut: CutPlan) -> Any:
     np.testing.assert_allclose(
         smaller(image, training=False).numpy(), expected, atol=1e-5 * max(1, np.abs(expected).max())
     )
-    assert structured.macs(model) == cost_of_keras(model).macs == cut.macs_before
-    assert structured.macs(smaller) == cost_of_keras(smaller).macs == cut.macs_after
+    assert macs(model) == cost_of_keras(model).macs == cut.macs_before
+    assert macs(smaller) == cost_of_keras(smaller).macs == cut.macs_after
     assert [layer.name for layer in smaller.layers] == [layer.name for layer in model.layers]
     for name, (before, after) in cut.layers.items():
         assert after == before - len(cut.removed.get(name, ()))
@@ -243,7 +250,7 @@ def test_channels_are_followed_through_every_kind_of_layer(tmp_path: Path) -> No
     assert {name for name in cut.removed if not name.startswith("pad")} <= {
         layer.name for layer in model.layers
     }
-    assert structured.macs(smaller) == cut.macs_after <= 0.4 * structured.macs(model)
+    assert macs(smaller) == cut.macs_after <= 0.4 * macs(model)
 
     smaller.save(tmp_path / "small.keras")
     again = keras.saving.load_model(tmp_path / "small.keras", compile=False)
@@ -264,11 +271,11 @@ def test_a_normalised_channel_is_worth_its_gamma_and_others_their_filter() -> No
     )
     model.get_layer("bn").gamma.assign([-2.0, 0.5])
     model.get_layer("bare").kernel.assign(np.array([[3, 1], [4, 0]], "float32").reshape(1, 1, 2, 2))
-    scores = structured.bn_importance(model).scores
+    scores = bn_importance(model).scores
     assert scores["bn"].tolist() == [2, 0.5]
     assert scores["bare"].tolist() == [5, 1]
     assert set(scores) == {"bn", "bare", "logits"}
-    assert set(structured.magnitude_importance(model).scores) == {"a", "bare", "logits"}
+    assert set(magnitude_importance(model).scores) == {"a", "bare", "logits"}
 
 
 def test_taylor_importance_is_the_slope_of_the_loss_at_a_gate() -> None:
@@ -286,7 +293,7 @@ def test_taylor_importance_is_the_slope_of_the_loss_at_a_gate() -> None:
         (rng.random((2, 8, 8, 3)).astype("float32"), rng.integers(0, 2, (2, 16, 16), "int32"))
         for _ in range(2)
     ]
-    found = structured.taylor_importance(model, batches, cross_entropy)
+    found = taylor_importance(model, batches, cross_entropy)
     assert found.comparable
 
     def loss_with(layer: str, channel: int, gate: float, batch: Any) -> float:
@@ -312,18 +319,18 @@ def test_taylor_importance_is_the_slope_of_the_loss_at_a_gate() -> None:
             # the curve adds about 0.05 squared.
             assert found.scores[layer][channel] == pytest.approx(np.mean(np.square(slopes)), rel=0.01)
     with pytest.raises(ValueError, match="no batch"):
-        structured.taylor_importance(model, [], cross_entropy)
+        taylor_importance(model, [], cross_entropy)
 
 
 def test_settled_statistics_are_the_mean_over_the_batches() -> None:
     model = net(layers.BatchNormalization(name="bn", momentum=0.7), (2, 2, 1))
-    structured.settle(
+    settle(
         model, [np.full((1, 2, 2, 1), 3.0, "float32"), np.arange(4.0, dtype="float32").reshape(1, 2, 2, 1)]
     )
     bn = model.get_layer("bn")
     assert (float(bn.moving_mean[0]), float(bn.moving_variance[0]), bn.momentum) == (2.25, 0.625, 0.7)
     with pytest.raises(ValueError, match="no batch"):
-        structured.settle(model, [])
+        settle(model, [])
 
 
 # ---- plans

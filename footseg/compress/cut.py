@@ -9,6 +9,8 @@ import numpy as np
 
 from footseg import files, records, run, runtime
 from footseg.compress import structured
+from footseg.compress.channel_plan import CutPlan, plan
+from footseg.compress.importance import Importance, bn_importance, magnitude_importance, taylor_importance
 from footseg.compress.retrain import load_network, say_left_out
 from footseg.data import folder as data_sets
 from footseg.errors import check_known
@@ -67,7 +69,7 @@ class Cut:
         Raises:
             ValueError: a pattern that no layer matches, or more than can be cut.
         """
-        _plan(model, self, structured.bn_importance(model))
+        _plan(model, self, bn_importance(model))
 
     def builder(
         self,
@@ -118,13 +120,13 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class _Made(structured.CutPlan):
+class _Made(CutPlan):
     """What was cut, and the SHA-256 of the model that it was cut from."""
 
     parent: str
 
 
-def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structured.CutPlan:
+def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> CutPlan:
     """Which channels go.
 
     Raises:
@@ -132,15 +134,15 @@ def plan_of(model: keras.Model, settings: Cut, config: TrainConfig) -> structure
         FootsegError: training images that cannot be read.
     """
     importance = {
-        "taylor": lambda: structured.taylor_importance(model, _batches(config), combined(config)),
-        "bn": lambda: structured.bn_importance(model),
-        "magnitude": lambda: structured.magnitude_importance(model),
+        "taylor": lambda: taylor_importance(model, _batches(config), combined(config)),
+        "bn": lambda: bn_importance(model),
+        "magnitude": lambda: magnitude_importance(model),
     }[settings.importance]()
     return _plan(model, settings, importance)
 
 
-def _plan(model: keras.Model, settings: Cut, importance: structured.Importance) -> structured.CutPlan:
-    return structured.plan(
+def _plan(model: keras.Model, settings: Cut, importance: Importance) -> CutPlan:
+    return plan(
         model,
         1 - settings.share,
         importance=importance,

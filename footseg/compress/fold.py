@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from footseg.compress.kernels import output_axes
 from footseg.graphs.keras import calls, users
 
 CONVOLUTIONS = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
@@ -57,16 +58,11 @@ def affine(norm: keras.Layer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def along_outputs(values: np.ndarray, layer: keras.Layer) -> np.ndarray:
-    """Values of each output channel, shaped to be multiplied with ``layer``'s kernel.
-
-    Kernels are (h, w, in, out), of transposed convolutions (h, w, out, in), of depthwise ones (h, w, in,
-    multiplier) with in * multiplier channels out, of dense layers (in, out).
-    """
-    if isinstance(layer, layers.Conv2DTranspose):
-        return values[:, None]
-    if isinstance(layer, layers.DepthwiseConv2D):
-        return values.reshape(-1, layer.depth_multiplier)
-    return values
+    """Values of each output channel, shaped to be multiplied with ``layer``'s kernel."""
+    shape = [1] * len(layer.kernel.shape)
+    for axis in output_axes(layer):
+        shape[axis] = layer.kernel.shape[axis]
+    return values.reshape(shape)
 
 
 def _along_channels(norm: keras.Layer, layer: keras.Layer) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footseg.compress.channels import MAKING, channels, known
+from footseg.compress.kernels import kernel_of, output_axes
 
 Scores = dict[str, NDArray[np.floating]]
 
@@ -157,9 +158,7 @@ def _gate_weights(layer: Any) -> list[tuple[Any, int]]:
 
 
 def _kernel(layer: Any) -> tuple[Any, int]:
-    if known(layer) == "SeparableConv2D":
-        return layer.pointwise_kernel, -1
-    return layer.kernel, -2 if known(layer) == "Conv2DTranspose" else -1
+    return kernel_of(layer), output_axes(layer)[0]
 
 
 def _filter_norms(layer: Any) -> NDArray[np.floating]:

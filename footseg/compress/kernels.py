@@ -36,6 +36,15 @@ def values_of(layer: keras.Layer) -> np.ndarray:
     return keras.ops.convert_to_numpy(kernel_of(layer))
 
 
+def output_axes(layer: Any) -> tuple[int, ...]:
+    """The axes of a layer's kernel that are its output channels, counted from the last one.
+
+    Kernels are (h, w, in, out), of transposed convolutions (h, w, out, in), of depthwise ones (h, w, in,
+    multiplier) with in * multiplier channels out, of dense layers (in, out).
+    """
+    return {"Conv2DTranspose": (-2,), "DepthwiseConv2D": (-2, -1)}.get(type(layer).__name__, (-1,))
+
+
 def with_kernels(model: Any) -> dict[str, Any]:
     """The layers of a model that have a kernel, by name, in order; a TFMOT wrapper gives what it wraps."""
     layers = [getattr(layer, "layer", layer) for layer in model.layers]

@@ -24,6 +24,7 @@ from footseg import runtime
 from footseg.compress import int8_graph
 from footseg.compress.fold import CONVOLUTIONS, affine, along_outputs
 from footseg.compress.int8_graph import Prepared
+from footseg.compress.kernels import output_axes
 from footseg.compress.method import LayerChoice, Twin
 from footseg.compress.quantizers import Fixed, Follower, KernelQuantizer, LayerRule, RunningRange, Wrapper
 from footseg.compress.twin import to_tf_keras
@@ -216,15 +217,9 @@ def _rules(momentum: float, model: keras.Model, prepared: Prepared) -> dict[str,
 
 def _kernel_quantizer(layer: keras.Layer, norm: Any, original: Any, rounds: bool) -> KernelQuantizer:
     rank = len(layer.kernel.shape)
-    outputs = {"Conv2DTranspose": (rank - 2,), "DepthwiseConv2D": (rank - 2, rank - 1)}.get(
-        type(layer).__name__, (rank - 1,)
-    )
-    factor = None
-    if norm is not None:
-        factor = along_outputs(affine(norm)[0], layer).astype(np.float32)
-        factor = factor.reshape((1,) * (rank - factor.ndim) + factor.shape)
+    factor = None if norm is None else along_outputs(affine(norm)[0], layer).astype(np.float32)
     return KernelQuantizer(
-        outputs,
+        tuple(rank + axis for axis in output_axes(layer)),
         factor,
         shared=original is not None and type(layer) is keras.layers.Conv2D and _shares(original),
         learned=norm is None or norm.scale,

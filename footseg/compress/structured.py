@@ -1,8 +1,8 @@
 """Structured pruning: whole channels go, and what is left is a smaller dense network of the same layout.
 
-Three steps, each a function of what the one before it gave: the importance of each channel
-(``bn_importance``, ``taylor_importance``), a ``plan`` that says which channels go, and ``rewrite``, which
-builds the smaller network and copies what is left of the weights. Retraining it is ordinary training. What is
+Three steps, each a function of what the one before it gave: the importance of each channel (``importance``),
+a plan that says which channels go (``channel_plan``), and ``rewrite``, which builds the smaller network and
+copies what is left of the weights. Retraining it is ordinary training. What is
 tied by skip connections goes together: see ``footseg.compress.channels``.
 
 Right after the cut the statistics of batch normalisation are those of another network: a FastLinkNet cut to
@@ -16,23 +16,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from footseg.compress.channel_costs import macs
-from footseg.compress.channel_plan import CutPlan, plan
+from footseg.compress.channel_plan import CutPlan
 from footseg.compress.channels import Channels, channels, known
-from footseg.compress.importance import Importance, bn_importance, magnitude_importance, taylor_importance
 from footseg.graphs.keras import functional
-
-__all__ = [
-    "CutPlan",
-    "Importance",
-    "bn_importance",
-    "macs",
-    "magnitude_importance",
-    "plan",
-    "rewrite",
-    "settle",
-    "taylor_importance",
-]
 
 
 def rewrite(model: keras.Model, plan: CutPlan) -> keras.Model:
