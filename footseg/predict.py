@@ -172,11 +172,10 @@ def _write(
 def foreground(model: Path) -> str:
     """What is not class 0: the name of class 1, where run or sidecar name just two, else "foreground"."""
     names: tuple[str, ...] = ()
-    if model.is_dir():
-        names = runs.load(model).classes
-    elif model.suffix in artifacts.FORMATS:
-        with contextlib.suppress(FootsegError):  # a sidecar of another file names nothing
-            names = artifacts.load(model).classes
+    with contextlib.suppress(
+        FootsegError
+    ):  # a .keras file has no sidecar, and that of another file names nothing
+        names = (runs if model.is_dir() else artifacts).load(model).classes
     return names[1] if len(names) == 2 else "foreground"
 
 
