@@ -60,11 +60,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("numeric")
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    """What Keras draws (first weights, dropout) is the same whatever ran before."""
+def seed() -> None:
+    """Make what Keras draws (first weights, dropout) the same whatever ran before."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def seeded_module() -> None:
+    seed()
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    seed()
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,14 @@ def test_sizes_of_the_full_network(tmp_path: Path) -> None:
     assert runtime.delegation(whole).partitions == runtime.delegation(small).partitions == 1
 
 
+@pytest.fixture
+def converted(tiny_artifacts: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fp32 file of ``tiny_run`` as it was converted before: what is tested comes after that."""
+    monkeypatch.setattr(freeze, "freeze", lambda network, folder: folder)
+    monkeypatch.setattr(tflite, "convert", lambda saved_model: tiny_artifacts["fp32"].read_bytes())
+
+
+@pytest.mark.usefixtures("converted")
 def test_int8_ends_are_read_by_their_scale(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     (made,) = export_run(
@@ -217,6 +225,7 @@ def test_a_cut_network_trained_for_int8(
     assert found.calibration == found.speed == {}
 
 
+@pytest.mark.usefixtures("converted")
 def test_neither_calibration_nor_verification_opens_test_images(
     tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -326,6 +335,7 @@ def test_a_file_out_of_tolerance_is_not_left_and_the_one_before_stays(
     assert kept.sha256 == files.sha256(before) == files.sha256(kept.path)
 
 
+@pytest.mark.usefixtures("converted")
 def test_a_full_disk_leaves_nothing(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = Path.write_bytes
 
