@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from footseg import paired
 from footseg.benchmarks import places
 from footseg.benchmarks.measurement import Agreement, Instructions, Latency, Measurement, OperatorTime
 from footseg.terminal import with_interval
@@ -132,6 +133,20 @@ def _check(key: str, form: str) -> Callable[[Measurement, Members], str]:
     return lambda m, _: known(m.artifact.verification.get(key), form)
 
 
+def _strayed(figure: str) -> Callable[[Measurement, Members], Cell]:
+    """A figure minus the Keras network's, with its interval where export had one."""
+
+    def cell(m: Measurement, _: Members) -> Cell:
+        text = known(m.artifact.verification.get(figure), "{:+.4f}")
+        found = paired.decisions(m.artifact.verification).get(figure)
+        if found is None:
+            return Cell(text)
+        why = f"whether it is within {found.limit:g}, at {found.confidence:.1%} on {found.images} images"
+        return Cell(text, below=f"[{found.ends}]", badge="" if found.clear else found.verdict, why=why)
+
+    return cell
+
+
 def _compared(key: str, form: str, minus: str = "") -> Callable[[Measurement, Members], str]:
     """Of an agreement, or what its ``key`` has more than ``minus``."""
 
@@ -224,7 +239,8 @@ FILE = (
 VERIFIED = (
     Figure("equal pixels", "", _check("pixels_equal", "{:.4%}")),
     Figure("logits differ", "at most", _check("logit_max_absolute", "{:.2g}")),
-    Figure("IoU", "minus Keras's", _check("iou", "{:+.4f}")),
+    Figure("IoU", "minus Keras's", _strayed("iou")),
+    Figure("boundary F", "minus Keras's", _strayed("boundary_f")),
 )
 
 # Of a clock.

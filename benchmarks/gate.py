@@ -9,7 +9,9 @@ What can be compared honestly with figures of another day, and how:
                     the speed of a matrix product in the same run, which stands for the machine's of that
                     day. The spread of both is counted, and that of fresh starts (``START``).
     bytes           of the file, as downloaded, of activations: counts
-    accuracy        on the device, on the same images: IoU, and pixels equal to the host's
+    accuracy        on the device, on the same images: IoU, and pixels equal to the host's. A line holds no
+                    figures of single images, so there is no interval: what is judged is these images. Of one
+                    file then and now that is all there is to know; of two, other images may say otherwise.
 
 A quotient, its interval joined of those of both figures (``intervals``), is worse if all of it is beyond what
 is allowed, all right if none is, and otherwise nobody can tell, which is said and does not fail.

@@ -366,7 +366,8 @@ def _mixer(run: Run, folder: Path, calibration: quantize.Calibration, config: Au
 def _verify(model: Path, file: Path, against: Reference, config: AutoConfig) -> verify.Verification:
     """Hold the file chosen against the Keras network, on the images of the search.
 
-    Its limit is the loss that was allowed, and what fp32's file itself is off by.
+    Its limit is the loss that was allowed, and what fp32's file itself is off by. It has no interval: these
+    are the very images that the loss was measured on, with its standard error.
 
     Raises:
         FootsegError: it loses more: the file is not the one that was measured.
@@ -377,9 +378,9 @@ def _verify(model: Path, file: Path, against: Reference, config: AutoConfig) -> 
     found = verify.compare(
         expected, runtime.load(file, config.threads).logits(against.sample.images), against.sample
     )
-    if not -found.iou <= config.max_loss + abs(own.iou):
+    if not -found.iou.value <= config.max_loss + abs(own.iou.value):
         raise FootsegError(
-            f"{file.name} loses {-found.iou:.4f} of the Keras network's IoU, {config.max_loss:g} were "
+            f"{file.name} loses {-found.iou.value:.4f} of the Keras network's IoU, {config.max_loss:g} were "
             "allowed: it was not written as it was measured; run the command again"
         )
     return found

@@ -1,5 +1,7 @@
 """``footseg export``: every file asked for, each verified before it gets its name."""
 
+import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -49,12 +51,13 @@ def export_run(
     """Export a trained run as ``<network>_<H>x<W>_<precision>.tflite`` and ``.onnx``, with sidecars.
 
     Each file is held against the Keras network on up to 32 validation images of ``data_dir`` (where None: of
-    the data set that the run was trained on) and gets its name only if it passes; a file of that name from
-    before stays otherwise. ONNX is written in fp32 only. ``calibration_count`` training images, drawn by
-    ``seed``, calibrate the precisions that work in integers; ``io``, ``ranges`` and ``keep`` are those of
-    ``export.quantize``, for the files that have them. int8 of a run trained for quantization (RUN/qat) is
-    that training's. With ``speed`` each file in another precision than fp32 is timed against the fp32 one, a
-    second or two, and is said to be slower where it is. ``say`` gets a line for each step.
+    the data set that the run was trained on), on more where these cannot tell, and gets its name only if it
+    passes; a file of that name from before stays otherwise. ONNX is written in fp32 only.
+    ``calibration_count`` training images, drawn by ``seed``, calibrate the precisions that work in integers;
+    ``io``, ``ranges`` and ``keep`` are those of ``export.quantize``, for the files that have them. int8 of a
+    run trained for quantization (RUN/qat) is that training's. With ``speed`` each file in another precision
+    than fp32 is timed against the fp32 one, a second or two, and is said to be slower where it is. ``say``
+    gets a line for each step.
 
     Raises:
         ValueError: an unknown format, precision, io, ranges or tensor, or no calibration image.
@@ -73,10 +76,11 @@ def export_run(
     )
 
     say(f"{run.network}: verifying on {len(sample.names)} images of {sample.split}")
-    expected = runtime.load(run.model, threads).logits(sample.images)
+    reference = runtime.load(run.model, threads).logits
+    more = verify.more(data_dir, sample, reference)
     network = freeze.load_network(run.model)
     with tempfile.TemporaryDirectory() as folder:
-        work = _Work(run, network, Path(folder), recipe, sample, expected, threads)
+        work = _Work(run, network, Path(folder), recipe, sample, reference(sample.images), more, threads)
         made = []
         for target in targets:
             made.append(_make(work, target, out_dir, speed, say))
@@ -108,6 +112,7 @@ class _Work:
     recipe: _Recipe
     sample: verify.Sample
     expected: np.ndarray
+    more: verify.More
     threads: int
 
     @property
@@ -158,12 +163,17 @@ class _Work:
         """Hold a file against its network; also what its sidecar says of that."""
         positions = freeze.remembers_positions(self.network)
         if not self.trained_for(precision):
-            found = verify.verify(self.expected, path, self.sample, precision, self.threads, positions)
+            found = verify.verify(
+                self.expected, path, self.sample, precision, self.threads, positions, self.more
+            )
             return found, found.to_json() | {"against": self.run.model.name}
         # Rounding is part of this network, so its own logits are what the file must give; what the rounding
         # costs is the difference to the float weights beside it.
-        rounded = freeze.logits(self.qat, self.sample.images)
-        found = verify.verify(rounded, path, self.sample, precision, self.threads, positions)
+        rounded = functools.partial(freeze.logits, self.qat)
+        more = dataclasses.replace(self.more, reference=rounded)
+        found = verify.verify(
+            rounded(self.sample.images), path, self.sample, precision, self.threads, positions, more
+        )
         to_float = verify.compare(
             self.expected, runtime.load(path, self.threads).logits(self.sample.images), self.sample
         )

@@ -9,7 +9,6 @@ Quantization", section 3, ranks by it alone).
 """
 
 import hashlib
-import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from footseg import files, metrics, records, runtime
+from footseg import files, metrics, paired, records, runtime
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
 from footseg.export import mix, verify
@@ -35,8 +34,7 @@ class Score:
     """What a file gives on a sample, held against the fp32 file; units as in ``OperatorCost``.
 
     ``iou_loss_error`` is the standard error of the loss that comes of having no more images than these, by
-    the jackknife (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", eq. 11.5): each image left
-    out once, of both files.
+    the jackknife (``footseg.paired``).
     """
 
     iou: float
@@ -70,7 +68,7 @@ class Reference:
         return Score(
             iou=iou,
             iou_loss=self.iou - iou,
-            iou_loss_error=loss_error(self.confusion, confusion),
+            iou_loss_error=paired.of_iou(self.confusion, confusion).error,
             logit_error=float(np.sqrt(np.mean(np.square(logits - self.logits)))) / self.spread,
         )
 
@@ -88,20 +86,6 @@ def reference(fp32: Path, sample: verify.Sample, threads: int = 1) -> Reference:
     logits = runtime.load(fp32, threads).logits(sample.images)
     confusion = _confusion(sample, logits)
     return Reference(sample, logits, float(logits.std()) or 1.0, confusion, _iou(confusion))
-
-
-def loss_error(before: np.ndarray, after: np.ndarray) -> float:
-    """The standard error of the IoU lost, of confusion matrices (N, classes, classes); see ``Score``.
-
-    Of a single image nothing is known of others: infinite.
-    """
-    if len(before) < 2:
-        return math.inf
-    without = [
-        _iou(before.sum(axis=0, keepdims=True) - b) - _iou(after.sum(axis=0, keepdims=True) - a)
-        for b, a in zip(before, after, strict=True)
-    ]
-    return float(np.std(without) * math.sqrt(len(without) - 1))
 
 
 def measure(

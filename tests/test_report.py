@@ -1,5 +1,6 @@
 """The page stands alone, closes what it opens, escapes what it is given and places what belongs together."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -514,6 +515,26 @@ def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Pa
     assert text.count("hollow") == 1  # the caption
     assert out.count('class="dot hollow series-2"') == 2  # on a wide screen and on a phone
     assert "95% confidence" in text
+
+
+def test_what_verification_decided_is_shown(tmp_path: Path) -> None:
+    line = measured("a_int8.tflite", "int8", 1.0)
+    decided = {
+        "images": 64, "difference": -0.0219, "low": -0.0394, "high": -0.0044, "confidence": 0.995,
+        "limit": 0.02, "verdict": "cannot tell",
+    }  # fmt: skip
+    clear = {**decided, "difference": -0.0012, "low": -0.002, "high": 0.0001, "verdict": "within"}
+    found = {"iou": -0.0012, "boundary_f": -0.0219, "decisions": {"iou": clear, "boundary_f": decided}}
+    text = words(
+        tmp_path,
+        dataclasses.replace(line, artifact=dataclasses.replace(line.artifact, verification=found)),
+        measured("old_fp32.tflite", "fp32", 1.0),
+    )
+    assert "-0.0012 [-0.0020 to +0.0001] -0.0219 [-0.0394 to -0.0044] cannot tell" in text
+    # A file of before there were intervals.
+    assert text.count("-0.0012") == 2
+    markup = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert 'title="whether it is within 0.02, at 99.5% on 64 images"' in markup
 
 
 def test_accuracy_there_is_shown_with_its_difference(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Mixtures of precisions, and what each operator costs when quantized alone."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -146,15 +145,6 @@ def test_ties_of_iou_are_ranked_by_the_logits() -> None:
     costs = (cost("c", -0.01, 0.3), cost("b", 0.0002, 0.5), cost("a", 0.0009, 0.1))
     ranked = Sensitivity("int8", "f", "val", 1, 0.5, "", costs).ranked()
     assert [c.layer for c in ranked] == ["a", "b", "c"]
-
-
-def test_the_standard_error_of_a_loss() -> None:
-    # Two images of 8 pixels, 4 of a foot. fp32 is right; the other file misses 2 of the second image's foot:
-    # without the first image it loses 0.5 of IoU, without the second nothing. Half the difference: 0.25.
-    right, missing = [[4, 0], [0, 4]], [[4, 0], [2, 2]]
-    error = sensitivity.loss_error(np.array([right, right]), np.array([right, missing]))
-    assert error == pytest.approx(0.25)
-    assert sensitivity.loss_error(np.array([right]), np.array([missing])) == math.inf
 
 
 def test_masks_of_padding_only_are_refused(network: Path) -> None:

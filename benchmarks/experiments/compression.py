@@ -129,7 +129,10 @@ def _row(measured: Measurement, dense: Measurement, seed: Path) -> dict[str, flo
 
 
 def judged(goal: Aim, seeds: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """A goal's figures over the seeds: met where the mean keeps to both limits."""
+    """A goal's figures over the seeds: met where the mean keeps to both limits.
+
+    Of these seeds and this test set, as measured; the seeds' deviation stands beside it.
+    """
     own, other = f"{goal.variant} {goal.precision}", " ".join(goal.against)
     losses = [rows[other]["iou"] - rows[own]["iou"] for rows in seeds]
     met = statistics.mean(losses) <= goal.iou_loss

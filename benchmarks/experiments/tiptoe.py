@@ -129,7 +129,10 @@ def counted(rows: Iterable[TrainedNetwork]) -> dict[str, dict[str, float]]:
 
 
 def accuracy_goals(scores_: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Both networks' mean IoU, each by its recipe that is better on validation: ours at least as good?"""
+    """Both networks' mean IoU, each by its recipe that is better on validation: ours at least as good?
+
+    Of these seeds and images, as measured; scores have the seeds' deviation.
+    """
     goals = []
     for kind in RECIPES:
         best = {

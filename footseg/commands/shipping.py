@@ -69,6 +69,7 @@ def _export(args: Arguments) -> Output:
         return _export_auto(args)
     if args.sensitivity:
         return _export_sensitivity(args)
+    from footseg import paired
     from footseg.export.pipeline import export_run
 
     artifacts = export_run(
@@ -86,8 +87,11 @@ def _export(args: Arguments) -> Output:
         speed=not args.no_speed,
         say=say,
     )
+    doubts = [paired.doubts(paired.decisions(artifact.verification)) for artifact in artifacts]
     lines = [
-        f"{artifact.path}  {artifact.path.stat().st_size / 1e6:.2f} MB, verified" for artifact in artifacts
+        f"{artifact.path}  {artifact.path.stat().st_size / 1e6:.2f} MB, verified"
+        + (f", but {doubt}" if doubt else "")
+        for artifact, doubt in zip(artifacts, doubts, strict=True)
     ]
     return Output([dataclasses.asdict(artifact) for artifact in artifacts], "\n".join(lines))
 
