@@ -1,4 +1,7 @@
-"""The thesis's claims as tests of figures: the same test for its own figures and for ours."""
+"""The thesis's claims as tests of figures: the same test for its own figures and for ours.
+
+The thesis gives figures of whole sets of images only, so both are judged as they stand, without intervals.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
