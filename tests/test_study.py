@@ -133,7 +133,7 @@ def a_sensitivity(path: Path, operators: int = 24) -> Path:
 def gathered(arguments: Mapping[str, Any], baseline: str | None = None) -> dict[str, Point]:
     """The points of a study by label."""
     lines = results_file.read_all(arguments["results"])
-    evaluated, _ = page.comparable([page.Evaluation.load(path) for path in arguments["evaluations"]], lines)
+    evaluated, _ = page.comparable([SavedEvaluation.load(path) for path in arguments["evaluations"]], lines)
     trained = [runs.load(path) for path in arguments["runs"]]
     return {point.label: point for point in recipes.gather(lines, evaluated, trained, baseline)}
 

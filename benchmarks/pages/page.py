@@ -13,7 +13,7 @@ from footseg import __version__, files, provenance
 from footseg.android_harness.ask import listed
 from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.measurement import Measurement
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 from footseg.run import Run
 
 HERE = Path(__file__).parent
@@ -94,11 +94,11 @@ def both(
 
 
 def comparable(
-    evaluations: Sequence[Evaluation], measured: Sequence[Measurement]
-) -> tuple[dict[str, Evaluation], list[Evaluation]]:
+    evaluations: Sequence[SavedEvaluation], measured: Sequence[Measurement]
+) -> tuple[dict[str, SavedEvaluation], list[SavedEvaluation]]:
     """The evaluations on the test set that covers most artifacts, by model SHA-256; and those on others."""
     shown = {m.artifact.sha256 for m in measured}
-    sets: dict[Any, dict[str, Evaluation]] = {}
+    sets: dict[Any, dict[str, SavedEvaluation]] = {}
     for evaluation in evaluations:
         sets.setdefault(evaluation.key, {})[evaluation.sha256] = evaluation
     if not sets:
@@ -107,14 +107,14 @@ def comparable(
     return chosen, [e for e in evaluations if e.key != next(iter(chosen.values())).key]
 
 
-def metric(evaluated: Mapping[str, Evaluation], sha256: str, name: str) -> float | None:
+def metric(evaluated: Mapping[str, SavedEvaluation], sha256: str, name: str) -> float | None:
     """A metric of the model's evaluation; None where there is none."""
     evaluation = evaluated.get(sha256)
     found = evaluation.metrics.get(name) if evaluation else None
     return found if isinstance(found, int | float) else None
 
 
-def boundary_px(evaluated: Mapping[str, Evaluation]) -> float | None:
+def boundary_px(evaluated: Mapping[str, SavedEvaluation]) -> float | None:
     """How far apart outlines may be and still match, in pixels; None without evaluations."""
     return next((e.metrics.get("boundary_tolerance_px") for e in evaluated.values()), None)
 
@@ -148,7 +148,7 @@ def _is_bulky(value: Any) -> bool:
 
 
 def facts(
-    latest: Sequence[Measurement], trained: Sequence[Run], evaluated: Mapping[str, Evaluation]
+    latest: Sequence[Measurement], trained: Sequence[Run], evaluated: Mapping[str, SavedEvaluation]
 ) -> list[tuple[str, list[str]]]:
     """Names and values of the provenance table; a fact that differs between files has several values."""
     sources = [m.versions for m in latest] + [run.versions for run in trained]

@@ -8,7 +8,7 @@ from pathlib import Path
 from footseg.benchmarks import figures
 from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 
 # Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.
 PICTURE_BYTES = 1_900_000
@@ -38,7 +38,7 @@ class Gallery:
 
 
 def galleries(
-    latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation], best: str
+    latest: Sequence[Measurement], evaluated: Mapping[str, SavedEvaluation], best: str
 ) -> Iterator[Gallery]:
     """The evenly spaced samples of the models side by side, then the worst images of ``best`` (SHA-256).
 
@@ -74,9 +74,11 @@ def galleries(
         )
 
 
-def _columns(latest: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+def _columns(
+    latest: Sequence[Measurement], evaluated: Mapping[str, SavedEvaluation]
+) -> dict[str, SavedEvaluation]:
     """The models to show side by side, by heading: the fp32 and int8 .tflite, else the first two."""
-    found: dict[str, Evaluation] = {}
+    found: dict[str, SavedEvaluation] = {}
     for m in sorted(latest, key=lambda m: (m.artifact.format != "tflite", m.artifact.recipe != "fp32")):
         evaluation = evaluated.get(m.artifact.sha256)
         if evaluation and (m.artifact.format, m.artifact.recipe) in (("tflite", "fp32"), ("tflite", "int8")):
@@ -88,7 +90,7 @@ def _picture_names(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix("_image.jpg") for path in folder.glob("*_image.jpg"))
 
 
-def _sample_row(name: str, columns: Mapping[str, Evaluation]) -> Row:
+def _sample_row(name: str, columns: Mapping[str, SavedEvaluation]) -> Row:
     samples = next(iter(columns.values())).path / "samples"
     found = {heading: of.path / "samples" / f"{name}_prediction.jpg" for heading, of in columns.items()}
     return name, (
@@ -98,7 +100,7 @@ def _sample_row(name: str, columns: Mapping[str, Evaluation]) -> Row:
     )
 
 
-def _worst_row(name: str, evaluation: Evaluation) -> Row:
+def _worst_row(name: str, evaluation: SavedEvaluation) -> Row:
     captions = {"image": "photo", "truth": "ground truth", "prediction": "prediction", "error": "errors"}
     found = {kind: evaluation.path / "worst" / f"{name}_{kind}.jpg" for kind in captions}
     ious = {"prediction": _image_iou(evaluation, name)}
@@ -115,7 +117,7 @@ def _picture(path: Path, caption: str, figure: str = "") -> Picture:
     return Picture("data:image/jpeg;base64," + base64.b64encode(data).decode(), caption, figure)
 
 
-def _image_iou(evaluation: Evaluation, name: str) -> str:
+def _image_iou(evaluation: SavedEvaluation, name: str) -> str:
     return figures.known(evaluation.image_iou(name), "{:.3f}")
 
 

@@ -21,7 +21,7 @@ from footseg.benchmarks.pages.report_plots import Accuracy, CostAxis, Profile
 from footseg.benchmarks.pages.report_tables import Table, short_place
 from footseg.benchmarks.pages.training_curves import training
 from footseg.benchmarks.results_file import read_all
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 
 # So many values of a condition are written out; of more numbers the range.
 VALUES = 3
@@ -86,7 +86,7 @@ def write_report(
             raise ValueError(f"--out {out} would replace these results by the page: give it another name")
     measured = read_all(results)
     latest = places.latest(measured)
-    evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], latest)
+    evaluated, other = page.comparable([SavedEvaluation.load(path) for path in evaluations], latest)
     trained = [runs_.load(path) for path in runs]
     groups = [members for _, members in places.by_device(latest)]
     sections = [_section(f"place-{i}", members, evaluated) for i, members in enumerate(groups, start=1)]
@@ -126,7 +126,9 @@ def _parts(sections: Sequence[Section], against: bool) -> list[tuple[str, str, s
 # --- sections ------------------------------------------------------------------------------------
 
 
-def _section(anchor: str, members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Section:
+def _section(
+    anchor: str, members: Sequence[Measurement], evaluated: Mapping[str, SavedEvaluation]
+) -> Section:
     device = places.device_key(members[0]).words
     emulated = members[0].kind == "emulated"
     many = report_plots.numbered(members)
@@ -179,7 +181,7 @@ def _plots(members: Sequence[Measurement], found: Accuracy | None, emulated: boo
 def _size_plot(
     latest: Sequence[Measurement],
     groups: Sequence[Sequence[Measurement]],
-    evaluated: Mapping[str, Evaluation],
+    evaluated: Mapping[str, SavedEvaluation],
 ) -> Plot | None:
     """Of each file once; without evaluations the accuracy of the first place that measured any."""
     known = (report_plots.accuracy(members, evaluated) for members in ([latest] if evaluated else groups))

@@ -9,7 +9,7 @@ from footseg.benchmarks.pages import report_plots
 from footseg.benchmarks.pages.page import Tile
 from footseg.benchmarks.pages.report_plots import Accuracy
 from footseg.benchmarks.pages.report_tables import short_place
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
 # quantization is allowed. Of the images that were scored: evaluations tell no interval over images.
@@ -24,7 +24,7 @@ class Head:
     accuracy: Accuracy | None
 
     @classmethod
-    def of(cls, groups: Sequence[Sequence[Measurement]], evaluated: Mapping[str, Evaluation]) -> "Head":
+    def of(cls, groups: Sequence[Sequence[Measurement]], evaluated: Mapping[str, SavedEvaluation]) -> "Head":
         """Of the fastest file whose IoU is within SHIPPABLE_LOSS of the best; without IoUs the fastest.
 
         A phone's times are looked at before a host's, those before an emulator's counts, and of each the

@@ -17,7 +17,7 @@ from footseg.benchmarks.pages.bars import Bar, Whisker
 from footseg.benchmarks.pages.charts import Mark
 from footseg.benchmarks.pages.page import Plot
 from footseg.benchmarks.pages.report_tables import short_place
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 
 SERIES = {"fp32": "series-0", "int8": "series-1", "fp16": "series-2"}
 OTHER_SERIES = "series-3"
@@ -62,7 +62,7 @@ class Profile:
     caption: str
 
 
-def accuracy(members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> Accuracy | None:
+def accuracy(members: Sequence[Measurement], evaluated: Mapping[str, SavedEvaluation]) -> Accuracy | None:
     """What ``footseg evaluate`` found, and where it was not run, what the lines' own agreement says.
 
     Of lines that were compared on several sets of photographs those on the most frequent one count.

@@ -11,7 +11,7 @@ from footseg.benchmarks import figures
 from footseg.benchmarks.figures import Cell, Figure
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ def short_place(m: Measurement) -> str:
 
 
 def measured(
-    name: str, members: Sequence[Measurement], evaluated: Mapping[str, Evaluation], numbered: bool = False
+    name: str,
+    members: Sequence[Measurement],
+    evaluated: Mapping[str, SavedEvaluation],
+    numbered: bool = False,
 ) -> Table:
     """Clock times and memory of the files on one device."""
     found = [
@@ -77,7 +80,10 @@ def measured(
 
 
 def emulated(
-    name: str, members: Sequence[Measurement], evaluated: Mapping[str, Evaluation], numbered: bool = False
+    name: str,
+    members: Sequence[Measurement],
+    evaluated: Mapping[str, SavedEvaluation],
+    numbered: bool = False,
 ) -> Table:
     """Instructions of the files on one emulated core; whatever else a line holds, no time."""
     there = f"emulated on {short_place(members[0])}: instructions of one inference"
@@ -121,7 +127,7 @@ def _rows(members: Sequence[Measurement]) -> list[tuple[str, str]]:
     ]
 
 
-def _accuracy(members: Sequence[Measurement], evaluated: Mapping[str, Evaluation]) -> list[Column]:
+def _accuracy(members: Sequence[Measurement], evaluated: Mapping[str, SavedEvaluation]) -> list[Column]:
     px = page.boundary_px(evaluated)
 
     def column(head: str, unit: str, name: str) -> Column:

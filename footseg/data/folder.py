@@ -160,7 +160,7 @@ def description(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
         return DEFAULT_CLASSES, default_colours(len(DEFAULT_CLASSES))
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FootsegError(f"{path} is not valid TOML: {error}") from error
     if unknown := content.keys() - {"classes", "colours"}:
         raise FootsegError(f"{path}: unknown key {', '.join(sorted(unknown))}; known: classes, colours")

@@ -56,7 +56,7 @@ def load(name_or_path: str) -> dict[str, Any]:
         raise FootsegError(f"no space {name_or_path!r} of ours, nor such a file: {hint}") from error
     except OSError as error:
         raise FootsegError(f"{path} cannot be read ({error.strerror}): give a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FootsegError(f"{path} is not valid TOML: {error}") from error
 
 

@@ -21,7 +21,7 @@ from footseg.benchmarks.pages.page import Responsive, Tile
 from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.benchmarks.results_file import read_all
 from footseg.errors import FootsegError
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 from footseg.run import Run
 from footseg.study import layers, recipes
 from footseg.study.recipes import Budget, Point, Ranged
@@ -77,7 +77,7 @@ def write_study(
         raise FootsegError(f"{results} holds no latency: footseg bench ARTIFACT --out {results} measures it")
     groups = places.by_device(everything)
     device, measured = max(groups, key=lambda group: len(group[1]))
-    evaluated, other = page.comparable([Evaluation.load(path) for path in evaluations], measured)
+    evaluated, other = page.comparable([SavedEvaluation.load(path) for path in evaluations], measured)
     trained = [runs_.load(path) for path in runs]
     points = recipes.gather(measured, evaluated, trained, baseline)
     drawn = _near(points)
@@ -147,7 +147,10 @@ def _tiles(points: Sequence[Point], budget: Budget) -> list[Tile]:
 
 
 def _compared(
-    measured: Sequence[Measurement], trained: Sequence[Run], evaluated: Mapping[str, Evaluation], device: str
+    measured: Sequence[Measurement],
+    trained: Sequence[Run],
+    evaluated: Mapping[str, SavedEvaluation],
+    device: str,
 ) -> list[tuple[str, list[str]]]:
     """What the figures are of: network, training, test set, machine."""
     networks = {
@@ -170,8 +173,8 @@ def _compared(
 def _missing(
     points: Sequence[Point],
     trained: Sequence[Run],
-    evaluated: Mapping[str, Evaluation],
-    other: Sequence[Evaluation],
+    evaluated: Mapping[str, SavedEvaluation],
+    other: Sequence[SavedEvaluation],
     devices: Sequence[str],
 ) -> list[str]:
     """What the page would show if it had been given it."""

@@ -20,7 +20,7 @@ from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages.page import metric
 from footseg.compress.methods import METHODS
 from footseg.errors import FootsegError, did_you_mean
-from footseg.evaluate import SavedEvaluation as Evaluation
+from footseg.evaluate import SavedEvaluation
 from footseg.run import Compression, Run
 
 # Latency from which a recipe is called slower than fp32: two copies of one file came out between 0.97 and
@@ -186,7 +186,7 @@ def step_words(step: Compression) -> str:
 
 def gather(
     measured: Sequence[Measurement],
-    evaluated: Mapping[str, Evaluation],
+    evaluated: Mapping[str, SavedEvaluation],
     runs: Iterable[Run],
     baseline: str | None = None,
 ) -> tuple[Point, ...]:
@@ -250,7 +250,7 @@ def _baseline_of(
 # --- figures -------------------------------------------------------------------------------------
 
 
-def _point(member: _File, evaluated: Mapping[str, Evaluation], bases: Sequence[Measurement]) -> Point:
+def _point(member: _File, evaluated: Mapping[str, SavedEvaluation], bases: Sequence[Measurement]) -> Point:
     m, base = member.measured, member.baseline
     assert m.latency is not None
     iou, boundary = (metric(evaluated, m.artifact.sha256, name) for name in ("iou", "boundary_f"))

@@ -180,7 +180,7 @@ def load(path: Path) -> dict[str, Any]:
             values = tomllib.load(file)
     except FileNotFoundError as error:
         raise FootsegError(f"no such configuration file: {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FootsegError(f"{path} is not valid TOML: {error}") from error
     try:
         from_values(values)
