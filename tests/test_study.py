@@ -15,6 +15,7 @@ from footseg.benchmarks import results_file
 from footseg.benchmarks.measurement import Measurement, Relative
 from footseg.benchmarks.pages import charts, page, svg
 from footseg.errors import FootsegError
+from footseg.evaluate import SavedEvaluation
 from footseg.runtime import Delegation
 from footseg.study import page as study
 from footseg.study import recipes
