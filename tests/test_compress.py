@@ -89,6 +89,7 @@ def test_one_stopped_in_its_second_step_goes_on_there(compressed_run: Path, tmp_
         np.testing.assert_array_equal(kernel, whole[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_cutting_makes_a_smaller_dense_network(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut"
     words = ["--cut", "0.4", "--set", "multiple_of=2", "--skip", "tail2*", "--epochs", "1"]

@@ -105,6 +105,7 @@ def tuned(parent: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_stays_bit_for_bit_and_the_rest_learns(tuned: Path, parent: Path) -> None:
     before = weights(keras.saving.load_model(parent, compile=False))
     trained = keras.saving.load_model(tuned / "model.keras", compile=False)
@@ -119,6 +120,7 @@ def test_a_frozen_encoder_stays_bit_for_bit_and_the_rest_learns(tuned: Path, par
     assert all(layer.trainable for layer in trained.layers)
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_started_from_and_resumes_without_it(tuned: Path, parent: Path) -> None:
     record = run.load(tuned)
     assert (record.status, record.epochs_done) == ("finished", 2)

@@ -95,8 +95,8 @@ def moved(unmoved: list[str]) -> bool:
     return all(path.endswith("/bias") for path in unmoved)
 
 
-# test_enet exports ENet, whose graph takes longest.
-@pytest.mark.parametrize("name", each_network("enet"))
+# test_enet exports ENet, whose graph takes longest to convert; MobileSeg's is the next.
+@pytest.mark.parametrize("name", each_network("enet", "mobileseg"))
 def test_tflite_says_what_keras_says(name: str, taken: Callable[[str], Taken], tmp_path: Path) -> None:
     from footseg.export import freeze, tflite
 

@@ -179,6 +179,7 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
 # ---- runs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="turns TensorFlow's graphs off")
 def test_a_run_never_needs_the_file_again(
     theirs: Any, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

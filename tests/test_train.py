@@ -110,6 +110,7 @@ def weights(path: Path) -> list[np.ndarray]:
     return keras.saving.load_model(path / "model.keras", compile=False).get_weights()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_cleanly_with_the_best_weights(tiny_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
