@@ -31,7 +31,7 @@ TENSOR_IMAGES = 4
 
 @dataclass(frozen=True)
 class Score:
-    """What a file gives on a sample, held against the fp32 file; units as in ``OperatorCost``.
+    """What a file gives on a sample, held against the fp32 file; units as in ``QuantizationCost``.
 
     ``iou_loss_error`` is the standard error of the loss that comes of having no more images than these, by
     the jackknife (``footseg.paired``).

@@ -44,12 +44,12 @@ def measure_all(
         serials: of the phones, as ``adb devices`` lists them; "all" for all, none for the only one.
         say: told of progress.
         env: adb's environment, which says where its server listens; None is this process's.
-        options: fields of ``Request``.
+        options: fields of ``PhoneRequest``.
 
     Raises:
         FootsegError: a file or the data cannot be used, no phone can; or, after the lines of the others, what
             went wrong on a phone.
-        ValueError: as ``Request``.
+        ValueError: as ``PhoneRequest``.
     """
     request = PhoneRequest(**options)  # type: ignore[arg-type]
     artifacts = tuple(_tflite(path) for path in paths)
