@@ -36,7 +36,8 @@ def reproduce(
     """Do what is not done yet in the folder ``out``, then write ``out/tables``; returns ``results.json``.
 
     Args:
-        given: fields of ``ReproductionSettings``; a folder that was begun needs none, and none may differ from its own.
+        given: fields of ``ReproductionSettings``; a folder that was begun needs none, and none may differ
+            from its own.
         students: which of the students (default: all); more of them may be added to a folder later.
         threads: of the runtime whose latency is measured.
         command: runs one footseg command line and returns its exit code.
