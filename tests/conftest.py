@@ -40,8 +40,8 @@ TINY = {
 HEAVY = {
     "adb", "android", "arm", "auto", "cli", "cluster", "compress", "distill", "distribution", "enet",
     "export", "export_verify", "finetune", "host", "job", "lessons", "network_training", "pretrained",
-    "prune", "qat", "quantize", "reproduce", "search", "search_costs", "search_spark", "search_trial",
-    "search_workers", "sensitivity", "shared", "step", "toolchain", "train", "twin",
+    "prune", "qat", "quantize", "reproduce", "runtime", "search", "search_costs", "search_spark",
+    "search_trial", "search_workers", "sensitivity", "shared", "step", "toolchain", "train", "twin",
 }  # fmt: skip
 # Files of tests whose numbers come from TensorFlow's or JAX's kernels: tests.kernels runs them with others.
 NUMERIC = {

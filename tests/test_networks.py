@@ -34,6 +34,7 @@ def test_figures_are_those_of_the_reference(name: str, variant: str) -> None:
         assert getattr(cost, rule) == pytest.approx(figures.get(rule, getattr(cost, rule)), rel=0.01)
 
 
+@pytest.mark.heavy
 def test_some_have_every_kind_of_layer_that_others_have() -> None:
     """What makes it enough for quick tests to try these."""
 

@@ -178,6 +178,7 @@ def test_a_run_gives_its_own_colours(out, tmp_path):
     assert max(red, blue) < 40
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux reports it")
 def test_large_photographs_take_no_gigabytes(model, out, tmp_path):
     """24 megapixels, as phones take them, in a process of its own."""

@@ -113,6 +113,7 @@ def test_every_network_can_be_cut(name: str, variant: str) -> None:
     assert cut.left_out["classifier"] == "the network's input and output"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50"])
 def test_networks_of_keras_can_be_cut(name: str) -> None:
     options: dict[str, Any] = {"weights": None, "classes": 7, "classifier_activation": None}
