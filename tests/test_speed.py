@@ -58,7 +58,7 @@ def test_the_ratio_is_the_median_of_rounds_in_turns(monkeypatch: pytest.MonkeyPa
             order.append(self.path.name)
             return 1.5 ** ((len(order) - 1) // 2) * (3.0 if self.path.name == "new" else 2.0)
 
-    monkeypatch.setattr(speed, "_Timed", Fake)
+    monkeypatch.setattr(speed, "_Loaded", Fake)
     monkeypatch.setattr(runtime, "delegation", lambda *_: runtime.Delegation(9, 8, 1, {"CEIL": 1}))
     found = speed.against(tmp_path / "new", tmp_path / "old", seconds=0)
     assert (found.ratio, found.low, found.high, found.rounds) == (1.5, 1.5, 1.5, speed.ROUNDS[0])
