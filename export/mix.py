@@ -11,6 +11,7 @@ import numpy as np
 from footseg.errors import require
 from footseg.export import quantize
 from footseg.export.conversion import conversion
+from footseg.export.portable import portable
 from footseg.graphs.tflite import read
 
 # What an operator may be in, most exact first. "fp16" and "int8w" are weights only, computed in float; "int8"
@@ -69,7 +70,7 @@ class Mixer:
             done = quantizer.Quantizer(str(self.path), manager.get_quantization_recipe()).quantize(
                 self.statistics, enable_progress_bar=False, enable_progress_report=False
             )
-            return bytes(done.quantized_model)
+            return portable(bytes(done.quantized_model))
 
 
 def calibrated(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from footseg.errors import FootsegError
 from footseg.export.conversion import conversion
+from footseg.export.portable import portable
 from footseg.export.precisions import ENDS
 from footseg.export.tflite import CASTS
 from footseg.graphs.tflite import read
@@ -34,7 +35,7 @@ def convert(saved_model: Path, io: str = "float32") -> bytes:
         converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(saved_model))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
-        return converter.convert()
+        return portable(converter.convert())
 
 
 def islands(path: Path, left_out: Collection[str] = ()) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from footseg.data.images import letterbox, read_image
 from footseg.errors import check_known, require
 from footseg.export.conversion import conversion
 from footseg.export.freeze import INPUT, SIGNATURE
+from footseg.export.portable import portable
 from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
 from footseg.graphs.graph import Graph, Operator, leading_to
 from footseg.graphs.tflite import read
@@ -114,7 +115,7 @@ def quantize(
             "keep takes names of tensors of the fp32 file"
         )
     if precision == "fp32":
-        return path.read_bytes()
+        return portable(path.read_bytes())
     calibrated = PRECISIONS[precision].calibrated
     if calibrated:
         _check_images(graph, precision, images)
@@ -135,7 +136,7 @@ def quantize(
         done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
             measured, enable_progress_bar=False, enable_progress_report=False
         )
-        return bytes(done.quantized_model)
+        return portable(bytes(done.quantized_model))
 
 
 def _check_images(graph: Graph, precision: str, images: np.ndarray | None) -> None:

@@ -162,7 +162,7 @@ def write(
 
 def network(path: Path, convolutions: int) -> Path:
     """A .tflite of so many 3x3 convolutions all alike, between one of an image and one to logits."""
-    import flatbuffers  # type: ignore[import-untyped]  # comes with LiteRT, which reads its schema by it
+    import flatbuffers  # comes with LiteRT, which reads its schema by it
 
     channels = [3, *[CHANNELS] * (convolutions + 1), CLASSES]
     graph, model = schema.SubGraphT(), schema.ModelT()

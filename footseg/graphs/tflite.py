@@ -46,19 +46,19 @@ def _graph(schema: Any, data: bytes) -> Graph:
 
 
 def _tensor(tensor: Any, kind: str, buffer: Any, data: bytes) -> Tensor:
-    stored = _stored(buffer, data)
+    held = stored(buffer, data)
     return Tensor(
         name=_text(tensor.name),
         shape=_shape(tensor),
         bits=_bits(kind),
         kind=kind.lower(),
-        stored=len(stored) or None,
+        stored=len(held) or None,
         quantization=_quantization(tensor.quantization),
-        data=stored if len(stored) else None,
+        data=held if len(held) else None,
     )
 
 
-def _stored(buffer: Any, data: bytes) -> memoryview:
+def stored(buffer: Any, data: bytes) -> memoryview:
     """What a buffer holds, in the flatbuffer or, as of large files, behind it (from an offset above 1 on)."""
     if buffer.data is not None and len(buffer.data):
         return memoryview(buffer.data)

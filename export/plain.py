@@ -1,0 +1,91 @@
+"""A ``.tflite`` as one plain flatbuffer, which every reader of the format opens.
+
+ai-edge-quantizer writes weights behind the flatbuffer, found by their offset in the file, and leaves the
+older of an operator's two codes at 0, which is ADD. TensorFlow Lite 2.13, OpenVINO, tf2onnx, MNN and the
+writers of metadata know neither: they find no data, or another operator. Written as here, a file is read by
+all of them.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from footseg.graphs.tflite import stored
+
+# Codes from here on do not fit into the older field, which then holds this number.
+PLACEHOLDER = 127
+RUNTIME = b"min_runtime_version"
+# Bytes of the version in the file, the rest of them 0: readers take it for a C string of at most so many.
+RUNTIME_BYTES = 16
+
+
+def unpack(data: bytes) -> Any:
+    """The model in ``data`` as the schema's objects (``ModelT``), all of its weights inside.
+
+    Raises:
+        ValueError: a buffer lies outside of the file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(data)
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(stored(buffer, data), np.uint8)
+            buffer.offset = buffer.size = 0
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return model
+
+
+def pack(model: Any) -> bytes:
+    """``model`` as a flatbuffer: operators in their lowest versions, and the lowest runtime that has them.
+
+    Each kind of operator has an entry for each version that is used, and no other.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    from footseg.export import versions
+
+    codes: dict[tuple[int, Any, int], int] = {}
+    entries: list[Any] = []
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            old = model.operatorCodes[operator.opcodeIndex]
+            version = versions.lowest(operator, old, graph.tensors)
+            key = (old.builtinCode, old.customCode, version)
+            if key not in codes:
+                codes[key] = len(entries)
+                entry = schema.OperatorCodeT()
+                entry.builtinCode, entry.customCode, entry.version = key
+                entry.deprecatedBuiltinCode = min(old.builtinCode, PLACEHOLDER)
+                entries.append(entry)
+            operator.opcodeIndex = codes[key]
+    model.operatorCodes = entries
+    if (runtime := versions.runtime(entries)) is not None:
+        text = runtime.encode().ljust(RUNTIME_BYTES, b"\0")
+        set_metadata(model, RUNTIME, text)
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def set_metadata(model: Any, name: bytes, data: bytes) -> None:
+    """Put ``data`` under ``name`` into the model's metadata, in place of what stood there."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model.metadata = list(model.metadata or ())
+    entry = next((entry for entry in model.metadata if entry.name == name), None)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.metadata.append(entry)
+        model.buffers.append(schema.BufferT())
+    model.buffers[entry.buffer].data = np.frombuffer(data, np.uint8)
+
+
+def metadata(model: Any, name: bytes) -> bytes | None:
+    """What the model's metadata has under ``name``; None where there is nothing."""
+    entry = next((entry for entry in model.metadata or () if entry.name == name), None)
+    data = model.buffers[entry.buffer].data if entry is not None else None
+    return None if data is None else bytes(data)

@@ -1,0 +1,187 @@
+"""Graphs that phones' GPUs compute, and compute right: what is written otherwise than the converter does.
+
+LiteRT's GPU delegates have no TRANSPOSE_CONV with an activation of its own (version 4 of the operator), so
+the activation becomes an operator: the same bits on the processor in 0.98 to 1.00 of the time. In integers it
+goes without a trace wherever saturation does its work already: ReLU is nothing new to codes whose zero point
+is the lowest. And they compute integer 1x1 convolutions of stride 2 wrongly, silently (seen in LiteRT 2.3:
+they write as if the stride were 1); with the input thinned out before a convolution of stride 1, they do not.
+"""
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from footseg.export import plain
+
+# Integer types of activations, by their numbers in the schema, with their lowest and highest codes.
+FLOAT32, FLOAT16, INT32, UINT8, INT8 = 0, 1, 2, 3, 9
+CODES = {INT8: (-128, 127), UINT8: (0, 255), 7: (-32768, 32767)}
+# The code that stands for 1 in a kernel of ones: the largest, as symmetric kernels have it.
+ONE = 127
+
+
+def portable(data: bytes) -> bytes:
+    """A ``.tflite`` as one plain flatbuffer (see ``export.plain``) that computes the same everywhere.
+
+    Raises:
+        ValueError: a buffer lies outside of the file.
+    """
+    model = plain.unpack(data)
+    for graph in model.subgraphs:
+        drop_saturated_activations(model, graph)
+        split_activations(model, graph)
+        thin_out(model, graph)
+    return plain.pack(model)
+
+
+def drop_saturated_activations(model: Any, graph: Any) -> None:
+    """Take the activation off each integer TRANSPOSE_CONV whose codes cannot leave its range anyway."""
+    for operator in of_kind(model, graph, "TRANSPOSE_CONV"):
+        output = graph.tensors[operator.outputs[0]]
+        fused = operator.builtinOptions.fusedActivationFunction
+        if fused and output.type in CODES and saturates(fused, output):
+            operator.builtinOptions.fusedActivationFunction = 0
+
+
+def split_activations(model: Any, graph: Any) -> None:
+    """Make an operator of its own of what is left of activations in TRANSPOSE_CONV."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = {
+        schema.ActivationFunctionType.RELU: schema.BuiltinOperator.RELU,
+        schema.ActivationFunctionType.RELU6: schema.BuiltinOperator.RELU6,
+        schema.ActivationFunctionType.RELU_N1_TO_1: schema.BuiltinOperator.RELU_N1_TO_1,
+    }
+    for operator in of_kind(model, graph, "TRANSPOSE_CONV"):
+        fused = operator.builtinOptions.fusedActivationFunction
+        if fused not in kinds:
+            continue
+        operator.builtinOptions.fusedActivationFunction = 0
+        before = tensor_like(graph, operator.outputs[0], b"/linear")
+        add_operator(model, graph, kinds[fused], [before], operator.outputs, after=operator)
+        operator.outputs = [before]
+
+
+def thin_out(model: Any, graph: Any) -> None:
+    """Take every second pixel before each integer 1x1 convolution of stride 2, which then has stride 1.
+
+    By a depthwise 1x1 convolution with ones, which gives codes back as they are: XNNPACK runs it in one piece
+    with its neighbours (a pool of 1x1 it does not take: four pieces instead of one).
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    for operator in of_kind(model, graph, "CONV_2D"):
+        image, weights = (graph.tensors[number] for number in operator.inputs[:2])
+        options = operator.builtinOptions
+        strides = (options.strideH, options.strideW)
+        if image.type != INT8 or tuple(weights.shape[1:3]) != (1, 1) or strides == (1, 1):
+            continue
+        channels, scale = image.shape[3], float(image.quantization.scale[0])
+        name = image.name
+        ones, none = np.full((1, 1, 1, channels), ONE, np.int8), np.zeros(channels, np.int32)
+        inputs = [
+            operator.inputs[0],
+            add_constant(model, graph, name + b"/ones", ones, INT8, scale=1 / ONE),
+            add_constant(model, graph, name + b"/zeros", none, INT32, scale=scale / ONE),
+        ]
+        thin = tensor_like(graph, operator.inputs[0], b"/thinned")
+        _, height, width, _ = graph.tensors[operator.outputs[0]].shape
+        graph.tensors[thin].shape = [image.shape[0], height, width, channels]
+        thinning = schema.DepthwiseConv2DOptionsT()
+        thinning.padding, thinning.depthMultiplier = schema.Padding.VALID, 1
+        thinning.strideH, thinning.strideW = strides
+        thinning.dilationHFactor = thinning.dilationWFactor = 1
+        options.strideH = options.strideW = 1
+        kind = schema.BuiltinOperator.DEPTHWISE_CONV_2D
+        add_operator(model, graph, kind, inputs, [thin], options=thinning, before=operator)
+        operator.inputs = [thin, *operator.inputs[1:]]
+
+
+def saturates(fused: int, tensor: Any) -> bool:
+    """Whether an activation changes nothing in what the codes of ``tensor`` can say."""
+    from ai_edge_litert.schema_py_generated import ActivationFunctionType as Fused
+
+    scale, zero = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
+    low, high = ((code - zero) * scale for code in CODES[tensor.type])
+    # Half of a step: rounding gives the border's own code from there on.
+    reach = {Fused.RELU: (0.0, float("inf")), Fused.RELU6: (0.0, 6.0), Fused.RELU_N1_TO_1: (-1.0, 1.0)}
+    least, most = reach[fused]
+    return low >= least - scale / 2 and high <= most + scale / 2
+
+
+def of_kind(model: Any, graph: Any, name: str) -> list[Any]:
+    """The operators of a kind, as "CONV_2D"."""
+    from footseg.export import versions
+
+    return [
+        operator
+        for operator in graph.operators
+        if versions.kind(model.operatorCodes[operator.opcodeIndex]) == name
+    ]
+
+
+def code_of(model: Any, builtin: int) -> int:
+    """The number of a kind of operator in the model's table, into which it is put if it is not there."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for number, code in enumerate(model.operatorCodes):
+        if code.builtinCode == builtin:
+            return number
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.version = builtin, 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def tensor_like(graph: Any, number: int, suffix: bytes) -> int:
+    """A new tensor as another one, but for its name; returns its number."""
+    tensor = copy.copy(graph.tensors[number])
+    tensor.name, tensor.buffer, tensor.shapeSignature = tensor.name + suffix, 0, None
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def add_constant(
+    model: Any, graph: Any, name: bytes, value: np.ndarray, kind: int, scale: float | None = None
+) -> int:
+    """A new tensor that holds ``value``, of a type of the schema; returns its number."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor, buffer = schema.TensorT(), schema.BufferT()
+    tensor.name, tensor.type, tensor.shape, tensor.buffer = name, kind, list(value.shape), len(model.buffers)
+    buffer.data = np.frombuffer(value.tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    if scale is not None:
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [0]
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def add_operator(
+    model: Any,
+    graph: Any,
+    builtin: int,
+    inputs: list[int],
+    outputs: list[int],
+    *,
+    options: Any = None,
+    before: Any = None,
+    after: Any = None,
+    first: bool = False,
+) -> None:
+    """Put an operator of a kind (its code in the schema) into the graph, at its end or where it is said."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = code_of(model, builtin), inputs, outputs
+    if options is not None:
+        name = type(options).__name__.removesuffix("T")
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+        operator.builtinOptions = options
+    place = 0 if first else len(graph.operators)
+    for index, other in enumerate(graph.operators):
+        if other is before or other is after:
+            place = index + (other is after)
+    graph.operators.insert(place, operator)
