@@ -751,6 +751,11 @@ def test_ticks_are_round_numbers(low: float, high: float, most: int, expected: l
     assert ticks(low, high, most) == pytest.approx(expected, abs=1e-9)  # decimal fractions in binary
 
 
+def test_a_whole_scale_without_a_whole_number_has_no_ticks() -> None:
+    """As of a history whose epochs somebody has damaged."""
+    assert Scale("epoch", 0.25, 0.5, whole=True).ticks(5) == []
+
+
 def test_equal_ious_do_not_fill_the_height() -> None:
     low, high = charts.span([0.7431, 0.7432], 0.02, (0, 1))
     assert high - low == pytest.approx(0.02, abs=1e-9)  # sums of decimal fractions

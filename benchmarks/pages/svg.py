@@ -135,7 +135,7 @@ class Scale:
                 break
         words = [number(value) for value in found]
         if not log and not any("e" in word for word in words):
-            digits = max(len(word.partition(".")[2]) for word in words)
+            digits = max((len(word.partition(".")[2]) for word in words), default=0)
             words = [f"{value:.{digits}f}" for value in found]
         return [(self.share(self.factor * value), word) for value, word in zip(found, words, strict=True)]
 
