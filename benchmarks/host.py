@@ -28,12 +28,12 @@ from footseg.android_harness import ask
 from footseg.benchmarks import comparison, fresh, places
 from footseg.benchmarks.fresh import FreshProcess
 from footseg.benchmarks.measurement import (
-    Calibration,
     ColdStart,
     Latency,
     Measurement,
     OperatorTime,
     Relative,
+    SpeedAgainstPeak,
 )
 from footseg.benchmarks.worker import SIDE
 
@@ -282,7 +282,7 @@ def _conditions(
     return found
 
 
-def _calibration(measured: Measurement, gflops: Sequence[float]) -> Calibration:
+def _calibration(measured: Measurement, gflops: Sequence[float]) -> SpeedAgainstPeak:
     """The share of this processor's speed at matrix products, on as many cores, that the file reached."""
     assert measured.latency is not None
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
@@ -290,7 +290,7 @@ def _calibration(measured: Measurement, gflops: Sequence[float]) -> Calibration:
         f"float32 matrix product {SIDE}x{SIDE}x{SIDE} on one thread, numpy with {blas['name']} "
         f"{blas.get('version', '')}".rstrip()
     )
-    return Calibration.of(what, gflops, measured.latency, measured.cost["macs"], measured.threads)
+    return SpeedAgainstPeak.of(what, gflops, measured.latency, measured.cost["macs"], measured.threads)
 
 
 def _warm_up(worker: FreshProcess, most: int) -> int:

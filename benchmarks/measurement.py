@@ -179,7 +179,7 @@ class OperatorTime:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class SpeedAgainstPeak:
     """How fast this processor multiplied matrices in the same run, and the share of that the file reached.
 
     ``gflops`` is the median of the samples, 10^9 additions and multiplications a second on one thread;
@@ -195,7 +195,7 @@ class Calibration:
     @classmethod
     def of(
         cls, what: str, samples_gflops: Sequence[float], latency: Latency, macs: int, threads: int
-    ) -> "Calibration":
+    ) -> "SpeedAgainstPeak":
         """The share that a file of so many ``macs`` reached with its median ``latency``.
 
         Raises:
@@ -248,7 +248,7 @@ class Measurement:
     instructions: Instructions | None = None
     agreement: Agreement | None = None
     profile: tuple[OperatorTime, ...] = ()
-    calibration: Calibration | None = None
+    calibration: SpeedAgainstPeak | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     energy: Energy | None = None
     schema: int = SCHEMA

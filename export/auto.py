@@ -30,7 +30,7 @@ from footseg.errors import FootsegError
 from footseg.export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
 from footseg.export.precisions import PRECISIONS
 from footseg.export.sensitivity import Reference
-from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity, Speed
+from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity, SpeedRecord
 from footseg.run import Run
 
 START, SMALLEST = "int8", "int4"
@@ -142,7 +142,7 @@ def auto(
         chosen=points.index(chosen),
         points=points,
         sensitivities=found,
-        speed=cast(Speed, artifact.speed),
+        speed=cast(SpeedRecord, artifact.speed),
         seconds=round(time.perf_counter() - started, 1),
         created=artifact.created,
         versions=artifact.versions,

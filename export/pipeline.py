@@ -25,7 +25,7 @@ QAT = "qat"
 
 
 @dataclass(frozen=True)
-class _Target:
+class _Asked:
     """One file to make."""
 
     format: str
@@ -71,7 +71,7 @@ def export_run(
     data_dir = Path(run.data) if data_dir is None else data_dir
     sample = verify.sample(data_dir, run.input_shape[:2])
     check_classes(data_dir, run)
-    recipe = _Recipe(
+    quantization = _Quantization(
         io, ranges, tuple(keep), _calibration(run, data_dir, targets, calibration_count, seed, say)
     )
 
@@ -80,7 +80,9 @@ def export_run(
     more = verify.more(data_dir, sample, reference)
     network = freeze.load_network(run.model)
     with tempfile.TemporaryDirectory() as folder:
-        work = _Work(run, network, Path(folder), recipe, sample, reference(sample.images), more, threads)
+        work = _Conversions(
+            run, network, Path(folder), quantization, sample, reference(sample.images), more, threads
+        )
         made = []
         for target in targets:
             made.append(_make(work, target, out_dir, speed, say))
@@ -89,7 +91,7 @@ def export_run(
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class _Quantization:
     """How the files that are not fp32 are quantized: the arguments of ``export.quantize.quantize``."""
 
     io: str
@@ -103,13 +105,13 @@ class _Recipe:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Conversions:
     """Conversions of one network, which share the SavedModel and the fp32 file in ``folder``."""
 
     run: Run
     network: Any
     folder: Path
-    recipe: _Recipe
+    quantization: _Quantization
     sample: verify.Sample
     expected: np.ndarray
     more: verify.More
@@ -130,22 +132,22 @@ class _Work:
         """Whether the run was trained for this precision."""
         return precision == "int8" and self.qat.is_dir()
 
-    def convert(self, target: _Target) -> bytes:
+    def convert(self, target: _Asked) -> bytes:
         """The bytes of the file asked for."""
         if target.format == "onnx":
             return onnx.convert(self.network)
         if self.trained_for(target.precision):
             from footseg.export import qat
 
-            return qat.convert(self.qat, self.recipe.io)
-        images = self.recipe.calibration.images if self.recipe.calibration else None
+            return qat.convert(self.qat, self.quantization.io)
+        images = self.quantization.calibration.images if self.quantization.calibration else None
         return quantize.quantize(
             self.float_file(),
             target.precision,
             images,
-            io=self.recipe.ends(target.precision),
-            ranges=self.recipe.ranges,
-            keep=self.recipe.keep,
+            io=self.quantization.ends(target.precision),
+            ranges=self.quantization.ranges,
+            keep=self.quantization.keep,
             weight_ranges=self.shared(target.precision),
             threads=self.threads,
         )
@@ -185,20 +187,22 @@ class _Work:
         Verified whether it is asked for or not: the wide limits of fewer bits are for their rounding alone,
         so that no fault of the conversion hides in them.
         """
-        path = self.folder / self.name(_Target("tflite", "fp32"))
+        path = self.folder / self.name(_Asked("tflite", "fp32"))
         if not path.is_file():
             saved_model = freeze.freeze(self.network, self.folder / "saved_model")
             path.write_bytes(tflite.convert(saved_model))
             self.verify(path, "fp32")
         return path
 
-    def name(self, target: _Target) -> str:
+    def name(self, target: _Asked) -> str:
         """What a file is called."""
         height, width, _ = self.run.input_shape
         return f"{self.run.network}_{height}x{width}_{target.precision}.{target.format}"
 
 
-def _make(work: _Work, target: _Target, out_dir: Path, timed: bool, say: Callable[[str], None]) -> Artifact:
+def _make(
+    work: _Conversions, target: _Asked, out_dir: Path, timed: bool, say: Callable[[str], None]
+) -> Artifact:
     """Convert, verify and time one file, then give it its name; its sidecar is not written yet."""
     run, precision = work.run, target.precision
     path = out_dir / work.name(target)
@@ -215,7 +219,7 @@ def _make(work: _Work, target: _Target, out_dir: Path, timed: bool, say: Callabl
         if precision != "fp32":
             details = _details(work, temporary, target, lambda line: say(f"{path.name}: {line}"))
             ratio = _ratio(work, temporary, path.name, say) if timed else {}
-    calibration = work.recipe.calibration
+    calibration = work.quantization.calibration
     calibrated = PRECISIONS[precision].calibrated and not work.trained_for(precision)
     return artifact(
         run,
@@ -248,7 +252,7 @@ def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> A
     )
 
 
-def _details(work: _Work, path: Path, target: _Target, say: Callable[[str], None]) -> dict[str, Any]:
+def _details(work: _Conversions, path: Path, target: _Asked, say: Callable[[str], None]) -> dict[str, Any]:
     """What became of the operators, for the sidecar; those that the precision did not reach are said."""
     found = tflite.contents(path)
     asked = PRECISIONS[target.precision].weights
@@ -261,9 +265,9 @@ def _details(work: _Work, path: Path, target: _Target, say: Callable[[str], None
     trained = work.trained_for(target.precision)
     return {
         "by": "quantization-aware training" if trained else "ai-edge-quantizer",
-        "io": work.recipe.ends(target.precision),
-        "ranges": {} if trained else quantize.estimators(target.precision, work.recipe.ranges),
-        "keep": [] if trained else list(work.recipe.keep),
+        "io": work.quantization.ends(target.precision),
+        "ranges": {} if trained else quantize.estimators(target.precision, work.quantization.ranges),
+        "keep": [] if trained else list(work.quantization.keep),
         "weights": found.weights,
         "float": floats,
         # Tensors whose scales keep the values that they share.
@@ -271,7 +275,7 @@ def _details(work: _Work, path: Path, target: _Target, say: Callable[[str], None
     }
 
 
-def _ratio(work: _Work, path: Path, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+def _ratio(work: _Conversions, path: Path, name: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Time of a file over the fp32 one's, for the sidecar; said, and loudly where it is slower."""
     found = speeds.against(path, work.float_file(), work.threads)
     say(found.warning(name) if found.slower else f"{name}: {found.summary()}")
@@ -303,7 +307,7 @@ def check_classes(data_dir: Path, run: Run) -> None:
 
 
 def _calibration(
-    run: Run, data_dir: Path, targets: Sequence[_Target], count: int, seed: int, say: Callable[[str], None]
+    run: Run, data_dir: Path, targets: Sequence[_Asked], count: int, seed: int, say: Callable[[str], None]
 ) -> quantize.Calibration | None:
     """Calibration images, if a file needs some; fewer than asked for are said to be so."""
     needing = [target.precision for target in targets if PRECISIONS[target.precision].calibrated]
@@ -322,17 +326,17 @@ def _calibration(
     return found
 
 
-def _targets(formats: Sequence[str], precisions: Sequence[str], say: Callable[[str], None]) -> list[_Target]:
+def _targets(formats: Sequence[str], precisions: Sequence[str], say: Callable[[str], None]) -> list[_Asked]:
     """The files to make, without doubles, in the order of FORMATS and PRECISIONS."""
     for kind, asked, known in (("format", formats, FORMATS), ("precision", precisions, PRECISIONS)):
         if not asked:
             raise ValueError(f"no {kind} given: expected some of {', '.join(known)}")
         for name in asked:
             check_known(f"unknown {kind}", name, known)
-    targets = [_Target("tflite", p) for p in PRECISIONS if "tflite" in formats and p in precisions]
+    targets = [_Asked("tflite", p) for p in PRECISIONS if "tflite" in formats and p in precisions]
     if "onnx" in formats:
         if "fp32" in precisions:
-            targets.append(_Target("onnx", "fp32"))
+            targets.append(_Asked("onnx", "fp32"))
         elif not targets:
             raise FootsegError(
                 f"ONNX files are written in fp32 only, not in {' or '.join(precisions)}: "

@@ -16,7 +16,7 @@ FLOAT32, FLOAT16, INT32, UINT8, INT64, BOOL, INT16, INT8, INT4 = 0, 1, 2, 3, 4, 
 
 
 @dataclass(frozen=True)
-class Use:
+class Signature:
     """One operator as the rules look at it.
 
     Types of its inputs (None: not there) and outputs, its options, the scales of its first two inputs and its
@@ -42,7 +42,7 @@ class Use:
         return self.inputs[:2] == (FLOAT32, INT8)
 
 
-Rule = Callable[[Use], int]
+Rule = Callable[[Signature], int]
 
 
 def of(found: Any, versions: Mapping[Any, int], otherwise: int = 1) -> int:
@@ -55,7 +55,7 @@ def by_type(versions: Mapping[Any, int]) -> Rule:
     return lambda use: of(use.first, versions)
 
 
-def _convolution(use: Use) -> int:
+def _convolution(use: Signature) -> int:
     if use.grouped:
         return 6
     if use.hybrid:
@@ -63,14 +63,14 @@ def _convolution(use: Use) -> int:
     return of(use.inputs[:2], {(INT8, INT8): 3, (INT8, INT4): 7, (INT16, INT16): 4})
 
 
-def _depthwise(use: Use) -> int:
+def _depthwise(use: Signature) -> int:
     if use.hybrid:
         return 6 if use.by_channel else 4
     dilated = use.options is not None and (use.options.dilationWFactor, use.options.dilationHFactor) != (1, 1)
     return of(use.inputs[:2], {(INT8, INT8): 3, (INT8, INT4): 7, (INT16, INT16): 5}, 2 if dilated else 1)
 
 
-def _transposed(use: Use) -> int:
+def _transposed(use: Signature) -> int:
     if use.options is not None and use.options.fusedActivationFunction:
         return 4
     if len(use.inputs) == 4 and use.inputs[3] is not None:
@@ -78,7 +78,7 @@ def _transposed(use: Use) -> int:
     return 2 if use.inputs[1] == INT8 else 1
 
 
-def _dense(use: Use) -> int:
+def _dense(use: Signature) -> int:
     if use.hybrid and use.by_channel:
         return 12
     if len(use.inputs) == 2:
@@ -90,47 +90,47 @@ def _dense(use: Use) -> int:
     return of(use.inputs[:2], {(INT8, INT8): 4, (INT8, INT4): 10, (INT16, INT16): 7})
 
 
-def _product(use: Use) -> int:
+def _product(use: Signature) -> int:
     """Its version rises where the product of the inputs' scales is not below the output's, too."""
     rescaled = len(use.scales) == 3 and all(use.scales) and use.scales[0] * use.scales[1] >= use.scales[2]
     return of(use.first, {INT16: 4, INT64: 5}, 3 if rescaled else 2 if use.first == INT8 else 1)
 
 
-def _sum(use: Use) -> int:
+def _sum(use: Signature) -> int:
     if use.first == INT16 and not (use.options is not None and use.options.potScaleInt16):
         return 3
     return of(use.first, {INT64: 4, INT8: 2})
 
 
-def _difference(use: Use) -> int:
+def _difference(use: Signature) -> int:
     if use.first == INT16 and not (use.options is not None and use.options.potScaleInt16):
         return 5
     return of(use.first, {INT64: 4, INT8: 2})
 
 
-def _bilinear(use: Use) -> int:
+def _bilinear(use: Signature) -> int:
     half = use.options is not None and use.options.halfPixelCenters
     return 4 if use.first == INT16 else 3 if half else 2 if use.first == INT8 else 1
 
 
-def _nearest(use: Use) -> int:
+def _nearest(use: Signature) -> int:
     moved = use.options is not None and (use.options.halfPixelCenters or use.options.alignCorners)
     return 4 if use.first == INT16 else 3 if moved else 2 if use.first == INT8 else 1
 
 
-def _pad(use: Use) -> int:
+def _pad(use: Signature) -> int:
     if use.first == BOOL:
         return 5
     return 4 if use.ranks[0] > 4 else of(use.first, {INT16: 3, INT8: 2})
 
 
-def _dequantize(use: Use) -> int:
+def _dequantize(use: Signature) -> int:
     if use.first == INT8:
         return 5 if use.by_channel else 2
     return of(use.first, {INT4: 6, INT16: 3, FLOAT16: 3})
 
 
-def _quantize(use: Use) -> int:
+def _quantize(use: Signature) -> int:
     if INT4 in (use.first, use.outputs[0]):
         return 4
     return 3 if use.by_channel else 2 if use.outputs[0] == INT16 else 1
@@ -247,14 +247,14 @@ def _scale(tensor: Any) -> float:
     return 0.0 if scales is None or not len(scales) else float(scales[0])
 
 
-def _use(operator: Any, tensors: Sequence[Any]) -> Use:
+def _use(operator: Any, tensors: Sequence[Any]) -> Signature:
     inputs = [None if number < 0 else tensors[number] for number in operator.inputs]
     weights = inputs[1] if len(inputs) > 1 else inputs[0]
     scales = None if weights is None or weights.quantization is None else weights.quantization.scale
     shapes = [() if tensor is None or tensor.shape is None else tuple(tensor.shape) for tensor in inputs]
     # A convolution whose kernel is thinner than its input works on groups of channels.
     grouped = len(shapes) > 1 and len(shapes[0]) == len(shapes[1]) == 4 and shapes[1][3] != shapes[0][3]
-    return Use(
+    return Signature(
         inputs=tuple(None if tensor is None else tensor.type for tensor in inputs),
         outputs=tuple(tensors[number].type for number in operator.outputs),
         options=operator.builtinOptions,

@@ -90,7 +90,7 @@ class Fp32(TypedDict):
     images: int
 
 
-class Speed(TypedDict, total=False):
+class SpeedRecord(TypedDict, total=False):
     """Of the chosen file: its time over fp32's."""
 
     ratio: float
@@ -108,7 +108,7 @@ class Frontier:
     chosen: int
     points: tuple[Mixture, ...]
     sensitivities: tuple[Sensitivity, ...]
-    speed: Speed
+    speed: SpeedRecord
     seconds: float = 0.0
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from footseg.search import records
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from footseg.training import logbook
 
 EPOCHS = 20
@@ -40,7 +40,7 @@ def a_search(folder: Path, count: int = 60, *, epochs: int = EPOCHS, seed: int =
         "space": SPACE, "values": {**VALUES, "epochs": epochs}, "against": ("size", "arm"),
         "limits": ("size<=400kB",), "stop": "median", "data_fingerprint": "feet:0123456789abcdef",
     }  # fmt: skip
-    records.save_settings(folder, Settings(**(settings | changes)))
+    records.save_settings(folder, SearchSettings(**(settings | changes)))
     rng = np.random.default_rng(seed)
     for number in range(count):
         records.save_trial(folder, a_trial(folder, number, rng, epochs))

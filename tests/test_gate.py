@@ -14,11 +14,11 @@ from footseg.benchmarks import comparison, gate, gate_table, results_file
 from footseg.benchmarks.gate import Gate, Verdict
 from footseg.benchmarks.measurement import (
     Agreement,
-    Calibration,
     Instructions,
     Latency,
     Measurement,
     Relative,
+    SpeedAgainstPeak,
 )
 from footseg.errors import FootsegError
 from tests.test_measurement import AGREEMENT, FIRST_LINE, a_measurement, android, emulated
@@ -42,7 +42,7 @@ def int8(
 
 def alone(latencies: list[float], gflops: list[float], **changes: Any) -> Measurement:
     """A file that was run in turns with no other."""
-    calibration = Calibration("float32 512x512", float(np.median(gflops)), tuple(gflops), 0.4)
+    calibration = SpeedAgainstPeak("float32 512x512", float(np.median(gflops)), tuple(gflops), 0.4)
     return a_measurement(relative=None, latency=Latency.of(latencies), calibration=calibration, **changes)
 
 

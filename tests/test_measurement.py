@@ -16,7 +16,6 @@ from footseg.benchmarks import measurement, results_file
 from footseg.benchmarks.measurement import (
     NOT_OF,
     Agreement,
-    Calibration,
     ColdStart,
     Energy,
     Instructions,
@@ -24,6 +23,7 @@ from footseg.benchmarks.measurement import (
     Measurement,
     OperatorTime,
     Relative,
+    SpeedAgainstPeak,
 )
 from footseg.errors import FootsegError
 from footseg.runtime import Delegation
@@ -41,7 +41,7 @@ PARTS: dict[str, type] = {
     "instructions": Instructions,
     "agreement": Agreement,
     "profile": OperatorTime,
-    "calibration": Calibration,
+    "calibration": SpeedAgainstPeak,
     "energy": Energy,
 }
 DEFINITIONS = {"profile": "operator_time"}  # an item of it
@@ -158,7 +158,7 @@ def android(**changes: Any) -> Measurement:
         },
         "agreement": AGREEMENT,
         "profile": (OperatorTime("Convolution (NHWC, F32) IGEMM", "conv", 1.25, 20),),
-        "calibration": Calibration("float32 512x512", 20.5, (20.0, 21.0), 0.4),
+        "calibration": SpeedAgainstPeak("float32 512x512", 20.5, (20.0, 21.0), 0.4),
         "conditions": {
             "pinned_cores": [4, 5, 6, 7], "governor": "schedutil", "thermal_before": "NONE",
             "thermal_after": None,
@@ -482,9 +482,9 @@ def test_the_schema_holds_ranges(part: str, field: str, value: Any) -> None:
 def test_the_share_is_that_of_as_many_threads_of_the_matrix_product() -> None:
     """50 million MACs in 5 ms are 20 GFLOP/s, half of 2 x 20."""
     latency = Latency.of([5.0, 5.0, 5.0])
-    found = Calibration.of("product", [19.0, 25.0, 20.0], latency, 50_000_000, threads=2)
+    found = SpeedAgainstPeak.of("product", [19.0, 25.0, 20.0], latency, 50_000_000, threads=2)
     assert (found.gflops, found.samples_gflops) == (20.0, (19.0, 25.0, 20.0))
     assert found.share == pytest.approx(0.5)
     for wrong in ([], [0.0], [float("nan")]):
         with pytest.raises(ValueError, match="positive GFLOP/s"):
-            Calibration.of("product", wrong, latency, 1, 1)
+            SpeedAgainstPeak.of("product", wrong, latency, 1, 1)

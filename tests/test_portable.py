@@ -184,10 +184,12 @@ def test_the_least_runtime_is_said_and_true(precision: str, least: str, raw: dic
     assert plain.metadata(done, plain.RUNTIME) == least.encode().ljust(16, b"\0")
 
 
-def use(*inputs: int | None, outputs: tuple[int, ...] = (versions.FLOAT32,), **options: Any) -> versions.Use:
+def use(
+    *inputs: int | None, outputs: tuple[int, ...] = (versions.FLOAT32,), **options: Any
+) -> versions.Signature:
     by_channel, ranks = options.pop("by_channel", False), options.pop("ranks", (4,))
     scales, grouped = options.pop("scales", ()), options.pop("grouped", False)
-    return versions.Use(
+    return versions.Signature(
         inputs, outputs, SimpleNamespace(**options) if options else None, scales, by_channel, ranks, grouped
     )
 
@@ -219,7 +221,9 @@ F, H, I8, I16 = versions.FLOAT32, versions.FLOAT16, versions.INT8, versions.INT1
         ("DEPTH_TO_SPACE", use(I8), 2, "2.5"),
     ],
 )
-def test_versions_rise_with_what_is_asked(kind: str, given: versions.Use, version: int, release: str) -> None:
+def test_versions_rise_with_what_is_asked(
+    kind: str, given: versions.Signature, version: int, release: str
+) -> None:
     rule, releases = versions.OPERATORS[kind]
     assert rule(given) == version
     assert releases[version - 1] == release

@@ -23,7 +23,7 @@ from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity
 from footseg.reproduce import settings
 from footseg.run import Run
 from footseg.search import records as searches
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from footseg.steps import Step
 from footseg.study import layers
 from footseg.training import logbook
@@ -74,7 +74,7 @@ def a_sidecar(folder: Path) -> Path:
 
 def a_search(folder: Path) -> Path:
     searches.save_settings(
-        folder, Settings({"batch": {"choice": [8]}}, {"network": "net"}, against=("size",))
+        folder, SearchSettings({"batch": {"choice": [8]}}, {"network": "net"}, against=("size",))
     )
     return folder / "search.json"
 

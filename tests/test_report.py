@@ -16,7 +16,6 @@ from footseg.artifact import Artifact
 from footseg.benchmarks import figures, results_file
 from footseg.benchmarks.measurement import (
     Agreement,
-    Calibration,
     ColdStart,
     Energy,
     Instructions,
@@ -24,6 +23,7 @@ from footseg.benchmarks.measurement import (
     Measurement,
     OperatorTime,
     Relative,
+    SpeedAgainstPeak,
 )
 from footseg.benchmarks.pages import bars, charts, pictures, report, training_curves
 from footseg.benchmarks.pages import page as pages
@@ -589,7 +589,7 @@ def test_cost_is_computed_where_the_line_has_it(tmp_path: Path) -> None:
 
 
 def test_share_of_peak_says_of_what(tmp_path: Path) -> None:
-    loop = Calibration("float32 matrix product", 52.3, (52.0, 52.3, 52.6), 0.31)
+    loop = SpeedAgainstPeak("float32 matrix product", 52.3, (52.0, 52.3, 52.6), 0.31)
     text = words(tmp_path, measured("a.tflite", "fp32", 5.0, calibration=loop))
     assert "31%" in text
     assert "in the same run: float32 matrix product at 52.3 GFLOP/s." in text

@@ -22,7 +22,7 @@ from footseg.commands import searching
 from footseg.errors import FootsegError
 from footseg.search import live, loop, records
 from footseg.search.loop import SearchBudget
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from footseg.search.workers import Feed
 
 SPACE = {"learning_rate": {"log_uniform": [1e-4, 1e-1]}, "batch": {"choice": [8, 16]}}
@@ -58,12 +58,12 @@ def good(trial: Trial) -> dict[str, Any]:
     return {"status": "finished", "scores": {"iou": 1 - distance / 4}, "seconds": 1.0}
 
 
-def settings_of(data: Path, **changes: Any) -> Settings:
+def settings_of(data: Path, **changes: Any) -> SearchSettings:
     values = {"network": "fast_linknet", "data": str(data)}
-    return Settings(SPACE, values, data_fingerprint=files.fingerprint(data), **changes)
+    return SearchSettings(SPACE, values, data_fingerprint=files.fingerprint(data), **changes)
 
 
-def run(folder: Path, settings: Settings, trials: int, work: Any) -> list[Trial]:
+def run(folder: Path, settings: SearchSettings, trials: int, work: Any) -> list[Trial]:
     lines: list[str] = []
     if not records.exists(folder):
         records.save_settings(folder, settings)
@@ -249,12 +249,12 @@ def test_failed_and_refused_points_are_told_as_the_worst_running_ones_not_at_all
         trial(0, "finished", 0.75), trial(1, "failed"), trial(2, "running"), trial(3, "refused"),
         trial(4, "stopped", 0.5),
     ]  # fmt: skip
-    found = loop.told(Settings({}, {}), trials)
+    found = loop.told(SearchSettings({}, {}), trials)
     assert found == [({"x": 0}, 0.25), ({"x": 1}, 1.0), ({"x": 3}, 1.0), ({"x": 4}, 0.5)]
 
 
 def test_until_a_point_meets_the_limits_the_refused_are_told_by_how_far_they_are_over() -> None:
-    settings = Settings({}, {}, limits=("macs<=100", "size<=50"))
+    settings = SearchSettings({}, {}, limits=("macs<=100", "size<=50"))
     trials = [
         Trial(0, {"x": 0}, {}, "refused", costs={"macs": 200}),  # 1 + 1/2 of 3: size is not known
         Trial(1, {"x": 1}, {}, "refused", costs={"macs": 400}),  # 1 + 3/4 of 3
@@ -269,7 +269,7 @@ def test_until_a_point_meets_the_limits_the_refused_are_told_by_how_far_they_are
 
 def test_until_a_trial_has_a_score_refused_ones_are_told_by_how_far_they_are_over() -> None:
     trials = [trial(0, "refused", size=200), trial(1, "failed", size=50), trial(2, "refused", size=400)]
-    found = loop.told(Settings({}, {}, limits=("size<=100",)), trials)
+    found = loop.told(SearchSettings({}, {}, limits=("size<=100",)), trials)
     # 1 over is a half, 3 over three quarters, of one limit.
     assert [loss for _, loss in found] == [1 / 4, 1.0, 3 / 8]
 
@@ -280,7 +280,7 @@ def test_with_several_goals_the_loss_is_the_place_among_all() -> None:
         trial(0, "finished", 0.9, 100), trial(1, "finished", 0.8, 50), trial(2, "finished", 0.8, 60),
         trial(3, "finished", 0.7, 200), trial(4, "failed"),
     ]  # fmt: skip
-    found = [loss for _, loss in loop.told(Settings({}, {}, against=("size",)), trials)]
+    found = [loss for _, loss in loop.told(SearchSettings({}, {}, against=("size",)), trials)]
     assert found[0] < 1 and found[1] < 1
     assert 1 <= found[2] < 2 <= found[3] < found[4]
 

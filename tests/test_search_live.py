@@ -15,7 +15,7 @@ from footseg.cli import main
 from footseg.commands import searching
 from footseg.search import live, records
 from footseg.search.loop import SearchBudget
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from tests.test_search import good, run, settings_of, work_of
 
 WIDTHS = {f"network_options.blocks{stage}": {"integer": [1, 3]} for stage in (2, 3, 4)}
@@ -49,7 +49,7 @@ def drawn(terminal: Terminal, folder: Path, budget: SearchBudget, trials: list[T
 
 
 def _drawn(terminal: Terminal, folder: Path, budget: SearchBudget, trials: list[Trial]) -> list[str]:
-    view = live.LiveTable(Settings(SPACE, {"epochs": 2}), folder, budget)
+    view = live.LiveTable(SearchSettings(SPACE, {"epochs": 2}), folder, budget)
     view.began([])
     view.tick(trials)
     view.done()
@@ -92,7 +92,7 @@ def test_the_time_left_is_that_of_the_budget_that_ends_first(
 
 
 def test_a_command_that_leaves_trials_open_says_how_to_go_on(tmp_path: Path) -> None:
-    settings = Settings(SPACE, {})
+    settings = SearchSettings(SPACE, {})
     whole = live.conclusion(settings, tmp_path, [trial(0, "finished", 0.75)], [])
     assert "footseg search --resume" not in whole
     for trials in ([trial(0, "finished", 0.75), trial(1, "running")], [trial(0, "drawn")]):

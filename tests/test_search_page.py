@@ -12,7 +12,7 @@ import pytest
 from footseg import cli
 from footseg import run as runs
 from footseg.benchmarks.pages import charts
-from footseg.benchmarks.pages.charts import Bound, Curve, Mark
+from footseg.benchmarks.pages.charts import Curve, LimitLine, Mark
 from footseg.benchmarks.pages.svg import Scale
 from footseg.errors import FootsegError
 from footseg.run import duration
@@ -312,7 +312,7 @@ def test_the_front_is_named_and_the_limit_drawn() -> None:
     ]
     svg = charts.scatter(
         marks, Scale("size, kB", 0, 4), Scale("IoU"), width=222, height=180, inset=5,
-        stairs=[(1.0, 0.5), (2.0, 0.9)], limit=Bound(4.0, "limit 4 kB"),
+        stairs=[(1.0, 0.5), (2.0, 0.9)], limit=LimitLine(4.0, "limit 4 kB"),
     )  # fmt: skip
     assert re.findall(r'<text class="label[^>]*>(\d)</text>', svg) == ["2", "3"]
     # 5 to 145 of 150 pixels from 58: the limit is at the right end of the scale.

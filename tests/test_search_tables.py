@@ -10,13 +10,13 @@ import pytest
 
 from footseg.errors import FootsegError
 from footseg.search import records, tables
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from tests.search_folder import SPACE, VALUES, a_search
 
 
 def a_folder(folder: Path, *trials: Trial, **changes: Any) -> Path:
     settings: dict[str, Any] = {"space": SPACE, "values": VALUES, "against": ("size",)}
-    records.save_settings(folder, Settings(**(settings | changes)))
+    records.save_settings(folder, SearchSettings(**(settings | changes)))
     for trial in trials:
         records.save_trial(folder, trial)
     return folder
@@ -82,15 +82,18 @@ def test_time_saved_is_what_the_stopped_would_have_taken(tmp_path: Path) -> None
 
 
 def test_epochs_may_vary_and_have_a_default() -> None:
-    given = Settings(space=SPACE, values=VALUES)
+    given = SearchSettings(space=SPACE, values=VALUES)
     assert tables.epochs_of(given, a_trial(0)) == 20
     assert tables.epochs_of(given, a_trial(0, values={"epochs": 7})) == 7
-    assert tables.epochs_of(Settings(space=SPACE, values={}), a_trial(0)) == 155
+    assert tables.epochs_of(SearchSettings(space=SPACE, values={}), a_trial(0)) == 155
 
 
 def test_options_by_default_go_without_saying() -> None:
     values = {"network": "tiptoe", "loss": ["ce", "iou"], "size": [64, 64], "epochs": 155, "teacher": ""}
-    assert tables.chosen(Settings(space=SPACE, values=values)) == {"network": "tiptoe", "size": [64, 64]}
+    assert tables.chosen(SearchSettings(space=SPACE, values=values)) == {
+        "network": "tiptoe",
+        "size": [64, 64],
+    }
 
 
 def test_csv_has_a_row_a_trial(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from footseg import cli, files, run
 from footseg.cli import COMMANDS, parser
 from footseg.errors import MissingExtraError
 from footseg.search import costs, goals, records, trial
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from footseg.search.trial import run_trial
 from footseg.training.config import TrainConfig, from_values, resolve
 from footseg.training.step import TrainingStep
@@ -33,7 +33,7 @@ def search(tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def make(values: dict[str, Any] | None = None, **settings: Any) -> Path:
         fixed = {"network": "fast_linknet", "data": str(tiny_data), **TINY, "epochs": EPOCHS}
-        records.save_settings(tmp_path, Settings({}, fixed, **settings))
+        records.save_settings(tmp_path, SearchSettings({}, fixed, **settings))
         records.save_trial(tmp_path, Trial(0, {}, values or {}))
         return tmp_path
 
@@ -86,7 +86,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 
 def test_a_teacher_is_asked_by_those_losses_only_that_need_one() -> None:
-    settings = Settings({}, {"network": "fast_linknet", "data": "d", "teacher": "t"})
+    settings = SearchSettings({}, {"network": "fast_linknet", "data": "d", "teacher": "t"})
     losses: list[list[str]] = [["ce"], ["ce", "distill:2"]]
     found = [trial.configuration(settings, Trial(0, {}, {"loss": loss})) for loss in losses]
     assert [config.teacher for config in found] == ["", "t"]
@@ -361,6 +361,6 @@ def test_the_command_line_of_a_run_makes_it_again(values: dict[str, Any]) -> Non
 def test_what_varies_wins_and_network_options_come_together() -> None:
     fixed = {"network": "fast_linknet", "batch": 8, "network_options": {"width": 0.5, "dropout": 0.1}}
     drawn = {"batch": 4, "network_options": {"dropout": 0.3}}
-    config = trial.configuration(Settings({}, fixed), Trial(0, {}, drawn))
+    config = trial.configuration(SearchSettings({}, fixed), Trial(0, {}, drawn))
     assert config.batch == 4
     assert config.network_options == {"width": 0.5, "dropout": 0.3}

@@ -9,7 +9,6 @@ import pytest
 from footseg import terminal
 from footseg.benchmarks import table
 from footseg.benchmarks.measurement import (  # fmt: skip
-    Calibration,
     ColdStart,
     Energy,
     Instructions,
@@ -17,6 +16,7 @@ from footseg.benchmarks.measurement import (  # fmt: skip
     Measurement,
     OperatorTime,
     Relative,
+    SpeedAgainstPeak,
 )
 from footseg.runtime import Delegation
 from tests.test_measurement import AGREEMENT, a_measurement, android, emulated
@@ -55,7 +55,7 @@ def test_a_table_of_this_machine() -> None:
     fp32 = named(a_measurement(), "a_fp32.tflite", "fp32", FP32, relative=against_fp32(1.0, 1.0, 1.0))
     int8 = named(
         a_measurement(), "a_int8.tflite", "int8", INT8, relative=against_fp32(0.512, 0.501, 0.524),
-        calibration=Calibration("float32 512x512", 20.5, (20.0, 21.0), 0.43),
+        calibration=SpeedAgainstPeak("float32 512x512", 20.5, (20.0, 21.0), 0.43),
         delegation=Delegation(66, 64, 3),
         latency=Latency.of([10.0, 11.0, 14.0, 15.0]),
     )  # fmt: skip

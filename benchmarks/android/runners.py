@@ -23,7 +23,7 @@ from footseg.android_harness.session import Session
 from footseg.artifact import Artifact
 from footseg.benchmarks import comparison, profiles
 from footseg.benchmarks.android.request import PhoneJob, PhoneRequest
-from footseg.benchmarks.measurement import Calibration, ColdStart, Latency, OperatorTime
+from footseg.benchmarks.measurement import ColdStart, Latency, OperatorTime, SpeedAgainstPeak
 
 # Fresh starts whose median cold start counts, and the inferences of each: the last tells how long one takes.
 COLD_STARTS = 5
@@ -61,11 +61,11 @@ class Timed:
     gflops: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def calibration(self, macs: int, threads: int) -> Calibration | None:
+    def calibration(self, macs: int, threads: int) -> SpeedAgainstPeak | None:
         """The share of the processor's own speed at matrix products; None where that was not measured."""
         if not self.gflops:
             return None
-        return Calibration.of(PRODUCT, self.gflops, self.latency, macs, threads)
+        return SpeedAgainstPeak.of(PRODUCT, self.gflops, self.latency, macs, threads)
 
 
 # The ratios of each round, of each fresh start, as ``comparison.interval`` takes them.

@@ -50,7 +50,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Bound:
+class LimitLine:
     """A line that is not to be crossed, at ``value`` of x, or of y where it lies ``across``."""
 
     value: float
@@ -90,7 +90,7 @@ def scatter(
     width: int,
     height: int,
     stairs: Sequence[tuple[float, float]] = (),
-    limit: Bound | None = None,
+    limit: LimitLine | None = None,
     inset: float = 0.0,
 ) -> str:
     """Marks over two scales, in drawing order: what matters goes last. Labels of those that have one.
@@ -230,7 +230,7 @@ def _draw_mark(mark: Mark, axes: Axes) -> str:
     return element("circle", mark.kind, title, data_t=mark.trial, cx=x, cy=y, r=radius)
 
 
-def _draw_limit(limit: Bound, axes: Axes) -> tuple[Box, list[str]]:
+def _draw_limit(limit: LimitLine, axes: Axes) -> tuple[Box, list[str]]:
     """Where it lies, and it with its words: over its right end, or beside its lower end."""
     frame = axes.frame
     if limit.across:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from footseg import files, records
 from footseg.benchmarks.pages import bars, charts
-from footseg.benchmarks.pages.charts import Bound, Mark
+from footseg.benchmarks.pages.charts import LimitLine, Mark
 from footseg.benchmarks.pages.page import HERE
 from footseg.benchmarks.pages.svg import CHARACTER, Axes, Box, Scale, line, picture, text
 from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity
@@ -79,7 +79,7 @@ def frontier(record: Frontier) -> str:
         width=WIDTH,
         height=HEIGHT,
         stairs=[(marks[i].x, marks[i].y or 0.0) for i in front],
-        limit=Bound(record.max_loss, f"allowed: {record.max_loss:g}{sure}", across=True),
+        limit=LimitLine(record.max_loss, f"allowed: {record.max_loss:g}{sure}", across=True),
     )
 
 

@@ -10,12 +10,12 @@ from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
 from footseg.evaluate import SavedEvaluation
 
-# Of the page's 3 MB; base64 makes a third more of it. Picture rows beyond are left out, and counted.
+# Of the page's 3 MB; base64 makes a third more of it. ShownPicture rows beyond are left out, and counted.
 PICTURE_BYTES = 1_900_000
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownPicture:
     """An inlined picture and what stands under it."""
 
     source: str
@@ -24,7 +24,7 @@ class Picture:
 
 
 # Of one photograph, with its name.
-Row = tuple[str, tuple[Picture, ...]]
+Row = tuple[str, tuple[ShownPicture, ...]]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ def _worst_row(name: str, evaluation: SavedEvaluation) -> Row:
     )
 
 
-def _picture(path: Path, caption: str, figure: str = "") -> Picture:
+def _picture(path: Path, caption: str, figure: str = "") -> ShownPicture:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise FootsegError(f"{path} cannot be read ({error}): evaluate the model again") from error
-    return Picture("data:image/jpeg;base64," + base64.b64encode(data).decode(), caption, figure)
+    return ShownPicture("data:image/jpeg;base64," + base64.b64encode(data).decode(), caption, figure)
 
 
 def _image_iou(evaluation: SavedEvaluation, name: str) -> str:

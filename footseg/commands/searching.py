@@ -16,7 +16,7 @@ from footseg.errors import require
 from footseg.search.goals import COSTS, SCORES
 from footseg.training import config
 
-# Settings of a search that are flags of their own.
+# SearchSettings of a search that are flags of their own.
 OWN = ("algorithm", "objective", "against", "limits", "stop")
 DEFAULT_SPACE = "thesis"
 # Trials where neither --trials nor --minutes says when to stop: as many as the thesis had.
@@ -96,7 +96,7 @@ def _asked(args: Arguments) -> tuple[Any, set[str]]:
     """
     from footseg.search import records, space
 
-    before = records.load_settings(args.out) if args.resume else records.Settings({}, {}, trials=None)
+    before = records.load_settings(args.out) if args.resume else records.SearchSettings({}, {}, trials=None)
     trials = before.trials if args.trials is None else args.trials
     if trials is None and args.minutes is None:
         trials = TRIALS

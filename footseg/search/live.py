@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from footseg.run import duration
 from footseg.search import goals, records, space, tables
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from footseg.terminal import table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BEST = 5
 class Lines:
     """A line for each trial that ends: for logs."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: SearchSettings, say: Callable[[str], None]) -> None:
         """``say`` takes the lines."""
         self._settings, self._say = settings, say
         self._space = space.read(settings.space)
@@ -50,7 +50,7 @@ class Lines:
 class LiveTable:
     """The running trials, the best so far, what is done and the time left; needs a terminal."""
 
-    def __init__(self, settings: Settings, folder: Path, budget: "SearchBudget") -> None:
+    def __init__(self, settings: SearchSettings, folder: Path, budget: "SearchBudget") -> None:
         """``budget`` is for the time left."""
         from rich.console import Console
         from rich.live import Live
@@ -114,7 +114,9 @@ class LiveTable:
         return _table("best so far", *_heads_and_rows(self._settings, self._space, found))
 
 
-def conclusion(settings: Settings, folder: Path, trials: Sequence[Trial], front: Collection[int]) -> str:
+def conclusion(
+    settings: SearchSettings, folder: Path, trials: Sequence[Trial], front: Collection[int]
+) -> str:
     """The best trials, the front, and what to do with them."""
     left, quoted = summary(trials, "to go on"), shlex.quote(str(folder))
     open_ = any(trial.status in records.OPEN for trial in trials)
@@ -137,7 +139,7 @@ def conclusion(settings: Settings, folder: Path, trials: Sequence[Trial], front:
 
 
 def _heads_and_rows(
-    settings: Settings, space_: space.Space, trials: Sequence[Trial]
+    settings: SearchSettings, space_: space.Space, trials: Sequence[Trial]
 ) -> tuple[tuple[str, ...], list[list[str]]]:
     """Of a table of trials with a score."""
     names = (settings.objective, *settings.against)
@@ -148,7 +150,7 @@ def _heads_and_rows(
     return ("trial", *(goals.GOALS[name].title for name in names), "options"), rows
 
 
-def line(settings: Settings, space_: space.Space, trial: Trial, trials: Sequence[Trial]) -> str:
+def line(settings: SearchSettings, space_: space.Space, trial: Trial, trials: Sequence[Trial]) -> str:
     """What became of one trial, in one line."""
     words = [f"{trial.name} {trial.status:<8}"]
     if trial.scored:

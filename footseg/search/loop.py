@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from footseg import files, provenance
 from footseg.errors import FootsegError, check_known
 from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
-from footseg.search.records import Point, Settings, Trial
+from footseg.search.records import Point, SearchSettings, Trial
 from footseg.search.workers import Feed
 
 # So many points refused one after another, and the search is over: the limits leave next to nothing.
@@ -57,7 +57,7 @@ class SearchBudget:
     minutes: float | None = None
 
 
-def check(settings: Settings, budget: SearchBudget) -> None:
+def check(settings: SearchSettings, budget: SearchBudget) -> None:
     """Refuse what is wrong with a search before anything of it is made.
 
     Raises:
@@ -87,7 +87,7 @@ def check_resumable(folder: Path) -> None:
         raise FootsegError(f"{folder} holds no search to resume: leave --resume out to begin one")
 
 
-def begin(folder: Path, asked: Settings, given: Iterable[str], *, resume: bool) -> Settings:
+def begin(folder: Path, asked: SearchSettings, given: Iterable[str], *, resume: bool) -> SearchSettings:
     """The settings of the search in ``folder``: written now, or those it was begun with.
 
     ``given`` names the settings and training options that the command line gave: on ``resume`` they may only
@@ -131,7 +131,7 @@ def _strange(path: Path) -> bool:
 
 def search(
     folder: Path,
-    settings: Settings,
+    settings: SearchSettings,
     budget: SearchBudget,
     *,
     work: Callable[[Feed], None],
@@ -188,7 +188,7 @@ class Books:
     """All trials of a search, and which comes next."""
 
     def __init__(
-        self, folder: Path, settings: Settings, budget: SearchBudget, say: Callable[[str], None]
+        self, folder: Path, settings: SearchSettings, budget: SearchBudget, say: Callable[[str], None]
     ) -> None:
         """Read what is in ``folder``."""
         self.folder, self.settings, self.budget, self.say = folder, settings, budget, say
@@ -283,7 +283,7 @@ class Books:
         return self.failing and len(self._failed) >= FAILURES and len(set(self._failed)) == 1
 
 
-def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float]]:
+def told(settings: SearchSettings, trials: Sequence[Trial]) -> list[tuple[Point, float]]:
     """What the algorithm is told: points and losses, to be small.
 
     With one goal the loss is 1 - score. With several it is the rank among all trials (``pareto.ranks``), so
@@ -304,13 +304,13 @@ def told(settings: Settings, trials: Sequence[Trial]) -> list[tuple[Point, float
     return [(trial.point, loss) for trial, loss in sorted(pairs, key=lambda pair: pair[0].number)]
 
 
-def wanted(settings: Settings) -> tuple[str, ...]:
+def wanted(settings: SearchSettings) -> tuple[str, ...]:
     """The costs that a search needs to know, for its limits or its front."""
     limited = [goals.parse_limit(text).name for text in settings.limits]
     return tuple(dict.fromkeys([*settings.against, *limited]))
 
 
-def _setting(settings: Settings, name: str) -> Any:
+def _setting(settings: SearchSettings, name: str) -> Any:
     values = dataclasses.asdict(settings)
     return values[name] if name in values else settings.values.get(name)
 

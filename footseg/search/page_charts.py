@@ -43,7 +43,7 @@ def parallel(scales: Sequence[Scale], lines: Sequence[Curve], *, width: int, upr
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Slot:
     """Pixels of a share on an axis: x = x0 + i * step_x + share * along_x, and so for y."""
 
     start: tuple[float, float]
@@ -57,16 +57,16 @@ class _Place:
         )
 
 
-def _upright(count: int, width: int, height: int) -> _Place:
-    return _Place((16, height - 14), ((width - 90) / max(1, count - 1), 0), (0, -(height - 52)))
+def _upright(count: int, width: int, height: int) -> _Slot:
+    return _Slot((16, height - 14), ((width - 90) / max(1, count - 1), 0), (0, -(height - 52)))
 
 
-def _lying(width: int) -> _Place:
+def _lying(width: int) -> _Slot:
     # Half a word at an end of the axis would be cut off.
-    return _Place((14, 24), (0, LANE), (width - 28, 0))
+    return _Slot((14, 24), (0, LANE), (width - 28, 0))
 
 
-def _through(one: Curve, scales: Sequence[Scale], place: _Place) -> str:
+def _through(one: Curve, scales: Sequence[Scale], place: _Slot) -> str:
     """Solid from axis to axis, dashed over those left out."""
     spread = spread_of(one.trial or 0)
     known = [
@@ -85,7 +85,7 @@ def _through(one: Curve, scales: Sequence[Scale], place: _Place) -> str:
     return drawn + (element("path", f"curve {one.kind} gap", data_t=one.trial, d=gaps) if gaps else "")
 
 
-def _upright_axis(scale: Scale, place: _Place, index: int, count: int, width: int) -> list[str]:
+def _upright_axis(scale: Scale, place: _Slot, index: int, count: int, width: int) -> list[str]:
     (x, bottom), (_, top) = place(index, 0), place(index, 1)
     room = (width - 90) / max(1, count - 1)
     last = index == count - 1
@@ -98,7 +98,7 @@ def _upright_axis(scale: Scale, place: _Place, index: int, count: int, width: in
     return parts
 
 
-def _lying_axis(scale: Scale, place: _Place, index: int) -> list[str]:
+def _lying_axis(scale: Scale, place: _Slot, index: int) -> list[str]:
     (left, y), (right, _) = place(index, 0), place(index, 1)
     axes = Axes(Box(left, y, right, y), replace(scale, title=""))
     return [*draw_x_axis(axes), fitted("label", left, y - 9, scale.title, right - left)]

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.pages import bars, charts, page
-from footseg.benchmarks.pages.charts import Bound, Curve, Mark
+from footseg.benchmarks.pages.charts import Curve, LimitLine, Mark
 from footseg.benchmarks.pages.page import Plot, Responsive
 from footseg.benchmarks.pages.svg import Scale, number
 from footseg.search import goals, page_charts, records, space
@@ -162,7 +162,7 @@ def front(drawn: Drawing, name: str) -> Plot | None:
             drawn.y_scale(drawn.objective),
             heights=(420, 330),
             stairs=[points[i] for i in charts.pareto(points)],
-            limit=Bound(near[0], f"limit {goals.shown(name, near[0])}") if near else None,
+            limit=LimitLine(near[0], f"limit {goals.shown(name, near[0])}") if near else None,
             inset=2 * INSET,
         ),
         "Up and to the left is better. Numbered: the front, which no trial betters in score and "

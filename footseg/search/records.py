@@ -1,6 +1,6 @@
 """A search's folder: what was asked for, and one record for each point drawn.
 
-SEARCH/search.json        Settings: what makes it this search; of them only ``trials`` is ever changed
+SEARCH/search.json        SearchSettings: what makes it this search; of them only ``trials`` is ever changed
     trials/0007.json      Trial below: a point, what became of it and why
     trials/0007/          the run of that trial, as footseg train leaves it
     costs/KEY.json        what an architecture costs, by its hash
@@ -38,7 +38,7 @@ Point = Mapping[str, float | int]
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """What makes a search this search. ``values`` are the training options that do not vary.
 
     ``space`` is the space as plain values, as its TOML file has it; ``objective`` a score of
@@ -101,12 +101,12 @@ def exists(folder: Path) -> bool:
     return (folder / SETTINGS).is_file()
 
 
-def save_settings(folder: Path, settings: Settings) -> None:
+def save_settings(folder: Path, settings: SearchSettings) -> None:
     """Write ``search.json``."""
     files.write_json(folder / SETTINGS, dataclasses.asdict(settings))
 
 
-def load_settings(folder: Path) -> Settings:
+def load_settings(folder: Path) -> SearchSettings:
     """Read ``search.json``.
 
     Raises:
@@ -114,7 +114,7 @@ def load_settings(folder: Path) -> Settings:
     """
     if not exists(folder):
         raise FootsegError(f"{folder} is not a search (it has no {SETTINGS}): make one with footseg search")
-    return typed.read(Settings, folder / SETTINGS, "record of a search", "search in another folder")
+    return typed.read(SearchSettings, folder / SETTINGS, "record of a search", "search in another folder")
 
 
 def run_folder(folder: Path, number: int) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from footseg import files
 from footseg.search import goals, importance, pareto, records, space
 from footseg.search.importance import ParameterImportance
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from footseg.search.space import Label, Space
 from footseg.training import config
 
@@ -31,7 +31,7 @@ class Results:
     """
 
     folder: Path
-    settings: Settings
+    settings: SearchSettings
     space: Space
     trials: tuple[Trial, ...]
     front: tuple[int, ...]
@@ -61,7 +61,7 @@ class Results:
         return next(trial for trial in self.trials if trial.number == number)
 
 
-def ranked(settings: Settings, trials: Sequence[Trial]) -> list[Trial]:
+def ranked(settings: SearchSettings, trials: Sequence[Trial]) -> list[Trial]:
     """Trials that can be compared, the best first; of equal ones the earlier."""
     name = settings.objective
     found = [t for t in trials if t.scored and math.isfinite(t.scores.get(name, math.nan))]
@@ -172,13 +172,13 @@ def as_json(results: Results) -> dict[str, Any]:
     }
 
 
-def epochs_of(settings: Settings, trial: Trial) -> int:
+def epochs_of(settings: SearchSettings, trial: Trial) -> int:
     """The epochs that a trial was to have."""
     asked = settings.values | trial.values
     return int(asked.get("epochs", config.TrainConfig.epochs))
 
 
-def chosen(settings: Settings) -> dict[str, Any]:
+def chosen(settings: SearchSettings) -> dict[str, Any]:
     """The training options that do not vary and are not what they are by default."""
     usual = dataclasses.asdict(config.TrainConfig())
     return {
@@ -193,7 +193,7 @@ def seconds(trials: Sequence[Trial]) -> float:
     return sum(trial.seconds for trial in trials)
 
 
-def seconds_saved(settings: Settings, trials: Sequence[Trial]) -> float:
+def seconds_saved(settings: SearchSettings, trials: Sequence[Trial]) -> float:
     """What the trials that were stopped would have taken on to their ends, by their own seconds an epoch."""
     return sum(
         trial.seconds * max(0, epochs_of(settings, trial) - trial.epochs_done) / trial.epochs_done
@@ -202,12 +202,12 @@ def seconds_saved(settings: Settings, trials: Sequence[Trial]) -> float:
     )
 
 
-def losses(settings: Settings, trial: Trial) -> tuple[float, ...]:
+def losses(settings: SearchSettings, trial: Trial) -> tuple[float, ...]:
     """What of a trial is to be small: 1 - score, then the costs that it is held against."""
     return (1 - trial.scores[settings.objective], *(trial.costs[name] for name in settings.against))
 
 
-def _front(settings: Settings, ordered: Sequence[Trial]) -> tuple[int, ...]:
+def _front(settings: SearchSettings, ordered: Sequence[Trial]) -> tuple[int, ...]:
     known = [
         trial
         for trial in ordered

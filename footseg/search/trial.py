@@ -26,7 +26,7 @@ from footseg.errors import FootsegError, MissingExtraError
 from footseg.evaluate import evaluate
 from footseg.run import Run
 from footseg.search import goals, records, stopping
-from footseg.search.records import Settings, Trial
+from footseg.search.records import SearchSettings, Trial
 from footseg.training.config import TrainConfig, from_values
 from footseg.training.logbook import EpochRow
 from footseg.training.losses import teacher_terms
@@ -91,7 +91,7 @@ class _Book:
         return trial
 
 
-def _work(book: _Book, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+def _work(book: _Book, settings: SearchSettings, say: Callable[[str], None]) -> dict[str, Any]:
     """What the record of a trial says in the end."""
     config = configuration(settings, book.read())
     over = _over_limits(book, settings, config)
@@ -105,7 +105,7 @@ def _work(book: _Book, settings: Settings, say: Callable[[str], None]) -> dict[s
     return {**ended, "epochs_done": run.epochs_done, "scores": _scores(settings, config, run)}
 
 
-def configuration(settings: Settings, trial: Trial) -> TrainConfig:
+def configuration(settings: SearchSettings, trial: Trial) -> TrainConfig:
     """The training that a trial stands for: what does not vary, then what was drawn.
 
     A teacher that none of its losses asks is left out: of a space of losses only some may need one.
@@ -145,7 +145,7 @@ def _sweep(folder: Path, trial: Trial) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _over_limits(book: _Book, settings: Settings, config: TrainConfig) -> str:
+def _over_limits(book: _Book, settings: SearchSettings, config: TrainConfig) -> str:
     """The limits that the network breaks, in words; the costs go to the record."""
     limits = [goals.parse_limit(text) for text in settings.limits]
     if not (limits or settings.against):
@@ -222,7 +222,7 @@ def _others(book: _Book, ended: dict[int, list[float]]) -> list[list[float]]:
 # ---- afterwards
 
 
-def _scores(settings: Settings, config: TrainConfig, run: Run) -> dict[str, float]:
+def _scores(settings: SearchSettings, config: TrainConfig, run: Run) -> dict[str, float]:
     """Of the best weights, on the validation split; boundary F only where it is the objective (seconds)."""
     scores = {"iou": run.score("val_iou")}
     if settings.objective == "boundary_f":
