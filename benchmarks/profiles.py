@@ -56,6 +56,8 @@ XNNPACK = {
 }
 # Steps that finish the operator before them: its fused activation, its other outputs or inputs.
 MORE = ("Clamp", "Copy")
+# Operators that XNNPACK may merge into the one before them.
+ACTIVATIONS = ("RELU", "RELU6", "RELU_N1_TO_1")
 
 
 # What LiteRT calls to have an option freed.
@@ -182,17 +184,21 @@ def own_names(tags: Sequence[str], operators: Sequence[tuple[str, str]]) -> list
     """The file's own name for each step that a runtime calls by one of ``tags``.
 
     Both lists are in execution order. A step is that of the next operator (kind, name) if its tag fits,
-    of the operator before if it finishes it, else its tag is its name. If that does not use up all
-    operators, the delegate has made something else of the file, and all tags are kept.
+    of the operator before if it finishes it, else its tag is its name. An activation that has no step went
+    into the operator before it. If that does not use up all operators, the delegate has made something else
+    of the file, and all tags are kept.
     """
+
+    def fits(tag: str, kind: str) -> bool:
+        return tag.startswith((kind, *XNNPACK.get(kind, (kind.replace("_", " ").title(),))))
+
     names: list[str] = []
     waiting = list(operators)
     for tag in tags:
-        kind, name = waiting[0] if waiting else ("", "")
-        words = (kind, *XNNPACK.get(kind, (kind.replace("_", " ").title(),)))
-        if kind and tag.startswith(words):
+        while len(waiting) > 1 and waiting[0][0] in ACTIVATIONS and not fits(tag, waiting[0][0]):
             del waiting[0]
-            names.append(name)
+        if waiting and fits(tag, waiting[0][0]):
+            names.append(waiting.pop(0)[1])
         elif names and tag.startswith(MORE):
             names.append(names[-1])
         else:

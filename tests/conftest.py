@@ -116,6 +116,20 @@ def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_float(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fp32 file of ``tiny_run`` as the converter writes it, from which the others are made."""
+
+    def convert(out: Path) -> None:
+        from footseg.export import freeze, tflite
+
+        out.mkdir()
+        saved_model = freeze.freeze(freeze.load_network(tiny_run / "model.keras"), out / "saved_model")
+        (out / "fp32.tflite").write_bytes(tflite.convert(saved_model))
+
+    return once(tmp_path_factory, "float", convert) / "fp32.tflite"
+
+
+@pytest.fixture(scope="session")
 def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What ``footseg export`` makes of ``tiny_run``, by "fp32", "fp16", "int8" and "onnx"."""
 

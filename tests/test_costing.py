@@ -115,12 +115,15 @@ def test_a_real_network_adds_up(tiny_artifacts: dict[str, Path]) -> None:
     found = {recipe: cost.of_file(path) for recipe, path in tiny_artifacts.items()}
     a76 = roofline.CORES["cortex-a76"]
     bounds = {recipe: roofline.bound(one, a76) for recipe, one in found.items()}
-    assert len({one.macs for one in found.values()}) == 1
+    macs = found["fp32"].macs
+    assert {one.macs for recipe, one in found.items() if recipe != "int8"} == {macs}
+    assert macs < found["int8"].macs < 1.001 * macs  # what thins out before its projections
     assert found["fp16"].bytes_moved == found["fp32"].bytes_moved
     # Without scales and the float ends: a quarter, and some.
     assert 1 / 4 < (found["int8"].bytes_moved or 0) / (found["fp32"].bytes_moved or 1) < 1 / 2
     # A76: 32 int8 MACs a cycle against 8 of float32.
-    assert bounds["fp32"].compute_ms == pytest.approx(4 * bounds["int8"].compute_ms)
+    ratio = 4 * macs / found["int8"].macs
+    assert bounds["fp32"].compute_ms == pytest.approx(ratio * bounds["int8"].compute_ms)
     for recipe, bound in bounds.items():
         assert max(bound.compute_ms, bound.memory_ms) <= bound.ms <= bound.compute_ms + bound.memory_ms, (
             recipe

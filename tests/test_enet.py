@@ -10,7 +10,7 @@ import pytest
 from footseg import networks, runtime
 from footseg.benchmarks.cost import cost_of_keras
 from footseg.errors import FootsegError
-from footseg.export import freeze, quantize, verify
+from footseg.export import freeze, quantize, tflite, verify
 from footseg.export.pipeline import export_run
 from footseg.export.precisions import PRECISIONS
 from footseg.graphs.tflite import read
@@ -264,8 +264,10 @@ def artifacts(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     made = export_run(run.path, out, formats=("tflite",), precisions=("fp32", "fp16"), speed=False)
     found = {a.recipe: a.path for a in made}
     images = quantize.calibration(Path(run.data), (64, 64), 16, 0).images
-    found["int8"] = out / "int8.tflite"
-    found["int8"].write_bytes(quantize.quantize(found["fp32"], "int8", images))
+    converted, found["int8"] = out / "converted.tflite", out / "int8.tflite"
+    saved_model = freeze.freeze(freeze.load_network(run.model), out / "saved_model")
+    converted.write_bytes(tflite.convert(saved_model))
+    found["int8"].write_bytes(quantize.quantize(converted, "int8", images))
     return found
 
 
@@ -285,7 +287,7 @@ def test_the_file_has_builtin_operators_only(artifacts: dict[str, Path]) -> None
     found = [operator.op for operator in read(artifacts["fp32"]).operators]
     assert set(found) == {
         "ADD", "CEIL", "CONCATENATION", "CONV_2D", "DEPTH_TO_SPACE", "MAX_POOL_2D", "MINIMUM",
-        "MUL", "PAD", "PRELU", "RESHAPE", "SPLIT", "SUB", "TRANSPOSE_CONV",
+        "MUL", "PAD", "PRELU", "RELU", "RESHAPE", "SPLIT", "SUB", "TRANSPOSE_CONV",
     }  # fmt: skip
     # Biases and normalisation are folded, but for the initial block's, which follows a concatenation; 27
     # blocks add.

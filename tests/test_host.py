@@ -134,6 +134,9 @@ def test_steps_of_a_delegate_get_the_names_of_operators() -> None:
     assert own_names(tags, operators) == ["Convert (NC)", "conv", "sum", "sum", "up"]
     # An operator that has no step: nobody knows what became of it, so nothing is said of any.
     assert own_names(tags, [*operators, ("SOFTMAX", "soft")]) == tags
+    # A ReLU that went into the operator before it has no step.
+    merged = [operators[0], ("RELU", "relu"), *operators[1:]]
+    assert own_names(tags, merged) == ["Convert (NC)", "conv", "sum", "sum", "up"]
     # Outside the delegate a step has the name of the operator's kind.
     assert own_names(["CONV_2D", "Add (ND)"], operators[:2]) == ["conv", "sum"]
 

@@ -80,7 +80,6 @@ def test_what_is_known_is_not_asked_for_again(
     folder: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = record(folder)
-    monkeypatch.setattr(costs, "load", refuse)
     monkeypatch.setattr("footseg.networks.build", refuse)
     assert costs.costs(folder, small(tiny_data), CLASSES, ["arm", "size"]) == {
         name: before["costs"][name] for name in ("size", "arm")
