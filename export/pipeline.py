@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from footseg import files, provenance, runtime
+from footseg import files, paired, provenance, runtime
 from footseg import run as runs
 from footseg.artifact import FORMATS, Artifact
 from footseg.data.folder import open_data
@@ -81,7 +81,7 @@ def export_run(
     network = freeze.load_network(run.model)
     with tempfile.TemporaryDirectory() as folder:
         work = _Conversions(
-            run, network, Path(folder), quantization, sample, reference(sample.images), more, threads
+            run, network, Path(folder), quantization, sample, reference(sample.images), more, threads, say
         )
         made = []
         for target in targets:
@@ -116,6 +116,7 @@ class _Conversions:
     expected: np.ndarray
     more: verify.More
     threads: int
+    say: Callable[[str], None]
 
     @property
     def qat(self) -> Path:
@@ -191,7 +192,9 @@ class _Conversions:
         if not path.is_file():
             saved_model = freeze.freeze(self.network, self.folder / "saved_model")
             path.write_bytes(tflite.convert(saved_model))
-            self.verify(path, "fp32")
+            found, _ = self.verify(path, "fp32")
+            if doubts := paired.doubts(found.decisions):
+                self.say(f"{path.name}, which the others are made from: {doubts}")
         return path
 
     def name(self, target: _Asked) -> str:

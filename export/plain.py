@@ -42,7 +42,6 @@ def pack(model: Any) -> bytes:
 
     Each kind of operator has an entry for each version that is used, and no other.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     from footseg.export import versions
@@ -50,7 +49,7 @@ def pack(model: Any) -> bytes:
     codes: dict[tuple[int, Any, int], int] = {}
     entries: list[Any] = []
     for graph in model.subgraphs:
-        for operator in graph.operators:
+        for operator in graph.operators or ():
             old = model.operatorCodes[operator.opcodeIndex]
             version = versions.lowest(operator, old, graph.tensors)
             key = (old.builtinCode, old.customCode, version)
@@ -62,10 +61,12 @@ def pack(model: Any) -> bytes:
                 entries.append(entry)
             operator.opcodeIndex = codes[key]
     model.operatorCodes = entries
-    if (runtime := versions.runtime(entries)) is not None:
-        text = runtime.encode().ljust(RUNTIME_BYTES, b"\0")
-        set_metadata(model, RUNTIME, text)
-    builder = flatbuffers.Builder(1 << 20)
+    runtime = versions.runtime(entries)
+    if runtime is None:  # Nothing is promised, and what was promised of another graph goes.
+        model.metadata = [entry for entry in model.metadata or () if entry.name != RUNTIME]
+    else:
+        set_metadata(model, RUNTIME, runtime.encode().ljust(RUNTIME_BYTES, b"\0"))
+    builder = _aligned_builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
@@ -89,3 +90,19 @@ def metadata(model: Any, name: bytes) -> bytes | None:
     entry = next((entry for entry in model.metadata or () if entry.name == name), None)
     data = model.buffers[entry.buffer].data if entry is not None else None
     return None if data is None else bytes(data)
+
+
+def _aligned_builder() -> Any:
+    """A builder that puts bytes where 16 divides the place, as the schema asks of buffers.
+
+    Python's own takes 4: a runtime that reads wider numbers where they lie may not.
+    """
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):
+        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - flatbuffers' name
+            if x.dtype == np.uint8:
+                self.Prep(16, x.nbytes)
+            return super().CreateNumpyVector(x)
+
+    return Builder(1 << 20)

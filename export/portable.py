@@ -14,9 +14,9 @@ import numpy as np
 
 from footseg.export import plain
 
-# Integer types of activations, by their numbers in the schema, with their lowest and highest codes.
-FLOAT32, FLOAT16, INT32, UINT8, INT8 = 0, 1, 2, 3, 9
-CODES = {INT8: (-128, 127), UINT8: (0, 255), 7: (-32768, 32767)}
+# Types, by their numbers in the schema; those of activations with their lowest and highest codes.
+INT32, UINT8, INT16, INT8 = 2, 3, 7, 9
+CODES = {INT8: (-128, 127), UINT8: (0, 255), INT16: (-32768, 32767)}
 # The code that stands for 1 in a kernel of ones: the largest, as symmetric kernels have it.
 ONE = 127
 
@@ -64,7 +64,7 @@ def split_activations(model: Any, graph: Any) -> None:
 
 
 def thin_out(model: Any, graph: Any) -> None:
-    """Take every second pixel before each integer 1x1 convolution of stride 2, which then has stride 1.
+    """Take every second pixel before each int8 1x1 convolution with a stride, which then has none.
 
     By a depthwise 1x1 convolution with ones, which gives codes back as they are: XNNPACK runs it in one piece
     with its neighbours (a pool of 1x1 it does not take: four pieces instead of one).
@@ -78,7 +78,7 @@ def thin_out(model: Any, graph: Any) -> None:
         if image.type != INT8 or tuple(weights.shape[1:3]) != (1, 1) or strides == (1, 1):
             continue
         channels, scale = image.shape[3], float(image.quantization.scale[0])
-        name = image.name
+        name = graph.tensors[operator.outputs[0]].name
         ones, none = np.full((1, 1, 1, channels), ONE, np.int8), np.zeros(channels, np.int32)
         inputs = [
             operator.inputs[0],
@@ -86,6 +86,7 @@ def thin_out(model: Any, graph: Any) -> None:
             add_constant(model, graph, name + b"/zeros", none, INT32, scale=scale / ONE),
         ]
         thin = tensor_like(graph, operator.inputs[0], b"/thinned")
+        graph.tensors[thin].name = name + b"/thinned"
         _, height, width, _ = graph.tensors[operator.outputs[0]].shape
         graph.tensors[thin].shape = [image.shape[0], height, width, channels]
         thinning = schema.DepthwiseConv2DOptionsT()
@@ -116,7 +117,7 @@ def of_kind(model: Any, graph: Any, name: str) -> list[Any]:
 
     return [
         operator
-        for operator in graph.operators
+        for operator in graph.operators or ()
         if versions.kind(model.operatorCodes[operator.opcodeIndex]) == name
     ]
 
@@ -169,9 +170,8 @@ def add_operator(
     options: Any = None,
     before: Any = None,
     after: Any = None,
-    first: bool = False,
 ) -> None:
-    """Put an operator of a kind (its code in the schema) into the graph, at its end or where it is said."""
+    """Put an operator of a kind (its code in the schema) into the graph, before or after another one."""
     from ai_edge_litert import schema_py_generated as schema
 
     operator = schema.OperatorT()
@@ -180,8 +180,5 @@ def add_operator(
         name = type(options).__name__.removesuffix("T")
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
         operator.builtinOptions = options
-    place = 0 if first else len(graph.operators)
-    for index, other in enumerate(graph.operators):
-        if other is before or other is after:
-            place = index + (other is after)
-    graph.operators.insert(place, operator)
+    place = next(i for i, other in enumerate(graph.operators) if other is before or other is after)
+    graph.operators.insert(place + (after is not None), operator)

@@ -4,7 +4,8 @@ Logits differ by rounding, so each precision has limits of its own; see ``precis
 held to them plainly, on up to ``IMAGES`` images. IoU and boundary F hang on which images these happen to be,
 so their differences have intervals over images (``footseg.paired``). A file is refused if a whole interval is
 beyond the limit, and passes if both are within. Where one cannot tell, twice as many images of the split are
-taken, again and again; if all are used and still nobody can tell, the file passes, and that is said.
+taken, again and again; if all are used and still nobody can tell, the file passes, and that is said, unless
+it lost so much on these very images (``RUINED`` limits) that it does not matter how others would do.
 """
 
 import dataclasses
@@ -25,6 +26,8 @@ from footseg.paired import Decision, Difference
 
 # Enough that one odd photograph does not decide, and a second or two of work at 256x256.
 IMAGES = 32
+# Limits that a difference may be of where nobody can tell: two of eight objects gone are 25 of int8's.
+RUINED = 5
 WORST = 3
 
 
@@ -202,27 +205,36 @@ def verify(
     segmenter = runtime.load(path, threads)
     found, scores = _compare(expected, segmenter.logits(on.images), on)
     rounds = further.rounds if further else ()
-    # Each round is one more chance to be wrong: that all are right holds with the confidence of one.
+    # Each round is one more chance to be wrong: for each figure, that all are right holds with the confidence
+    # of one.
     confidence = 1 - (1 - paired.CONFIDENCE) / (1 + len(rounds))
-    found = check(found, limits, path.name, confidence)
-    for round_ in rounds:
+    found = check(found, limits, path.name, confidence, last=not rounds)
+    for number, round_ in enumerate(rounds, start=1):
         if further is None or all(decision.clear for decision in found.decisions.values()):
             break
         for part in further.read(round_):
             masks = _masks(further.reference(part.images), segmenter.logits(part.images))
             scores = scores.with_more(_Scores.of(part.masks, *masks, further.classes))
         found = dataclasses.replace(found, iou=scores.iou, boundary_f=scores.boundary_f)
-        found = check(found, limits, path.name, confidence)
+        found = check(found, limits, path.name, confidence, last=number == len(rounds))
     return found
 
 
 def check(
-    verification: Verification, tolerance: Tolerance, name: str, confidence: float = paired.CONFIDENCE
+    verification: Verification,
+    tolerance: Tolerance,
+    name: str,
+    confidence: float = paired.CONFIDENCE,
+    *,
+    last: bool = True,
 ) -> Verification:
     """Hold what was measured against its limits; returns it with its decisions, at a ``confidence``.
 
+    ``last`` says that no more images will be taken.
+
     Raises:
-        FootsegError: one or more are exceeded, those with an interval beyond doubt.
+        FootsegError: one or more are exceeded, those with an interval beyond doubt or by ``RUINED``
+            limits on the last images.
     """
     measured = {
         "largest logit difference": (verification.logit_max, tolerance.logit_max),
@@ -243,6 +255,7 @@ def check(
         f"{found.ends} on {found.images} images)"
         for figure, found in decisions.items()
         if found.verdict == paired.BEYOND
+        or (last and not found.clear and abs(found.difference) > RUINED * found.limit)
     ]
     if failed:
         images = ", ".join(f"{image} ({share:.1%} of its pixels)" for image, share in verification.worst)

@@ -37,6 +37,15 @@ class Signature:
         return self.inputs[0] if self.inputs else None
 
     @property
+    def unusual(self) -> bool:
+        """Whether it does what came later and no rule here tells: over four axes, masks of slices, biases.
+
+        Then the version that the converter wrote stays.
+        """
+        later = ("newAxisMask", "ellipsisMask", "offset", "quantizedBiasType")
+        return max(self.ranks, default=0) > 4 or any(getattr(self.options, name, 0) for name in later)
+
+    @property
     def hybrid(self) -> bool:
         """Whether float values meet int8 weights, which are quantized as they come."""
         return self.inputs[:2] == (FLOAT32, INT8)
@@ -124,10 +133,20 @@ def _pad(use: Signature) -> int:
     return 4 if use.ranks[0] > 4 else of(use.first, {INT16: 3, INT8: 2})
 
 
+def _split(use: Signature) -> int:
+    """What is split is the second input: the first is the axis."""
+    return of(use.inputs[1], {INT8: 2, INT32: 3, INT16: 4})
+
+
 def _dequantize(use: Signature) -> int:
     if use.first == INT8:
         return 5 if use.by_channel else 2
     return of(use.first, {INT4: 6, INT16: 3, FLOAT16: 3})
+
+
+def _cast(use: Signature) -> int:
+    types = {use.first, use.outputs[0]}
+    return 5 if FLOAT16 in types else 3 if INT8 in types else 1
 
 
 def _quantize(use: Signature) -> int:
@@ -146,7 +165,7 @@ OPERATORS: dict[str, tuple[Rule, tuple[str, ...]]] = {
     "ARG_MAX": (INT8_2, ("1.9", "1.14", "2.9")),
     "AVERAGE_POOL_2D": (WIDER, ("1.5", "1.14", "2.3")),
     "BATCH_TO_SPACE_ND": (WIDEST, ("1.6", "1.14", "2.3", "2.12")),
-    "CAST": (by_type({INT8: 3}), ("1.5", "2.7", "2.8", "2.9", "2.12", "2.15")),
+    "CAST": (_cast, ("1.5", "2.7", "2.8", "2.9", "2.12", "2.15")),
     "CEIL": (by_type({}), ("1.14",)),
     "CONCATENATION": (WIDER, ("1.5", "1.14", "2.3", "2.14", "2.21")),
     "CONV_2D": (_convolution, ("1.5", "1.14", "1.14", "2.3", "2.4", "2.9", "2.11", "2.15")),
@@ -183,6 +202,7 @@ OPERATORS: dict[str, tuple[Rule, tuple[str, ...]]] = {
     "RESIZE_NEAREST_NEIGHBOR": (_nearest, ("1.13.1", "1.14", "2.3", "2.4")),
     "SOFTMAX": (WIDER, ("1.5", "1.14", "2.3")),
     "SPACE_TO_BATCH_ND": (WIDEST, ("1.6", "1.14", "2.3", "2.12")),
+    "SPLIT": (_split, ("1.5", "1.14", "1.14", "2.3")),
     "SPACE_TO_DEPTH": (INT8_2, ("1.5", "1.14")),
     "STRIDED_SLICE": (INT8_2, ("1.6", "1.14")),
     "SUB": (_difference, ("1.6", "1.14", "2.3", "2.4", "2.4")),
@@ -198,10 +218,11 @@ def lowest(operator: Any, code: Any, tensors: Sequence[Any]) -> int:
 
     ``code`` is its entry in the table of kinds, ``tensors`` are the graph's.
     """
-    if kind(code) not in OPERATORS:
+    use = _signature(operator, tensors)
+    if kind(code) not in OPERATORS or use.unusual:
         return code.version
     rule, releases = OPERATORS[kind(code)]
-    return min(rule(_use(operator, tensors)), len(releases))
+    return min(rule(use), len(releases))
 
 
 def runtime(codes: Iterable[Any]) -> str | None:
@@ -247,7 +268,7 @@ def _scale(tensor: Any) -> float:
     return 0.0 if scales is None or not len(scales) else float(scales[0])
 
 
-def _use(operator: Any, tensors: Sequence[Any]) -> Signature:
+def _signature(operator: Any, tensors: Sequence[Any]) -> Signature:
     inputs = [None if number < 0 else tensors[number] for number in operator.inputs]
     weights = inputs[1] if len(inputs) > 1 else inputs[0]
     scales = None if weights is None or weights.quantization is None else weights.quantization.scale

@@ -121,7 +121,9 @@ def decide(difference: Difference, limit: float, confidence: float = CONFIDENCE)
     """Hold a difference against what is allowed; one that is no number is beyond every limit."""
     low, high = difference.interval(confidence)
     verdict = CANNOT_TELL
-    if -limit <= low and high <= limit:
+    if math.isnan(difference.value):
+        verdict = BEYOND
+    elif -limit <= low and high <= limit:
         verdict = WITHIN
     elif not (low <= limit and high >= -limit):
         verdict = BEYOND

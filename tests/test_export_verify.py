@@ -1,8 +1,10 @@
 """Verification catches what really goes wrong in conversions: each fault is planted in a converted file."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,25 @@ def test_the_error_names_measure_value_limit_and_the_three_worst_images() -> Non
     assert "; difference in boundary F 0.5 (limit 0.02; -0.5000 to -0.5000 on 4 images)" in text
     assert "b (50.0% of its pixels), a (25.0% of its pixels), d (0.0% of its pixels)" in text
     assert "largest logit" not in text
+
+
+@pytest.mark.parametrize(
+    ("iou", "last", "refused"),
+    [
+        # Nobody can tell of one image, but five limits of 0.01 lost on it are lost.
+        (Difference(-0.051, math.inf, 0.0, 1), True, True),
+        (Difference(-0.049, math.inf, 0.0, 1), True, False),
+        (Difference(-0.051, math.inf, 0.0, 1), False, False),  # More images are taken.
+        # Two of eight objects gone: the interval reaches up to the limit.
+        (Difference(-0.25, 0.16, -1.15, 8), True, True),
+    ],
+)
+def test_what_is_ruined_is_refused_however_few_the_images(iou: Difference, last: bool, refused: bool) -> None:
+    found = Verification(iou.images, "val", 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, iou, apart(0.0), ())
+    assert verify.paired.decide(iou, 0.01).verdict == "cannot tell"
+    error = pytest.raises(FootsegError, match="difference in IoU") if refused else contextlib.nullcontext()
+    with error:
+        verify.check(found, PRECISIONS["int8"].tolerance, "net.tflite", last=last)
 
 
 @pytest.mark.parametrize("measure", ["logit_max", "logit_mean", "pixels_equal", "iou", "boundary_f"])
