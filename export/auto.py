@@ -60,7 +60,7 @@ class AutoConfig:
     of the data set that the run was trained on; where it has none, of the training split); ``margin``
     standard errors of it must fit into ``max_loss``, too, 0 takes it at its face. ``fast`` leaves out what
     XNNPACK does not run in integers: 4-bit weights, whole networks in float arithmetic. ``io``, ``ranges``,
-    ``calibration_count`` and ``seed`` are as in ``export.export_run``; ``threads`` are the runtime's.
+    ``calibration_count`` and ``seed`` are as in ``pipeline.export_run``; ``threads`` are the runtime's.
 
     Raises:
         ValueError: a ``max_loss`` outside [0, 1), no images, a negative ``margin``, an unknown ``io`` or

@@ -751,6 +751,10 @@ def test_ticks_are_round_numbers(low: float, high: float, most: int, expected: l
     assert ticks(low, high, most) == pytest.approx(expected, abs=1e-9)  # decimal fractions in binary
 
 
+def test_the_tick_of_a_single_value_is_in_the_unit_of_the_axis() -> None:
+    assert Scale("MACs, millions", 3e6, 3e6, factor=1e6).ticks(5) == [(0.5, "3")]
+
+
 def test_a_whole_scale_without_a_whole_number_has_no_ticks() -> None:
     """As of a history whose epochs somebody has damaged."""
     assert Scale("epoch", 0.25, 0.5, whole=True).ticks(5) == []

@@ -9,19 +9,18 @@ is finished is not trained again.
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from footseg import files, run
+from footseg import children, files, run
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def footseg(*arguments: str | Path) -> Any:
     """Run a command; its --json document."""
-    command = [sys.executable, "-m", "footseg", *map(str, arguments), "--json"]
+    command = [*children.command("footseg"), *map(str, arguments), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 

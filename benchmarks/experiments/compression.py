@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from footseg import files, run
+from footseg import children, files, run
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.results_file import read_all
 from footseg.compress.sizes import read_sizes
@@ -223,9 +223,7 @@ def _kernels(folders: Sequence[Path], variant: str) -> dict[str, Any]:
 
 def _footseg(words: Sequence[str]) -> int:
     """In a process of its own, as a user would: one process for all would fill up with their graphs."""
-    return subprocess.run(
-        [sys.executable, "-m", "footseg", *words], stdout=sys.stderr, check=False
-    ).returncode
+    return subprocess.run([*children.command("footseg"), *words], stdout=sys.stderr, check=False).returncode
 
 
 def _say(line: str) -> None:

@@ -21,14 +21,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from footseg import files, provenance
+from footseg import children, files, provenance
 from footseg.benchmarks.experiments.accuracy import footseg
 from footseg.search import records, space, suggest
 
@@ -246,7 +245,7 @@ def seconds_of(out: Path) -> float:
 
 def start(words: Sequence[str]) -> "subprocess.Popen[bytes]":
     """A footseg command in a process of its own, quiet."""
-    return subprocess.Popen([sys.executable, "-m", "footseg", *words], stderr=subprocess.DEVNULL)
+    return subprocess.Popen([*children.command("footseg"), *words], stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

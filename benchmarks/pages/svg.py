@@ -124,7 +124,7 @@ class Scale:
             values = [self.low + index * self.step for index in range(self.slots)]
             return [(self.share(value), number(value)) for value in values[:: math.ceil(self.slots / most)]]
         if not self.low < self.high:
-            return [(0.5, number(self.low))]
+            return [(0.5, number(self.low / self.factor))]
         log = self.log and self.high >= 4 * self.low
         place = log_ticks if log else ticks
         # Round numbers (1, 2, 5 times a power of ten) may all lie outside: one mark alone tells no scale.

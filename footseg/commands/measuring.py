@@ -108,9 +108,6 @@ def _report_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _report(args: Arguments) -> Output:
-    from footseg.benchmarks.pages.report import write_report
-    from footseg.search.page import write_search_page
-
     title = {"title": args.title} if args.title else {}
     if args.results.is_dir():
         for name in ("run", "evaluation", "baseline"):
@@ -118,8 +115,12 @@ def _report(args: Arguments) -> Output:
                 raise ValueError(
                     f"--{name} means nothing with a folder: a search's page has all of its own runs"
                 )
+        from footseg.search.page import write_search_page
+
         out = write_search_page(args.results, args.out, **title)
         return Output({"report": str(out)}, str(out))
+    from footseg.benchmarks.pages.report import write_report
+
     out = write_report(
         args.results,
         args.out,

@@ -16,7 +16,7 @@ from footseg.errors import require
 from footseg.search.goals import COSTS, SCORES
 from footseg.training import config
 
-# SearchSettings of a search that are flags of their own.
+# Settings of a search that are flags of their own.
 OWN = ("algorithm", "objective", "against", "limits", "stop")
 DEFAULT_SPACE = "thesis"
 # Trials where neither --trials nor --minutes says when to stop: as many as the thesis had.

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it: the same numbers from fewer layers.
+"""Which batch normalisation folds into the convolution before it, and by which factors.
 
 Jacob et al. 2018, Quantization and training of neural networks for efficient integer-arithmetic-only
 inference (arXiv:1712.05877), section 3.2. In inference BN(conv(x)) is a convolution whose kernel is scaled by

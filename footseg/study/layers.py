@@ -96,20 +96,24 @@ def _layer_table(name: str, rows: Sequence[LayerSize]) -> Table:
     def shared(row: LayerSize) -> bool:
         return row.distinct <= sizes.MOST_SHARED and row.distinct < row.weights - row.zeros
 
-    zeros = {row.name: row.zeros / max(1, row.weights) for row in rows}
-    left = {row.name: row.huffman_bytes / max(1, row.float_bytes) for row in rows}
+    def zeros(row: LayerSize) -> float:
+        return row.zeros / max(1, row.weights)
+
+    def left(row: LayerSize) -> float:
+        return row.huffman_bytes / max(1, row.float_bytes)
+
     return Table(
         name,
         [(row.name, f"{row.kind} · {row.weights:,}") for row in rows],
         [
-            column("zeros", "", lambda row: Cell(f"{zeros[row.name]:.0%}", share=zeros[row.name])),
+            column("zeros", "", lambda row: Cell(f"{zeros(row):.0%}", share=zeros(row))),
             column(
                 "coded",
                 "of 32 bits a weight",
-                lambda row: Cell(f"{row.huffman_bytes / 1e3:.1f} kB", share=left[row.name]),
+                lambda row: Cell(f"{row.huffman_bytes / 1e3:.1f} kB", share=left(row)),
             ),
             column("values", "", lambda row: Cell(str(row.distinct) if shared(row) else "not shared")),
-            column("share left", "", lambda row: Cell(f"{left[row.name]:.0%}")),
+            column("share left", "", lambda row: Cell(f"{left(row):.0%}")),
         ],
         head="layer",
     )
