@@ -95,8 +95,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Parse the JSON file ``path``.
+def read_json(path: Path, mend: str = "make it anew") -> Any:
+    """Parse the JSON file ``path``; how to ``mend`` it ends the message where it is none.
 
     Raises:
         FootsegError: it cannot be read, or is not JSON: cut short, not UTF-8, nested too deep.
@@ -108,7 +108,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise FootsegError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # also of a number of more digits than Python reads
-        raise FootsegError(f"{path} is not valid JSON ({error}); make it anew") from error
+        raise FootsegError(f"{path} is not valid JSON ({error}); {mend}") from error
 
 
 def sha256(path: Path) -> str:

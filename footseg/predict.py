@@ -1,6 +1,5 @@
 """Masks and overlays for any photograph, of any size."""
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,12 +169,18 @@ def _write(
 
 
 def foreground(model: Path) -> str:
-    """What is not class 0: the name of class 1, where run or sidecar name just two, else "foreground"."""
+    """What is not class 0: the name of class 1, where run or sidecar name just two, else "foreground".
+
+    A sidecar that is damaged or of another file is said on standard error, and names nothing.
+    """
     names: tuple[str, ...] = ()
-    with contextlib.suppress(
-        FootsegError
-    ):  # a .keras file has no sidecar, and that of another file names nothing
-        names = (runs if model.is_dir() else artifacts).load(model).classes
+    try:
+        if model.is_dir():
+            names = runs.load(model).classes
+        elif artifacts.sidecar_path(model).is_file():  # a .keras file has none
+            names = artifacts.load(model).classes
+    except FootsegError as error:
+        print(f"class names are not known: {error}", file=sys.stderr)  # noqa: T201
     return names[1] if len(names) == 2 else "foreground"
 
 

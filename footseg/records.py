@@ -56,7 +56,7 @@ def read(kind: type[T], path: Path, /, what: str, mend: str = "make it anew", **
     Raises:
         FootsegError: no such file, not JSON, or a field is missing or of another type (it is named).
     """
-    return checked(lambda: of(kind, files.read_json(path), **given), f"{path} is no {what}", mend)
+    return checked(lambda: of(kind, files.read_json(path, mend), **given), f"{path} is no {what}", mend)
 
 
 def checked(work: Callable[[], T], wrong: str, mend: str) -> T:

@@ -4,10 +4,10 @@ import contextlib
 import io
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +93,18 @@ def actions(command: cli.Command) -> list[object]:
 
 
 def test_help_answers_in_half_a_second() -> None:
+    """Of the processor, the fastest of five: what the command takes, not what else the machine was doing."""
+
+    def used() -> float:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return spent.ru_utime + spent.ru_stime
+
     took = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = used()
         footseg_process("--help")
-        took.append(time.perf_counter() - started)
-    # The fastest of five: what the command takes, not what else the machine was doing.
-    assert min(took) < 0.5
+        took.append(used() - before)
+    assert 0 < min(took) < 0.5
 
 
 def test_help_imports_little() -> None:

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 # Chart widths in pixels: SVG text shrinks with its picture, so a phone gets a narrower drawing instead.
 WIDE, NARROW = 1060, 340
 # Over columns of what was scored on a data set.
-PHOTOGRAPHS = "measured on photographs"
+ON_IMAGES = "measured on images"
 
 
 # A chart for a wide screen, and for a phone.

@@ -135,8 +135,10 @@ def _section(
     make = report_tables.emulated if emulated else report_tables.measured
     found = report_plots.accuracy(members, evaluated)
     title, lead = _heading(members, device)
-    if evaluated:
-        lead += f" Accuracy is that on {next(iter(evaluated.values())).test_set}."
+    if scored := next(
+        (evaluated[m.artifact.sha256] for m in members if m.artifact.sha256 in evaluated), None
+    ):
+        lead += f" Accuracy is that on {scored.test_set}."
     return Section(
         anchor=anchor,
         emulated=emulated,

@@ -132,7 +132,7 @@ def _accuracy(members: Sequence[Measurement], evaluated: Mapping[str, SavedEvalu
 
     def column(head: str, unit: str, name: str) -> Column:
         found = (page.metric(evaluated, m.artifact.sha256, name) for m in members)
-        return Column(page.PHOTOGRAPHS, head, unit, tuple(Cell(figures.known(f, "{:.4f}")) for f in found))
+        return Column(page.ON_IMAGES, head, unit, tuple(Cell(figures.known(f, "{:.4f}")) for f in found))
 
     within = f"within {page.word(px)} px" if px else ""
     return [column("IoU", "", "iou"), column("boundary F", within, "boundary_f")]

@@ -40,8 +40,9 @@ def _train(args: Arguments) -> Output:
         resolved, args.out, resume=args.resume, force=args.force, distribute=args.distribute,
         command=args.command_line, say=say if not sys.stderr.isatty() else lambda line: None,
     )  # fmt: skip
+    epochs = f"{run.epochs_done} epoch{'s' * (run.epochs_done != 1)}"
     text = (
-        f"{run.path}: {run.network}, {run.epochs_done} epochs in {run.seconds / 60:.1f} min, "
+        f"{run.path}: {run.network}, {epochs} in {run.seconds / 60:.1f} min, "
         f"best validation IoU {run.score('val_iou'):.4f} (epoch {run.score('epoch'):.0f})"
     )
     return Output(dataclasses.asdict(run), text)

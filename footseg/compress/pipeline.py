@@ -78,7 +78,8 @@ def compress(
             folder = out / STEPS / f"{number}_{step.method}"
             if not (folder / LAYERS).is_file():
                 _check_parent(folder, parent)
-                say(f"{step.method} ({number} of {len(plans)}): {config.epochs} epochs")
+                epochs = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
+                say(f"{step.method} ({number} of {len(plans)}): {epochs}")
                 _do(step, settings, config, parent, folder, command, say)
             parent = run.load(folder)
         return _assemble(parent, out, command)

@@ -40,8 +40,9 @@ class SynthConfig:
     def __post_init__(self) -> None:
         counts = self.counts
         if counts.keys() - set(SPLITS) or min(counts.values(), default=0) < 0 or not sum(counts.values()):
+            got = ", ".join(f"{count} {split}" for split, count in counts.items())
             raise ValueError(
-                f"counts must give {', '.join(SPLITS)} pictures, at least one in all, got {dict(counts)}"
+                f"counts must give {', '.join(SPLITS)} pictures, at least one in all, got {got or 'none'}"
             )
         check_size(self.size)
 

@@ -220,9 +220,9 @@ def _table(points: Sequence[Point], boundary_px: Any) -> Table:
         "Recipes",
         [(p.label, f"{len(p.seeds)} seeds" if len(p.seeds) > 1 else p.files[0]) for p in points],
         [
-            column(page.PHOTOGRAPHS, "IoU", "", lambda p: _ranged(p.iou, "{:.4f}"), strong=True),
-            column(page.PHOTOGRAPHS, "IoU lost", "to fp32", _loss),
-            column(page.PHOTOGRAPHS, "boundary F", within, lambda p: Cell(_value(p.boundary_f, "{:.4f}"))),
+            column(page.ON_IMAGES, "IoU", "", lambda p: _ranged(p.iou, "{:.4f}"), strong=True),
+            column(page.ON_IMAGES, "IoU lost", "to fp32", _loss),
+            column(page.ON_IMAGES, "boundary F", within, lambda p: Cell(_value(p.boundary_f, "{:.4f}"))),
             size("file", "file_bytes"),
             size("gzip", "gzip_bytes"),
             size("zstd", "zstd_bytes"),

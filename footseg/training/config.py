@@ -44,7 +44,9 @@ class TrainConfig:
     extra_data: tuple[str, ...] = _option((), "data sets whose train split is mixed in")
     extra_share: float = _option(0.5, "share of the training images that comes from them", above=0, below=1)
     size: tuple[int, int] = _option((256, 256), "height and width that images are letterboxed to")
-    network_options: dict[str, Any] = _option({}, "options of the network, as NAME=VALUE")
+    network_options: dict[str, Any] = _option(
+        {}, "an option of the network, as NAME=VALUE; repeat it for more"
+    )
     loss: tuple[str, ...] = _option(("ce", "iou"), "losses to add up, with optional weights: ce iou:0.5")
     class_weights: tuple[str, ...] = _option(
         ("none",), "none, inverse, exponential, enet, median, or one number a class"
