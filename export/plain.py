@@ -8,9 +8,11 @@ all of them.
 
 from typing import Any
 
+import flatbuffers  # comes with LiteRT, which reads its schema by it
 import numpy as np
 
-from footseg.graphs.tflite import stored
+from footseg.export import versions
+from footseg.graphs.tflite import code_number, stored
 
 # Codes from here on do not fit into the older field, which then holds this number.
 PLACEHOLDER = 127
@@ -33,7 +35,7 @@ def unpack(data: bytes) -> Any:
             buffer.data = np.frombuffer(stored(buffer, data), np.uint8)
             buffer.offset = buffer.size = 0
     for code in model.operatorCodes:
-        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+        code.builtinCode = code_number(code)
     return model
 
 
@@ -43,8 +45,6 @@ def pack(model: Any) -> bytes:
     Each kind of operator has an entry for each version that is used, and no other.
     """
     from ai_edge_litert import schema_py_generated as schema
-
-    from footseg.export import versions
 
     codes: dict[tuple[int, Any, int], int] = {}
     entries: list[Any] = []
@@ -66,7 +66,7 @@ def pack(model: Any) -> bytes:
         model.metadata = [entry for entry in model.metadata or () if entry.name != RUNTIME]
     else:
         set_metadata(model, RUNTIME, runtime.encode().ljust(RUNTIME_BYTES, b"\0"))
-    builder = _aligned_builder()
+    builder = _Aligned(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
@@ -85,24 +85,13 @@ def set_metadata(model: Any, name: bytes, data: bytes) -> None:
     model.buffers[entry.buffer].data = np.frombuffer(data, np.uint8)
 
 
-def metadata(model: Any, name: bytes) -> bytes | None:
-    """What the model's metadata has under ``name``; None where there is nothing."""
-    entry = next((entry for entry in model.metadata or () if entry.name == name), None)
-    data = model.buffers[entry.buffer].data if entry is not None else None
-    return None if data is None else bytes(data)
-
-
-def _aligned_builder() -> Any:
-    """A builder that puts bytes where 16 divides the place, as the schema asks of buffers.
+class _Aligned(flatbuffers.Builder):
+    """Puts bytes where 16 divides the place, as the schema asks of buffers.
 
     Python's own takes 4: a runtime that reads wider numbers where they lie may not.
     """
-    import flatbuffers
 
-    class Builder(flatbuffers.Builder):
-        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - flatbuffers' name
-            if x.dtype == np.uint8:
-                self.Prep(16, x.nbytes)
-            return super().CreateNumpyVector(x)
-
-    return Builder(1 << 20)
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - flatbuffers' name
+        if x.dtype == np.uint8:
+            self.Prep(16, x.nbytes)
+        return super().CreateNumpyVector(x)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from footseg.export import plain
+from footseg.export import plain, versions
+from footseg.export.versions import INT8, INT16, INT32, UINT8
 
-# Types, by their numbers in the schema; those of activations with their lowest and highest codes.
-INT32, UINT8, INT16, INT8 = 2, 3, 7, 9
+# Integer types of activations with their lowest and highest codes.
 CODES = {INT8: (-128, 127), UINT8: (0, 255), INT16: (-32768, 32767)}
 # The code that stands for 1 in a kernel of ones: the largest, as symmetric kernels have it.
 ONE = 127
@@ -113,8 +113,6 @@ def saturates(fused: int, tensor: Any) -> bool:
 
 def of_kind(model: Any, graph: Any, name: str) -> list[Any]:
     """The operators of a kind, as "CONV_2D"."""
-    from footseg.export import versions
-
     return [
         operator
         for operator in graph.operators or ()

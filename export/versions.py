@@ -9,7 +9,10 @@ whose numbers are higher than it knows, or runs what it does not know. The rules
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from footseg.graphs.tflite import names
 
 # Types of tensors, by their numbers in the schema.
 FLOAT32, FLOAT16, INT32, UINT8, INT64, BOOL, INT16, INT8, INT4 = 0, 1, 2, 3, 4, 6, 7, 9, 17
@@ -36,6 +39,10 @@ class Signature:
         """The type of the first input."""
         return self.inputs[0] if self.inputs else None
 
+    def option(self, name: str) -> Any:
+        """One of the options; 0 where the operator has none of that name."""
+        return getattr(self.options, name, 0)
+
     @property
     def unusual(self) -> bool:
         """Whether it does what came later and no rule here tells: over four axes, masks of slices, biases.
@@ -43,7 +50,7 @@ class Signature:
         Then the version that the converter wrote stays.
         """
         later = ("newAxisMask", "ellipsisMask", "offset", "quantizedBiasType")
-        return max(self.ranks, default=0) > 4 or any(getattr(self.options, name, 0) for name in later)
+        return max(self.ranks, default=0) > 4 or any(map(self.option, later))
 
     @property
     def hybrid(self) -> bool:
@@ -75,12 +82,12 @@ def _convolution(use: Signature) -> int:
 def _depthwise(use: Signature) -> int:
     if use.hybrid:
         return 6 if use.by_channel else 4
-    dilated = use.options is not None and (use.options.dilationWFactor, use.options.dilationHFactor) != (1, 1)
+    dilated = max(use.option("dilationWFactor"), use.option("dilationHFactor")) > 1
     return of(use.inputs[:2], {(INT8, INT8): 3, (INT8, INT4): 7, (INT16, INT16): 5}, 2 if dilated else 1)
 
 
 def _transposed(use: Signature) -> int:
-    if use.options is not None and use.options.fusedActivationFunction:
+    if use.option("fusedActivationFunction"):
         return 4
     if len(use.inputs) == 4 and use.inputs[3] is not None:
         return 3
@@ -92,10 +99,10 @@ def _dense(use: Signature) -> int:
         return 12
     if len(use.inputs) == 2:
         return 6
-    if use.options is not None and use.options.keepNumDims:
+    if use.option("keepNumDims"):
         return 5
     if use.hybrid:
-        return 9 if use.options is not None and use.options.asymmetricQuantizeInputs else 3
+        return 9 if use.option("asymmetricQuantizeInputs") else 3
     return of(use.inputs[:2], {(INT8, INT8): 4, (INT8, INT4): 10, (INT16, INT16): 7})
 
 
@@ -105,32 +112,25 @@ def _product(use: Signature) -> int:
     return of(use.first, {INT16: 4, INT64: 5}, 3 if rescaled else 2 if use.first == INT8 else 1)
 
 
-def _sum(use: Signature) -> int:
-    if use.first == INT16 and not (use.options is not None and use.options.potScaleInt16):
-        return 3
-    return of(use.first, {INT64: 4, INT8: 2})
+def _addition(wide: int) -> Rule:
+    """Of a sum or difference; ``wide`` is the version for int16 whose scales are no powers of two."""
+
+    def rule(use: Signature) -> int:
+        if use.first == INT16 and not use.option("potScaleInt16"):
+            return wide
+        return of(use.first, {INT64: 4, INT8: 2})
+
+    return rule
 
 
-def _difference(use: Signature) -> int:
-    if use.first == INT16 and not (use.options is not None and use.options.potScaleInt16):
-        return 5
-    return of(use.first, {INT64: 4, INT8: 2})
+def _resizing(*moving: str) -> Rule:
+    """``moving`` are the options that came with version 3."""
 
+    def rule(use: Signature) -> int:
+        moved = any(map(use.option, moving))
+        return 4 if use.first == INT16 else 3 if moved else 2 if use.first == INT8 else 1
 
-def _bilinear(use: Signature) -> int:
-    half = use.options is not None and use.options.halfPixelCenters
-    return 4 if use.first == INT16 else 3 if half else 2 if use.first == INT8 else 1
-
-
-def _nearest(use: Signature) -> int:
-    moved = use.options is not None and (use.options.halfPixelCenters or use.options.alignCorners)
-    return 4 if use.first == INT16 else 3 if moved else 2 if use.first == INT8 else 1
-
-
-def _pad(use: Signature) -> int:
-    if use.first == BOOL:
-        return 5
-    return 4 if use.ranks[0] > 4 else of(use.first, {INT16: 3, INT8: 2})
+    return rule
 
 
 def _split(use: Signature) -> int:
@@ -158,10 +158,11 @@ def _quantize(use: Signature) -> int:
 INT8_2 = by_type({INT8: 2})
 WIDER = by_type({INT8: 2, INT16: 3})
 WIDEST = by_type({INT8: 2, INT16: 4})
+PADDED = by_type({INT8: 2, INT16: 3, BOOL: 5})
 
 # Kind of operator: the rule of its versions, and the release of TensorFlow Lite that brought each of them.
 OPERATORS: dict[str, tuple[Rule, tuple[str, ...]]] = {
-    "ADD": (_sum, ("1.5", "1.14", "2.4", "2.6", "2.13")),
+    "ADD": (_addition(3), ("1.5", "1.14", "2.4", "2.6", "2.13")),
     "ARG_MAX": (INT8_2, ("1.9", "1.14", "2.9")),
     "AVERAGE_POOL_2D": (WIDER, ("1.5", "1.14", "2.3")),
     "BATCH_TO_SPACE_ND": (WIDEST, ("1.6", "1.14", "2.3", "2.12")),
@@ -189,8 +190,8 @@ OPERATORS: dict[str, tuple[Rule, tuple[str, ...]]] = {
     "MINIMUM": (WIDEST, ("1.14", "1.14", "2.3", "2.3")),
     "MIRROR_PAD": (WIDER, ("1.13.1", "2.3", "2.12")),
     "MUL": (_product, ("1.5", "1.14", "1.15", "2.3", "2.6", "2.11", "2.13")),
-    "PAD": (_pad, ("1.5", "1.14", "2.4", "2.6", "2.20")),
-    "PADV2": (_pad, ("1.9", "1.14", "2.4", "2.6", "2.20")),
+    "PAD": (PADDED, ("1.5", "1.14", "2.4", "2.6", "2.20")),
+    "PADV2": (PADDED, ("1.9", "1.14", "2.4", "2.6", "2.20")),
     "PRELU": (by_type({}), ("1.8",)),
     "QUANTIZE": (_quantize, ("1.14", "1.15", "2.7", "2.21")),
     "REDUCE_MAX": (WIDER, ("1.11", "1.14", "2.5")),
@@ -198,14 +199,17 @@ OPERATORS: dict[str, tuple[Rule, tuple[str, ...]]] = {
     "RELU6": (WIDER, ("1.5", "1.14", "2.5")),
     "RELU_N1_TO_1": (by_type({}), ("1.5",)),
     "RESHAPE": (by_type({}), ("1.5",)),
-    "RESIZE_BILINEAR": (_bilinear, ("1.7", "1.14", "2.2", "2.5")),
-    "RESIZE_NEAREST_NEIGHBOR": (_nearest, ("1.13.1", "1.14", "2.3", "2.4")),
+    "RESIZE_BILINEAR": (_resizing("halfPixelCenters"), ("1.7", "1.14", "2.2", "2.5")),
+    "RESIZE_NEAREST_NEIGHBOR": (
+        _resizing("halfPixelCenters", "alignCorners"),
+        ("1.13.1", "1.14", "2.3", "2.4"),
+    ),
     "SOFTMAX": (WIDER, ("1.5", "1.14", "2.3")),
     "SPACE_TO_BATCH_ND": (WIDEST, ("1.6", "1.14", "2.3", "2.12")),
-    "SPLIT": (_split, ("1.5", "1.14", "1.14", "2.3")),
     "SPACE_TO_DEPTH": (INT8_2, ("1.5", "1.14")),
+    "SPLIT": (_split, ("1.5", "1.14", "1.14", "2.3")),
     "STRIDED_SLICE": (INT8_2, ("1.6", "1.14")),
-    "SUB": (_difference, ("1.6", "1.14", "2.3", "2.4", "2.4")),
+    "SUB": (_addition(5), ("1.6", "1.14", "2.3", "2.4", "2.4")),
     "SUM": (INT8_2, ("1.10", "1.15")),
     "TANH": (WIDER, ("1.14", "1.14", "2.3")),
     "TRANSPOSE": (by_type({INT8: 2, BOOL: 3, INT16: 5}), ("1.6", "1.14", "1.15", "2.3", "2.4")),
@@ -221,8 +225,7 @@ def lowest(operator: Any, code: Any, tensors: Sequence[Any]) -> int:
     use = _signature(operator, tensors)
     if kind(code) not in OPERATORS or use.unusual:
         return code.version
-    rule, releases = OPERATORS[kind(code)]
-    return min(rule(use), len(releases))
+    return OPERATORS[kind(code)][0](use)
 
 
 def runtime(codes: Iterable[Any]) -> str | None:
@@ -246,21 +249,15 @@ def numbers(release: str) -> tuple[int, int, int]:
 
 
 def kind(code: Any) -> str:
-    """What an entry of the table of kinds is called: "CONV_2D"; a custom operator by its own name."""
+    """What an entry of the table of kinds is called: "CONV_2D", "CUSTOM"."""
+    return _kinds().get(code.builtinCode, f"operator {code.builtinCode}")
+
+
+@cache
+def _kinds() -> dict[int, str]:
     from ai_edge_litert import schema_py_generated as schema
 
-    if code.builtinCode == schema.BuiltinOperator.CUSTOM:
-        return (code.customCode or b"CUSTOM").decode(errors="replace")
-    return NAMES.get(code.builtinCode, f"operator {code.builtinCode}")
-
-
-def _names() -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-
-
-NAMES = _names()
+    return names(schema.BuiltinOperator)
 
 
 def _scale(tensor: Any) -> float:

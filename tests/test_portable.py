@@ -67,6 +67,12 @@ def raw(network: Path) -> dict[str, bytes]:
         }
 
 
+def metadata(model: Any, name: bytes) -> bytes | None:
+    """What a model's metadata has under ``name``."""
+    entry = next((entry for entry in model.metadata if entry.name == name), None)
+    return None if entry is None else bytes(model.buffers[entry.buffer].data)
+
+
 def logits(data: bytes, folder: Path) -> np.ndarray:
     path = folder / "file.tflite"
     path.write_bytes(data)
@@ -180,9 +186,9 @@ def test_weights_behind_the_flatbuffer_are_brought_in(raw: dict[str, bytes], tmp
 )
 def test_the_least_runtime_is_said_and_true(precision: str, least: str, raw: dict[str, bytes]) -> None:
     model = plain.unpack(raw[precision])
-    assert plain.metadata(model, plain.RUNTIME) == b"2.13.0".ljust(16, b"\0")  # of the fused activation
+    assert metadata(model, plain.RUNTIME) == b"2.13.0".ljust(16, b"\0")  # of the fused activation
     done = plain.unpack(portable.portable(raw[precision]))
-    assert plain.metadata(done, plain.RUNTIME) == least.encode().ljust(16, b"\0")
+    assert metadata(done, plain.RUNTIME) == least.encode().ljust(16, b"\0")
 
 
 def use(
@@ -254,7 +260,7 @@ def test_what_was_promised_of_another_graph_goes(raw: dict[str, bytes]) -> None:
     model = plain.unpack(raw["fp32"])
     last = model.subgraphs[0].operators[-1]
     model.operatorCodes[last.opcodeIndex].builtinCode = schema.BuiltinOperator.HASHTABLE
-    assert plain.metadata(plain.unpack(plain.pack(model)), plain.RUNTIME) is None
+    assert metadata(plain.unpack(plain.pack(model)), plain.RUNTIME) is None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

@@ -29,7 +29,7 @@ def read(path: Path) -> Graph:
 
 def _graph(schema: Any, data: bytes) -> Graph:
     model = schema.ModelT.InitFromPackedBuf(data)
-    ops, types = _names(schema.BuiltinOperator), _names(schema.TensorType)
+    ops, types = names(schema.BuiltinOperator), names(schema.TensorType)
     body, codes = model.subgraphs[0], model.operatorCodes
     found = body.tensors or []
     tensors = {i: _tensor(t, types[t.type], model.buffers[t.buffer], data) for i, t in enumerate(found)}
@@ -83,8 +83,7 @@ def _quantization(found: Any) -> Quantization | None:
 
 
 def _operator(operator: Any, code: Any, ops: Mapping[int, str], tensors: Mapping[int, Tensor]) -> Operator:
-    # Codes below 127 stood in a byte-wide field before version 3a of the schema.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    number = code_number(code)
     outputs = _numbers(operator.outputs)
     first = tensors[outputs[0]] if outputs else None
     options = operator.builtinOptions or operator.builtinOptions2
@@ -100,7 +99,13 @@ def _operator(operator: Any, code: Any, ops: Mapping[int, str], tensors: Mapping
     )
 
 
-def _names(enumeration: Any) -> dict[int, str]:
+def code_number(code: Any) -> int:
+    """The number of a kind of operator: below 127 it stood in a byte before version 3a of the schema."""
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def names(enumeration: Any) -> dict[int, str]:
+    """The names in an enumeration of the schema, by their numbers."""
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
