@@ -288,15 +288,10 @@ class _Scores:
     @classmethod
     def of(cls, truth: np.ndarray, before: np.ndarray, after: np.ndarray, classes: int) -> "_Scores":
         """Of masks (N, H, W)."""
-        distance = metrics.boundary_tolerance(*truth.shape[1:])
+        both = (before, after)
         return cls(
-            np.stack([metrics.confusion_per_image(truth, masks, classes) for masks in (before, after)]),
-            np.array(
-                [
-                    [metrics.boundary_f(t, mask, distance) for t, mask in zip(truth, masks, strict=True)]
-                    for masks in (before, after)
-                ]
-            ),
+            np.stack([metrics.confusion_per_image(truth, masks, classes) for masks in both]),
+            np.stack([metrics.boundary_f_per_image(truth, masks) for masks in both]),
         )
 
     def with_more(self, other: "_Scores") -> "_Scores":

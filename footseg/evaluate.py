@@ -173,13 +173,8 @@ class SavedEvaluation:
         Raises:
             FootsegError: the record has none of that name.
         """
-        found = self.metrics.get(name)
-        if not isinstance(found, int | float):
-            raise FootsegError(
-                f"{self.path / RECORD} is no record of an evaluation (it has no field 'metrics.{name}'): "
-                "evaluate the model again"
-            )
-        return found
+        what = f"{self.path / RECORD} is no record of an evaluation"
+        return records.figure(self.metrics, "metrics", name, what, "evaluate the model again")
 
     def image_iou(self, name: str) -> float | None:
         """The IoU of one image; None where the record has none."""
@@ -285,7 +280,7 @@ def score_masks(
     """The ``metrics`` and ``per_image`` of an Evaluation from masks uint8 (N, H, W)."""
     matrices = metrics.confusion_per_image(truth, predicted, len(classes))
     tolerance = metrics.boundary_tolerance(*truth.shape[1:])
-    outlines = [metrics.boundary_f(t, p, tolerance) for t, p in zip(truth, predicted, strict=True)]
+    outlines = metrics.boundary_f_per_image(truth, predicted)
     pixels = np.maximum(matrices.sum(axis=(1, 2)), 1)
     columns = (
         metrics.foreground_iou(matrices),

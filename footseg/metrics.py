@@ -169,6 +169,16 @@ def boundary_f(truth: Mask, predicted: Mask, tolerance_px: float) -> float:
     return float(np.mean(found)) if found else 1.0
 
 
+def boundary_f_per_image(truth: Mask, predicted: Mask) -> NDArray[np.float64]:
+    """``boundary_f`` of each image, (N,), of masks (N, H, W), within ``boundary_tolerance`` of their size.
+
+    Raises:
+        ValueError: as ``boundary_f``, and where one has more images than the other.
+    """
+    distance = boundary_tolerance(*truth.shape[1:])
+    return np.array([boundary_f(t, p, distance) for t, p in zip(truth, predicted, strict=True)])
+
+
 def _outline_f(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], tolerance_px: float) -> float:
     if not (truth.any() and predicted.any()):
         return float(truth.any() == predicted.any())

@@ -71,6 +71,18 @@ def checked(work: Callable[[], T], wrong: str, mend: str) -> T:
         raise FootsegError(f"{wrong} ({error}): {mend}") from error
 
 
+def figure(values: Mapping[str, Any], field: str, name: str, wrong: str, mend: str) -> float:
+    """The number ``name`` among the ``values`` of a record's field.
+
+    Raises:
+        FootsegError: there is none; the message says what is ``wrong`` and how to ``mend`` it.
+    """
+    found = values.get(name)
+    if not isinstance(found, int | float):
+        raise FootsegError(f"{wrong} (it has no field '{field}.{name}'): {mend}")
+    return found
+
+
 def of(kind: type[T], value: Any, /, *, strict: bool = False, **given: Any) -> T:
     """The ``kind`` that ``value`` stands for. Lists are tuples in it; of a path only the "name" is written.
 

@@ -112,13 +112,8 @@ class Run:
         Raises:
             FootsegError: the record has none.
         """
-        found = self.best.get(name)
-        if not isinstance(found, int | float):
-            raise FootsegError(
-                f"{self.path / RECORD} is no record of a trained run (it has no field 'best.{name}'): "
-                "train it anew"
-            )
-        return found
+        what = f"{self.path / RECORD} is no record of a trained run"
+        return records.figure(self.best, "best", name, what, "train it anew")
 
     def save(self) -> None:
         """Write ``run.json`` atomically."""

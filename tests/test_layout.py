@@ -95,10 +95,12 @@ def test_imports_point_downwards(module: str) -> None:
 
 def test_no_module_imports_itself_in_the_end() -> None:
     graph = {module: sorted(imported(module)) for module in MODULES}
+    circle: list[str] = []
     try:
         tuple(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
-        pytest.fail(" -> ".join(error.args[1]))
+        circle = error.args[1]
+    assert not circle
 
 
 def test_nothing_is_imported_by_a_string() -> None:
