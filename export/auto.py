@@ -114,7 +114,8 @@ def auto(
         trials = _Trials(mixer, against, config, Path(folder) / "trial.tflite", say)
         found, best = _explore(trials, path.with_suffix(""))
         points = tuple(_weighed(trials, point, best) for point in trials.points.values())
-        chosen = points[list(trials.points.values()).index(best)]
+        at = list(trials.points.values()).index(best)
+        chosen = points[at]
         verification, timed = _write(trials, chosen, path, run.model)
         reference: Any = _described(against, mixer.path) | {"calibration": calibration.to_json()}
     say(
@@ -139,7 +140,7 @@ def auto(
         max_loss=config.max_loss,
         margin=config.margin,
         reference=reference,
-        chosen=points.index(chosen),
+        chosen=at,
         points=points,
         sensitivities=found,
         speed=cast(SpeedRecord, artifact.speed),

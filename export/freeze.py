@@ -1,6 +1,7 @@
 """The trained network as a SavedModel with one fixed input, which every converter starts from."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,26 @@ def freeze(model: Any, folder: Path) -> Path:
     return folder
 
 
-def logits(saved_model: Path, images: np.ndarray) -> np.ndarray:
+def loaded(saved_model: Path) -> Callable[[np.ndarray], np.ndarray]:
     """What a SavedModel of one image in, one map of logits out gives for uint8 (N, H, W, 3) images.
 
     Raises:
-        FootsegError: TensorFlow cannot load it.
+        FootsegError: TensorFlow cannot load or run it.
     """
-    with conversion(f"running {saved_model}"):
+    running = f"running {saved_model}"
+    with conversion(running):
         import tensorflow as tf
 
-        loaded = tf.saved_model.load(os.fspath(saved_model))
-        call = loaded.signatures[SIGNATURE]
+        network = tf.saved_model.load(os.fspath(saved_model))
+        call = network.signatures[SIGNATURE]
         (name,) = call.structured_input_signature[1]
-        return np.concatenate(
-            [next(iter(call(**{name: runtime.to_float(image[None])}).values())).numpy() for image in images]
-        )
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        # The network is named here, for its signature alone does not keep its weights.
+        with conversion(running):
+            assert network is not None
+            return np.concatenate(
+                [next(iter(call(**{name: runtime.to_float(one[None])}).values())).numpy() for one in images]
+            )
+
+    return logits

@@ -85,7 +85,7 @@ def export_run(
         )
         made = []
         for target in targets:
-            made.append(_make(work, target, out_dir, speed, say))
+            made.append(_make(work, target, out_dir, speed))
             made[-1].save_sidecar()
     return made
 
@@ -127,6 +127,10 @@ class _Conversions:
         """The ranges of weights of a clustered network with which its values stay shared in integers."""
         if not PRECISIONS[precision].calibrated:
             return {}
+        return self._shared
+
+    @functools.cached_property
+    def _shared(self) -> dict[str, dict[str, np.ndarray]]:
         return shared.weight_ranges(self.float_file(), shared.clustered_kernels(self.network))
 
     def trained_for(self, precision: str) -> bool:
@@ -164,19 +168,17 @@ class _Conversions:
 
     def verify(self, path: Path, precision: str) -> tuple[verify.Verification, dict[str, Any]]:
         """Hold a file against its network; also what its sidecar says of that."""
-        positions = freeze.remembers_positions(self.network)
-        if not self.trained_for(precision):
-            found = verify.verify(
-                self.expected, path, self.sample, precision, self.threads, positions, self.more
-            )
+        positions, trained = freeze.remembers_positions(self.network), self.trained_for(precision)
+        expected, more = self.expected, self.more
+        if trained:
+            # Rounding is part of this network, so its own logits are what the file must give; what the
+            # rounding costs is the difference to the float weights beside it.
+            rounded = freeze.loaded(self.qat)
+            expected = rounded(self.sample.images)
+            more = dataclasses.replace(self.more, reference=rounded)
+        found = verify.verify(expected, path, self.sample, precision, self.threads, positions, more)
+        if not trained:
             return found, found.to_json() | {"against": self.run.model.name}
-        # Rounding is part of this network, so its own logits are what the file must give; what the rounding
-        # costs is the difference to the float weights beside it.
-        rounded = functools.partial(freeze.logits, self.qat)
-        more = dataclasses.replace(self.more, reference=rounded)
-        found = verify.verify(
-            rounded(self.sample.images), path, self.sample, precision, self.threads, positions, more
-        )
         to_float = verify.compare(
             self.expected, runtime.load(path, self.threads).logits(self.sample.images), self.sample
         )
@@ -203,11 +205,9 @@ class _Conversions:
         return f"{self.run.network}_{height}x{width}_{target.precision}.{target.format}"
 
 
-def _make(
-    work: _Conversions, target: _Asked, out_dir: Path, timed: bool, say: Callable[[str], None]
-) -> Artifact:
+def _make(work: _Conversions, target: _Asked, out_dir: Path, timed: bool) -> Artifact:
     """Convert, verify and time one file, then give it its name; its sidecar is not written yet."""
-    run, precision = work.run, target.precision
+    run, precision, say = work.run, target.precision, work.say
     path = out_dir / work.name(target)
     details: dict[str, Any] = {}
     ratio: dict[str, Any] = {}
@@ -221,7 +221,7 @@ def _make(
             say(f"{path.name}: IoU {record['against_float']['iou']:+.4f} against the run's float weights")
         if precision != "fp32":
             details = _details(work, temporary, target, lambda line: say(f"{path.name}: {line}"))
-            ratio = _ratio(work, temporary, path.name, say) if timed else {}
+            ratio = _ratio(work, temporary, path.name) if timed else {}
     calibration = work.quantization.calibration
     calibrated = PRECISIONS[precision].calibrated and not work.trained_for(precision)
     return artifact(
@@ -278,10 +278,10 @@ def _details(work: _Conversions, path: Path, target: _Asked, say: Callable[[str]
     }
 
 
-def _ratio(work: _Conversions, path: Path, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+def _ratio(work: _Conversions, path: Path, name: str) -> dict[str, Any]:
     """Time of a file over the fp32 one's, for the sidecar; said, and loudly where it is slower."""
     found = speeds.against(path, work.float_file(), work.threads)
-    say(found.warning(name) if found.slower else f"{name}: {found.summary()}")
+    work.say(found.warning(name) if found.slower else f"{name}: {found.summary()}")
     return found.to_json()
 
 

@@ -148,15 +148,15 @@ def more(data_dir: Path, on: Sample, reference: Callable[[np.ndarray], np.ndarra
     Raises:
         FootsegError: as ``sample``.
     """
-    data, split = _split(data_dir)
-    left = [pair for pair in pairs(data, split) if pair.name not in on.names]
+    data = open_data(data_dir)
+    left = [pair for pair in pairs(data, on.split) if pair.name not in on.names]
     taken, rounds = len(on.names), []
     while left:
         chosen = {left[i].name for i in evenly_spaced(len(left), taken)}
         rounds.append(tuple(pair for pair in left if pair.name in chosen))
         left = [pair for pair in left if pair.name not in chosen]
         taken *= 2
-    return More(split, on.masks.shape[1:3], len(data.classes), tuple(rounds), reference)
+    return More(on.split, on.masks.shape[1:3], len(data.classes), tuple(rounds), reference)
 
 
 def _split(data_dir: Path) -> tuple[DataSet, str]:

@@ -37,8 +37,6 @@ def check(wanted: Collection[str]) -> None:
         FootsegError: a tool is missing, or Keras is to run on a backend that exports nothing.
         MissingExtraError: a package is not installed.
     """
-    from footseg.benchmarks.arm import tools
-
     names = goals.costs_in_order(wanted)
     if of_file := [name for name in names if goals.COSTS[name].of_file]:
         for package, extra in PRECISIONS["int8"].needs.items():
@@ -52,6 +50,8 @@ def check(wanted: Collection[str]) -> None:
                 f"{' and '.join(others)}"
             )
     if "arm" in names:
+        from footseg.benchmarks.arm import tools
+
         tools()
 
 
