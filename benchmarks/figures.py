@@ -1,14 +1,15 @@
 """The figures of a measurement: what each is called, and how it is written on a page and in a terminal."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from footseg import paired
 from footseg.benchmarks import places
 from footseg.benchmarks.measurement import Agreement, Instructions, Latency, Measurement, OperatorTime
+from footseg.grouping import grouped
 from footseg.terminal import with_interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -32,8 +33,6 @@ class Cell:
 
 
 Members = Sequence[Measurement]
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,6 @@ def millions(count: float) -> str:
 def known(value: float | None, form: str) -> str:
     """The figure in ``form``, or nothing where it is not known."""
     return "" if value is None else form.format(value)
-
-
-def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
-    """The values of each key, in order of appearance."""
-    found: dict[Key, list[Value]] = {}
-    for key, value in pairs:
-        found.setdefault(key, []).append(value)
-    return found
 
 
 def said_once(notes: Iterable[tuple[str, str]], files: int) -> list[tuple[str, str]]:

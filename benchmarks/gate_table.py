@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.gate import OUTCOMES, Gate, Verdict
+from footseg.grouping import grouped
 from footseg.terminal import aligned, with_interval, wrapped
 
 HEADS = ("", "file", "what", "then", "now", "now / then", "allowed")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from footseg.android_harness.ask import listed
 from footseg.artifact import Artifact
 from footseg.benchmarks.measurement import Measurement
+from footseg.grouping import grouped
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,8 @@ def device_key(m: Measurement) -> Place:
 
 def by_device(measured: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
     """The measurements of each place, under its name in words: what was timed before what was counted."""
-    groups: dict[Place, list[Measurement]] = {}
-    for m in sorted(measured, key=lambda m: m.kind != "measured"):
-        groups.setdefault(device_key(m), []).append(m)
+    ordered = sorted(measured, key=lambda m: m.kind != "measured")
+    groups = grouped((device_key(m), m) for m in ordered)
     return [(place.words, members) for place, members in groups.items()]
 
 

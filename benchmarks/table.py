@@ -5,8 +5,9 @@ import math
 from collections.abc import Sequence
 
 from footseg.benchmarks import places
-from footseg.benchmarks.figures import ALIKE, EMULATED, HOST, PHONE, grouped, longest, said_once, throttled
+from footseg.benchmarks.figures import ALIKE, EMULATED, HOST, PHONE, longest, said_once, throttled
 from footseg.benchmarks.measurement import Measurement
+from footseg.grouping import grouped
 from footseg.terminal import WIDTH, aligned, shortened, wrapped
 
 # Characters of a file's name that must be left of it.

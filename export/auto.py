@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from footseg import files, runtime
 from footseg import run as runs
-from footseg.artifact import Artifact
+from footseg.artifact import Artifact, file_name
 from footseg.compress.sizes import packed
 from footseg.errors import FootsegError
 from footseg.export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
@@ -107,7 +107,7 @@ def auto(
     started = time.perf_counter()
     run, sample, calibration = _read(run_dir, config)
     say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
-    path = out_dir / f"{_stem(run)}.tflite"
+    path = _path(out_dir, run)
     with tempfile.TemporaryDirectory() as folder:
         mixer = _mixer(run, Path(folder), calibration, config)
         against = sensitivity.reference(mixer.path, sample, config.threads)
@@ -154,8 +154,9 @@ def auto(
     return result
 
 
-def _stem(run: Run) -> str:
-    return f"{run.network}_{run.input_shape[0]}x{run.input_shape[1]}_auto"
+def _path(folder: Path, run: Run) -> Path:
+    """Where the file of a mixture goes; what belongs to it has its stem."""
+    return folder / file_name(run.network, run.input_shape, "auto")
 
 
 def _write(
@@ -191,7 +192,7 @@ def costs(
     """
     config = dataclasses.replace(config, io="float32")
     run, sample, calibration = _read(run_dir, config)
-    saved = out_dir / f"{_stem(run)}_{START}.json"
+    saved = out_dir / f"{_path(out_dir, run).stem}_{START}.json"
     say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
     with tempfile.TemporaryDirectory() as folder:
         mixer = _mixer(run, Path(folder), calibration, config)

@@ -12,7 +12,7 @@ import numpy as np
 
 from footseg import files, paired, provenance, runtime
 from footseg import run as runs
-from footseg.artifact import FORMATS, Artifact
+from footseg.artifact import FORMATS, Artifact, file_name
 from footseg.data.folder import open_data
 from footseg.errors import FootsegError, check_known
 from footseg.export import freeze, onnx, quantize, shared, tflite, verify
@@ -201,8 +201,7 @@ class _Conversions:
 
     def name(self, target: _Asked) -> str:
         """What a file is called."""
-        height, width, _ = self.run.input_shape
-        return f"{self.run.network}_{height}x{width}_{target.precision}.{target.format}"
+        return file_name(self.run.network, self.run.input_shape, target.precision, target.format)
 
 
 def _make(work: _Conversions, target: _Asked, out_dir: Path, timed: bool) -> Artifact:

@@ -15,6 +15,11 @@ from footseg.errors import FootsegError
 FORMATS = ("tflite", "onnx")
 
 
+def file_name(network: str, size: tuple[int, ...], precision: str, format_: str = "tflite") -> str:
+    """What an exported file is called: "fast_linknet_256x256_int8.tflite"; ``size`` begins with (H, W)."""
+    return f"{network}_{size[0]}x{size[1]}_{precision}.{format_}"
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One exported file.

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from footseg import provenance
+from footseg import files, provenance
+from footseg.errors import FootsegError
 
 Status = Literal["ok", "missing", "old", "warning"]
 
@@ -177,8 +177,8 @@ def keras_backend() -> tuple[str, str]:
     if not chosen and settings.is_file():
         source = str(settings)
         try:
-            chosen = json.loads(settings.read_text(encoding="utf-8")).get("backend", "")
-        except (OSError, ValueError, AttributeError, RecursionError):
+            chosen = files.read_json(settings).get("backend", "")
+        except (FootsegError, AttributeError):
             return "", source
     return (chosen, source) if chosen else ("tensorflow", "the default")
 

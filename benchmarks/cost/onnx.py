@@ -15,6 +15,7 @@ from footseg.benchmarks.cost.work import Counted, Work, multiplied_in
 from footseg.errors import FootsegError
 from footseg.graphs import onnx
 from footseg.graphs.graph import Graph, Key, Operator, Shape, Tensor
+from footseg.grouping import grouped
 
 # Where an operator that multiplies has its data and its weights among its inputs.
 DATA_AND_WEIGHTS = {
@@ -75,10 +76,7 @@ def _in_integers(graph: Graph) -> tuple[Operator, ...]:
     """The operators, with those between DequantizeLinear and QuantizeLinear in integers."""
     operators, outputs = graph.operators, graph.outputs
     source = {op.outputs[0]: op.inputs[0] for op in operators if op.op == "DequantizeLinear"}
-    readers: dict[Key, list[Operator]] = {}
-    for operator in operators:
-        for key in operator.reads:
-            readers.setdefault(key, []).append(operator)
+    readers = grouped((key, operator) for operator in operators for key in operator.reads)
 
     def joined(operator: Operator) -> Operator | None:
         if operator.op in ("DequantizeLinear", "QuantizeLinear") or len(operator.outputs) != 1:

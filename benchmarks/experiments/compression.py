@@ -24,7 +24,7 @@ from typing import Any
 from footseg import children, files, run
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.results_file import read_all
-from footseg.compress.sizes import read_sizes
+from footseg.compress.sizes import LAYERS, read_sizes
 from footseg.evaluate import SavedEvaluation
 from footseg.steps import Step, run_steps
 from footseg.study.study import PAGE, RESULTS
@@ -213,7 +213,7 @@ def write(folders: Sequence[Path], out: Path, places: Mapping[Path, str]) -> Non
 
 def _kernels(folders: Sequence[Path], variant: str) -> dict[str, Any]:
     """Of all kernels together: the share of zeros, and megabytes as float32 and Huffman-coded by layer."""
-    rows = [read_sizes(folder / variant / "layers.json") for folder in folders]
+    rows = [read_sizes(folder / variant / LAYERS) for folder in folders]
     return {
         "zeros": spread(sum(r.zeros for r in of) / sum(r.weights for r in of) for of in rows),
         "float_mb": spread(sum(r.float_bytes for r in of) / 1e6 for of in rows),

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from footseg import __version__, files, provenance
 from footseg.android_harness.ask import listed
-from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.measurement import Measurement
 from footseg.evaluate import SavedEvaluation
+from footseg.grouping import grouped
 from footseg.run import Run
 
 HERE = Path(__file__).parent

@@ -22,6 +22,7 @@ from footseg.benchmarks.pages.report_tables import Table, short_place
 from footseg.benchmarks.pages.training_curves import training
 from footseg.benchmarks.results_file import read_all
 from footseg.evaluate import SavedEvaluation
+from footseg.grouping import grouped
 
 # So many values of a condition are written out; of more numbers the range.
 VALUES = 3
@@ -45,7 +46,6 @@ class Section:
     """All that is known of one place with one number of threads, which is its title's ``detail``."""
 
     anchor: str
-    emulated: bool
     title: str
     detail: str
     lead: str
@@ -141,7 +141,6 @@ def _section(
         lead += f" Accuracy is that on {scored.test_set}."
     return Section(
         anchor=anchor,
-        emulated=emulated,
         title=title,
         detail="" if emulated else places.device_key(members[0]).how,
         lead=lead,
@@ -194,7 +193,7 @@ def _size_plot(
 def _facts(members: Sequence[Measurement]) -> tuple[tuple[str, str], ...]:
     """The device and what held while it ran; a fact that differs between files has several values."""
     told = (fact for m in members for fact in {**m.device, **m.conditions}.items())
-    found = figures.grouped((name, value) for name, value in told if name not in SAID and page.word(value))
+    found = grouped((name, value) for name, value in told if name not in SAID and page.word(value))
     runtimes = dict.fromkeys(f"{m.runtime} {m.runtime_version}".strip() for m in members)
     if set(found) <= {"architecture"}:
         return ()
@@ -211,7 +210,7 @@ def _values(values: Sequence[Any]) -> str:
 
 def _notes(members: Sequence[Measurement]) -> Iterable[str]:
     """What the calibrated and the estimated figures rest on."""
-    loops = figures.grouped((c.what, c.gflops) for m in members if (c := m.calibration))
+    loops = grouped((c.what, c.gflops) for m in members if (c := m.calibration))
     if loops:
         reached = "; ".join(f"{what} at {_range(speeds)} GFLOP/s" for what, speeds in loops.items())
         yield (

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from footseg.benchmarks import figures, gate
-from footseg.benchmarks.figures import Cell, grouped
+from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.gate import Verdict
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page
 from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.benchmarks.results_file import read_all
+from footseg.grouping import grouped
 
 # Shown as a share with as many places as the page has elsewhere; IoUs are not.
 PIXELS = gate.ACCURACY["pixels_equal"]
@@ -96,10 +97,9 @@ def _outcome(verdict: Verdict) -> Cell:
 def _quotient(verdict: Verdict) -> Cell:
     if verdict.ratio is None:
         return Cell()
-    ends = f"{figures.known(verdict.low, '{:.3f}')}, {figures.known(verdict.high, '{:.3f}')}"
+    low, high = (figures.known(end, "{:.3f}") for end in (verdict.low, verdict.high))
     # Counts have no interval to speak of.
-    low, _, high = ends.partition(", ")
-    return Cell(f"{verdict.ratio:.3f}", below=f"[{ends}]" if low != high else "")
+    return Cell(f"{verdict.ratio:.3f}", below=f"[{low}, {high}]" if low != high else "")
 
 
 def _allowed(verdict: Verdict) -> str:

@@ -18,6 +18,7 @@ from footseg.benchmarks.pages.charts import Mark
 from footseg.benchmarks.pages.page import Plot
 from footseg.benchmarks.pages.report_tables import short_place
 from footseg.evaluate import SavedEvaluation
+from footseg.grouping import grouped
 
 SERIES = {"fp32": "series-0", "int8": "series-1", "fp16": "series-2"}
 OTHER_SERIES = "series-3"
@@ -289,7 +290,7 @@ def _layer(name: str) -> str:
 
 def _kinds_of_operators(m: Measurement) -> str:
     whole = sum(row.ms for row in m.profile)
-    kinds = figures.grouped((_type_of(row), row.ms) for row in m.profile)
+    kinds = grouped((_type_of(row), row.ms) for row in m.profile)
     longest = sorted(((kind, sum(times)) for kind, times in kinds.items()), key=lambda one: -one[1])
     most = ", ".join(f"{kind} {bars.share_of(ms, whole)}" for kind, ms in longest[:4])
     runs = max(row.runs for row in m.profile)

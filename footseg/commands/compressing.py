@@ -107,7 +107,7 @@ def _compress(args: Arguments) -> Output:
         require(package, "compress")
     from footseg.compress import pipeline
     from footseg.compress.request import from_json
-    from footseg.compress.sizes import read_sizes
+    from footseg.compress.sizes import LAYERS, read_sizes
 
     names = {field.name for field in dataclasses.fields(config.TrainConfig)} - set(OF_THE_RUN)
     training = {name: value for name, value in vars(args).items() if name in names}
@@ -122,7 +122,7 @@ def _compress(args: Arguments) -> Output:
     done = pipeline.compress(
         request, args.out, resume=args.resume, force=args.force, command=args.command_line, say=say
     )
-    sizes = read_sizes(args.out / pipeline.LAYERS)
+    sizes = read_sizes(args.out / LAYERS)
     document = {**dataclasses.asdict(done), "sizes": [dataclasses.asdict(size) for size in sizes]}
     return Output(document, f"{done.path}\n{pipeline.summary(done, sizes)}")
 

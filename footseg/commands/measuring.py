@@ -64,10 +64,10 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _bench(args: Arguments) -> Output:
-    # Flags leave no trace where they are not given.
     from footseg.benchmarks import bench, gate_table, table
     from footseg.benchmarks import gate as gate_
 
+    # Flags leave no trace where they are not given.
     known = sorted(set().union(*(kind.options for kind in KINDS.values())))
     options = {name: getattr(args, name) for name in known if hasattr(args, name)}
     limits = {name: getattr(args, name) for name in ("allow", "allow_iou") if hasattr(args, name)}

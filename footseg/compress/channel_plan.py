@@ -13,6 +13,7 @@ from footseg.compress.channel_costs import Term, mac_terms, traffic_terms
 from footseg.compress.channels import Channels, Ids, channels
 from footseg.compress.importance import Importance, bn_importance
 from footseg.errors import did_you_mean
+from footseg.grouping import grouped
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,9 @@ def _groups(found: Channels, importance: Importance) -> list[_Group]:
     for port, ids in enumerate(ids for use in found.uses for ids in (*use.inputs, use.output)):
         for number in ids.tolist():
             places[number].append(port)
-    together: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
-    for number, where in enumerate(places):
-        together.setdefault((number in found.locked, tuple(where)), []).append(number)
+    together = grouped(
+        ((number in found.locked, tuple(where)), number) for number, where in enumerate(places)
+    )
     makers: list[list[str]] = [[] for _ in range(found.count)]
     for name, ids in found.makers.items():
         for number in set(ids.tolist()):

@@ -28,13 +28,13 @@ from footseg.compress.request import (
     resolved,
     root_of,
 )
-from footseg.compress.sizes import LayerSize, layer_sizes
+from footseg.compress.sizes import LAYERS, LayerSize, layer_sizes
 from footseg.errors import FootsegError
 from footseg.run import Run
 from footseg.training import train
 from footseg.training.config import TrainConfig
 
-LAYERS, STEPS = "layers.json", "steps"
+STEPS = "steps"
 
 Say = Callable[[str], None]
 

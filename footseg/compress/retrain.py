@@ -18,6 +18,7 @@ from footseg.compress.kept import Kept
 from footseg.compress.method import Method, Twin
 from footseg.errors import FootsegError, require
 from footseg.graphs.keras import calls
+from footseg.grouping import grouped
 from footseg.training import augment
 from footseg.training.config import TrainConfig
 from footseg.training.distill import Course
@@ -181,10 +182,7 @@ def load_network(path: Path) -> keras.Model:
 
 def say_left_out(method: str, left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
     """A line for each reason why a method leaves layers as they are, with the first of them."""
-    reasons: dict[str, list[str]] = {}
-    for name, reason in left_out.items():
-        reasons.setdefault(reason, []).append(name)
-    for reason, names in reasons.items():
+    for reason, names in grouped((reason, name) for name, reason in left_out.items()).items():
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
         say(f"{method} leaves out {len(names)} layer{'s'[: len(names) > 1]} ({shown}): {reason}")
 

@@ -29,6 +29,8 @@ from footseg import records
 if TYPE_CHECKING:
     import keras
 
+# What compression leaves in its run: a ``LayerSize`` for each layer.
+LAYERS = "layers.json"
 FLOAT_BITS = 32
 # As many shared values as an index of one byte can name: more, and a kernel does not count as clustered.
 MOST_SHARED = 256

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from footseg.errors import FootsegError, require
 from footseg.graphs.keras import Call, calls
+from footseg.grouping import grouped
 
 tf_keras: Any = require("tf_keras", "compress")
 
@@ -154,9 +155,8 @@ class _Way:
                 f"only a functional model of {here} can be rebuilt in {self.target.__name__}, not a "
                 f"{kind.__name__} (of {kind.__module__}): build it as {here}.Model(inputs, outputs)"
             )
-        problems: dict[str, list[str]] = {}
-        for name, reason in dict.fromkeys(self.make(graph)):  # a shared layer is met more than once
-            problems.setdefault(reason, []).append(name)
+        met = dict.fromkeys(self.make(graph))  # a shared layer is met more than once
+        problems = grouped((reason, name) for name, reason in met)
         if problems:
             listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in problems.items())
             advice = (
@@ -181,7 +181,8 @@ class _Way:
 
     def make(self, graph: Any) -> Iterator[tuple[str, str]]:
         """Make what is called; yields the names of layers that have no twin, and why."""
-        for call in calls(graph):
+        every = calls(graph)
+        for call in every:
             operation, inner = call.operation, self.graph(call.operation)
             try:
                 if inner is not None:
@@ -189,7 +190,7 @@ class _Way:
                 elif isinstance(operation, KerasOperation):
                     self.made[id(operation)] = functools.partial(_call_operation, operation)
                 elif not isinstance(operation, self.source.layers.Layer):
-                    self.made[id(call.outputs[0])] = _operation_layer(call, graph)
+                    self.made[id(call.outputs[0])] = _operation_layer(call, every)
                 elif id(operation) not in self.made:
                     self.made[id(operation)] = self.counterpart(operation)
             except NoTwinError as reason:
@@ -342,14 +343,14 @@ def _same_activation(name: str) -> bool:
     return bool(np.allclose(ours, theirs, atol=1e-6))
 
 
-def _operation_layer(call: Call, graph: Any) -> Callable[..., Any]:
+def _operation_layer(call: Call, every: Sequence[Call]) -> Callable[..., Any]:
     """What runs, in a tf_keras model, a call of a plain Keras 3 operation."""
     operation = call.operation
     if not type(operation).__module__.startswith("keras."):
         raise NoTwinError(f"a class of its own, of {type(operation).__module__}")
     if keras.backend.backend() != "tensorflow":
         raise NoTwinError("a plain operation, which needs KERAS_BACKEND=tensorflow")
-    made = [other.outputs for other in calls(graph) if other.operation is operation]
+    made = [other.outputs for other in every if other.operation is operation]
     earlier = made.index(call.outputs)
     name = f"{operation.name}_call{earlier}" if earlier else operation.name
     layer = KerasOperation(_written(call), name=name)

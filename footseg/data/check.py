@@ -1,7 +1,6 @@
 """Look through a data set for everything that would stop a training or falsify its score."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ from scipy import fft
 from footseg.data.folder import SPLITS, DataSet, Pair, check_sizes, images_by_name, open_data
 from footseg.data.images import FIX_FLAG, IGNORE, BadFileError, read_image, read_mask
 from footseg.data.threads import each
+from footseg.grouping import grouped
 
 SHOWN = 10
 """Findings of one kind in a text; the JSON has all."""
@@ -75,10 +75,7 @@ class CheckReport:
             shares = ", ".join(f"{name} {share:.1%}" for name, share in self.shares[split].items())
             ignored = f", {self.ignored[split]:.1%} ignored" if self.ignored[split] else ""
             lines.append(f"  {split:5} {count:6} images   {shares}{ignored}")
-        by_kind: dict[str, list[Finding]] = defaultdict(list)
-        for finding in self.findings:
-            by_kind[finding.kind].append(finding)
-        for kind, findings in by_kind.items():
+        for kind, findings in grouped((finding.kind, finding) for finding in self.findings).items():
             lines += [str(finding) for finding in findings[:SHOWN]]
             if len(findings) > SHOWN:
                 lines.append(
@@ -226,10 +223,7 @@ def _pixel_digest(image: np.ndarray) -> str:
 
 
 def _same_pixels(seen: Iterable[_Seen]) -> list[Finding]:
-    groups: dict[str, list[_Seen]] = defaultdict(list)
-    for one in seen:
-        if one.pixels:
-            groups[one.pixels].append(one)
+    groups = grouped((one.pixels, one) for one in seen if one.pixels)
     findings = []
     for first, *others in groups.values():
         for other in others:

@@ -24,6 +24,7 @@ from footseg.data.scene import Standing, compose
 from footseg.data.synth import RECORDS, SynthConfig, shares
 from footseg.data.threads import each, run_on
 from footseg.errors import FootsegError
+from footseg.grouping import grouped
 
 FEET = {1: 0.22, 2: 0.53, 3: 0.1, 4: 0.15}
 """How often an image shows so many feet."""
@@ -193,9 +194,7 @@ def _divide(rng: Rng, items: Prepared, used: Sequence[str], what: str) -> dict[s
                     )
         return {split: [item for _, item in items[split]] for split in used}
 
-    groups: dict[str, list[Item]] = {}
-    for digest, item in items[""]:
-        groups.setdefault(digest, []).append(item)
+    groups = grouped(items[""])
     if len(groups) < len(used):
         raise FootsegError(
             f"{len(groups)} different {what} are too few for {', '.join(used)}, which share none: give at "

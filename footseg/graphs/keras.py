@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from footseg.graphs.graph import Shape
+from footseg.grouping import grouped
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,7 @@ def _call(node: Any) -> Call:
 
 def users(every: Iterable[Call]) -> dict[int, list[Call]]:
     """The calls that take each tensor, by its id; one that takes it twice stands there twice."""
-    found: dict[int, list[Call]] = {}
-    for call in every:
-        for tensor in call.inputs:
-            found.setdefault(id(tensor), []).append(call)
-    return found
+    return grouped((id(tensor), call) for call in every for tensor in call.inputs)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from footseg.artifact import file_name
 from footseg.errors import check_known
 from footseg.reproduce.settings import ReproductionSettings
 from footseg.steps import Step
@@ -79,9 +80,9 @@ class Reproduction:
         return self.out / "evaluation" / row.key / what
 
     def artifact(self, row: NetworkRow, precision: str) -> Path:
-        """Its exported file, by the name that ``footseg export`` gives it."""
-        size = self.settings.size
-        return self.out / "export" / row.key / f"{row.network}_{size}x{size}_{precision}.tflite"
+        """Its exported file."""
+        size = (self.settings.size, self.settings.size)
+        return self.out / "export" / row.key / file_name(row.network, size, precision)
 
 
 def until_export(made: Reproduction) -> list[Step]:

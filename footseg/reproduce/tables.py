@@ -9,7 +9,7 @@ from typing import Any
 
 from footseg.reproduce.claims import Claim
 from footseg.reproduce.results import MEASURES, THESIS, THESIS_SIZE, NetworkResult
-from footseg.reproduce.settings import ReproductionSettings, changed
+from footseg.reproduce.settings import FOLDERS, ReproductionSettings, changed
 from footseg.reproduce.steps import PRECISIONS, STUDENTS, TEACHER, taught
 
 Cell = str | float | None
@@ -194,7 +194,7 @@ def verdicts(claims: Sequence[Claim]) -> str:
 def command(settings: ReproductionSettings, made_on: Mapping[str, Any], keys: Sequence[str]) -> str:
     """The command line that makes the networks ``keys`` again."""
     words = ["footseg", "reproduce", "thesis", "--out", "DIR", "--preset", settings.preset]
-    for name in ("feet", "floors", "real"):
+    for name in FOLDERS:
         words += [f"--{name}", made_on["settings"][name]]
     for name, value in changed(settings).items():
         values = value if isinstance(value, tuple) else (value,)

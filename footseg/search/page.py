@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from footseg import run as runs
-from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.pages import page
 from footseg.benchmarks.pages.page import Tile
 from footseg.benchmarks.pages.svg import number
+from footseg.grouping import grouped
 from footseg.run import duration
 from footseg.search import goals, page_plots, records, space, tables
 from footseg.search.page_plots import Drawing

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from footseg.benchmarks.figures import grouped
 from footseg.benchmarks.pages import bars, charts, page
 from footseg.benchmarks.pages.charts import Curve, LimitLine, Mark
 from footseg.benchmarks.pages.page import Plot, Responsive
 from footseg.benchmarks.pages.svg import Scale, number
+from footseg.grouping import grouped
 from footseg.search import goals, page_charts, records, space
 from footseg.search.records import Trial
 from footseg.search.tables import Results

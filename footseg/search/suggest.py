@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from footseg.errors import FootsegError, check_known, require
+from footseg.grouping import grouped
 from footseg.search.parameters import Range, Space
 from footseg.search.space import Label, Point, count, labels, point_of, to_hyperopt, vals_of
 
@@ -135,10 +136,7 @@ def _document(base: Any, space: Space, number: int, point: Point, loss: float) -
 
 def nth(space: Space, index: int) -> Point:
     """Point ``index``, from 0 to ``count(space)`` - 1, of a finite space, in an order of its own."""
-    below: dict[tuple[str, int] | None, list[Label]] = {}
-    for label in labels(space):
-        below.setdefault(label.parent, []).append(label)
-    return _nth(below, None, index)
+    return _nth(grouped((label.parent, label) for label in labels(space)), None, index)
 
 
 def _nth(below: _Below, parent: tuple[str, int] | None, index: int) -> Point:

@@ -10,6 +10,7 @@ from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.compress import sizes
 from footseg.compress.sizes import LayerSize
+from footseg.grouping import grouped
 from footseg.mixtures import Sensitivity
 from footseg.run import Compression, Run
 from footseg.study import recipes
@@ -30,7 +31,7 @@ class Layers:
 
 def layers_file(run: Run) -> Path:
     """Where compression left the sizes of a run's layers."""
-    return run.path / "layers.json"
+    return run.path / sizes.LAYERS
 
 
 def layers(run: Run) -> Layers:
@@ -123,7 +124,7 @@ def _step(step: Compression) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     """A step's words, its IoU before and after, and the layers left out by reason."""
     after = step.get("val_iou_after")
     iou = "" if after is None else f"validation IoU {step['val_iou_before']:.4f} → {after:.4f}"
-    reasons = figures.grouped((why, name) for name, why in step.get("left_out", {}).items())
+    reasons = grouped((why, name) for name, why in step.get("left_out", {}).items())
     count = len(step.get("layers", {}))
     text = ", ".join(filter(None, [f"{count} layer{'s' if count > 1 else ''}" if count else "", iou]))
     return recipes.step_words(step), text, tuple((why, ", ".join(names)) for why, names in reasons.items())

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from footseg import files
+from footseg.benchmarks import places
 from footseg.benchmarks.figures import mb
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages.page import metric
 from footseg.compress.methods import METHODS
 from footseg.errors import FootsegError, did_you_mean
 from footseg.evaluate import SavedEvaluation
+from footseg.grouping import grouped
 from footseg.run import Compression, Run
 
 # Latency from which a recipe is called slower than fp32: two copies of one file came out between 0.97 and
@@ -49,7 +51,6 @@ class Point:
 
     label: str
     methods: tuple[str, ...]
-    precision: str
     files: tuple[str, ...]
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -206,11 +207,8 @@ def gather(
     named = _named(measured, baseline) if baseline else None
     bases = [named] if named else _baselines(measured, by_model)
     members = [_File(m, by_model.get(m.artifact.parent), _baseline_of(m, bases, by_model)) for m in measured]
-    groups: dict[Any, list[_File]] = {}
-    for member in members:
-        groups.setdefault(member.key, []).append(member)
     points = []
-    for group in groups.values():
+    for group in grouped((member.key, member) for member in members).values():
         if len(group) > 1 and _seeds_differ(group):
             points.append(_mean([_point(member, evaluated, bases) for member in group]))
         else:
@@ -231,7 +229,7 @@ def _named(measured: Sequence[Measurement], baseline: str) -> Measurement:
 
 def _baselines(measured: Sequence[Measurement], by_model: Mapping[str, Run]) -> list[Measurement]:
     """The fp32 .tflite files of uncompressed runs; where no such run is known, of unknown ones."""
-    fp32 = [m for m in measured if (m.artifact.format, m.artifact.recipe) == ("tflite", "fp32")]
+    fp32 = [m for m in measured if places.is_fp32(m.artifact)]
     known = [m for m in fp32 if m.artifact.parent in by_model]
     plain = [m for m in known if not by_model[m.artifact.parent].compression]
     return plain or [m for m in fp32 if m.artifact.parent not in by_model]
@@ -264,7 +262,6 @@ def _point(member: _File, evaluated: Mapping[str, SavedEvaluation], bases: Seque
     return Point(
         label=member.label,
         methods=tuple(step["method"] for step in member.steps),
-        precision=m.artifact.recipe,
         files=(m.artifact.name,),
         runs=(member.run.path.name,) if member.run else (),
         seeds=(member.run.seed,) if member.run else (),

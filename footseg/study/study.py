@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from footseg import run
+from footseg.artifact import file_name
 from footseg.commands import measuring, shipping, training
 from footseg.commands._command import run_step
 from footseg.errors import FootsegError
@@ -99,8 +100,8 @@ def of_run(done: run.Run, precisions: Sequence[str]) -> Sequence[str]:
 
 
 def artifact_name(done: run.Run, precision: str) -> str:
-    """The file name that footseg export gives."""
-    return f"{done.network}_{done.input_shape[0]}x{done.input_shape[1]}_{precision}.tflite"
+    """What a run's file in a precision is called."""
+    return file_name(done.network, done.input_shape, precision)
 
 
 def _sensitivity(done: run.Run, data: Path, out: Path, threads: int) -> Step:
