@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from footseg.artifact import FORMATS
-from footseg.commands import data as data_
-from footseg.commands import measuring, shipping, training
 from footseg.commands._command import run
 from footseg.errors import FootsegError
+from footseg.steps import COMMANDS
 
 RUN, EXPORT, EVALUATION = "run", "export", "evaluation"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -16,7 +15,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 def command(words: Sequence[str]) -> int:
     """Run one step."""
-    return run(words, (*data_.COMMANDS, *training.COMMANDS, *shipping.COMMANDS, *measuring.COMMANDS))
+    return run(words, COMMANDS)
 
 
 def demo(

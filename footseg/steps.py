@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import io
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,24 @@ from pathlib import Path
 
 from footseg import files, provenance
 from footseg import records as typed
+from footseg.commands import data, measuring, shipping, training
+from footseg.commands._command import run
 from footseg.errors import FootsegError
 
 Command = Callable[[Sequence[str]], int]
 Say = Callable[[str], None]
 
 
+# What steps are made of.
+COMMANDS = (*data.COMMANDS, *training.COMMANDS, *shipping.COMMANDS, *measuring.COMMANDS)
 # The folder of the records.
 STEPS = "steps"
+
+
+def run_step(words: Sequence[str]) -> int:
+    """Run a command line as a step of another command, whose standard output stays its own."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return run(words, COMMANDS)
 
 
 @dataclass(frozen=True)

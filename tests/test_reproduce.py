@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from footseg import cli, files, networks
+from footseg import steps as running
 from footseg.artifact import Artifact
 from footseg.benchmarks.measurement import Latency, Measurement, Relative
 from footseg.benchmarks.results_file import append_line
 from footseg.cli import COMMANDS, parser
-from footseg.commands import training
 from footseg.commands._command import say
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
@@ -582,10 +582,11 @@ def test_end_to_end(
     def interrupted(args: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(
-        training, "COMMANDS",
-        [replace(c, work=interrupted) if c.words == ("evaluate",) else c for c in training.COMMANDS],
-    )  # fmt: skip
+    with_interruption = [
+        replace(command, work=interrupted) if command.words == ("evaluate",) else command
+        for command in running.COMMANDS
+    ]
+    monkeypatch.setattr(running, "COMMANDS", with_interruption)
     assert cli.main(words) == 130
     stopped = capsys.readouterr()
     assert stopped.out == ""

@@ -83,12 +83,6 @@ def run(words: Sequence[str], commands: Sequence[Command]) -> int:
         return 1
 
 
-def run_step(words: Sequence[str], commands: Sequence[Command]) -> int:
-    """Run a command line as a step of another command, whose standard output stays its own."""
-    with contextlib.redirect_stdout(sys.stderr):
-        return run(words, commands)
-
-
 def parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
     """The tree of these commands."""
     common = argparse.ArgumentParser(add_help=False)

@@ -7,21 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from footseg import files
-from footseg.commands import data, measuring, shipping, training
-from footseg.commands._command import run_step
 from footseg.reproduce import claims, grid, results, settings, steps, tables
-from footseg.steps import Command, Say, run_steps
+from footseg.steps import Command, Say, run_step, run_steps
 
 TABLES = "tables"
 FIGURES = (
     ("figure_4_1.jpg", "real", "Figure 4.1: real"),
     ("figure_4_2.jpg", "composited", "Figure 4.2: composited"),
 )
-
-
-def command(words: Sequence[str]) -> int:
-    """Run one step."""
-    return run_step(words, (*data.COMMANDS, *training.COMMANDS, *shipping.COMMANDS, *measuring.COMMANDS))
 
 
 def reproduce(
@@ -31,7 +24,7 @@ def reproduce(
     students: Sequence[str] = (),
     threads: int = 1,
     say: Say,
-    command: Command = command,
+    command: Command = run_step,
 ) -> dict[str, Any]:
     """Do what is not done yet in the folder ``out``, then write ``out/tables``; returns ``results.json``.
 

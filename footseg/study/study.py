@@ -14,21 +14,14 @@ from pathlib import Path
 
 from footseg import run
 from footseg.artifact import file_name
-from footseg.commands import measuring, shipping, training
-from footseg.commands._command import run_step
 from footseg.errors import FootsegError
-from footseg.steps import Command, Say, Step, run_steps
+from footseg.steps import Command, Say, Step, run_step, run_steps
 from footseg.study.page import TITLE, write_study
 from footseg.study.recipes import WITHIN_A_HUNDREDTH, Budget
 
 PAGE, RESULTS = "study.html", "results.jsonl"
 # A run that was trained for int8 has no other file to show.
 QAT_PRECISIONS = ("int8",)
-
-
-def command(words: Sequence[str]) -> int:
-    """Run one step."""
-    return run_step(words, (*training.COMMANDS, *shipping.COMMANDS, *measuring.COMMANDS))
 
 
 def study(
@@ -44,7 +37,7 @@ def study(
     budget: Budget = WITHIN_A_HUNDREDTH,
     title: str = TITLE,
     say: Say,
-    command: Command = command,
+    command: Command = run_step,
 ) -> Path:
     """Make the page of a compression study in ``out``; what was done there before is not done again.
 
