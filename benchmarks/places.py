@@ -7,6 +7,7 @@ from footseg.android_harness.ask import listed
 from footseg.artifact import Artifact
 from footseg.benchmarks.measurement import Measurement
 from footseg.grouping import grouped
+from footseg.terminal import counted
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Place:
         """The device with the number of threads and the cores that it was held on."""
         core = "core" if self.cores.isdigit() else "cores"
         pinned = f", on {core} {self.cores} only" if self.cores else ""
-        return f"{self.where}, {threads(self.threads)}{pinned}"
+        return f"{self.where}, {counted(self.threads, 'thread')}{pinned}"
 
     @property
     def how(self) -> str:
         """The same without the device."""
-        return threads(self.threads) + (f", cores {self.cores}" if self.cores else "")
+        return counted(self.threads, "thread") + (f", cores {self.cores}" if self.cores else "")
 
 
 def latest(measured: Iterable[Measurement]) -> list[Measurement]:
@@ -50,11 +51,6 @@ def by_device(measured: Sequence[Measurement]) -> list[tuple[str, list[Measureme
     ordered = sorted(measured, key=lambda m: m.kind != "measured")
     groups = grouped((device_key(m), m) for m in ordered)
     return [(place.words, members) for place, members in groups.items()]
-
-
-def threads(number: int) -> str:
-    """1 thread, 2 threads."""
-    return "1 thread" if number == 1 else f"{number} threads"
 
 
 def instruction_ratio(m: Measurement, members: Sequence[Measurement]) -> float | None:

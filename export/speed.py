@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from footseg import provenance, runtime
+from footseg.terminal import counted
 
 # Inferences that one file makes in a row; the first finds the caches full of the other file's data and is
 # thrown away, the median of the others stands for the turn.
@@ -59,7 +60,7 @@ class Speed:
         )
         return (
             f"{name} is slower than fp32 on this machine: {self.ratio:.2f} times its time "
-            f"({self.rounds} rounds in turns, {self.threads} thread{'s' if self.threads > 1 else ''}); {why}"
+            f"({self.rounds} rounds in turns, {counted(self.threads, 'thread')}); {why}"
         )
 
     def to_json(self) -> dict[str, Any]:

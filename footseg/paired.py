@@ -25,6 +25,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from footseg import metrics, records
+from footseg.terminal import counted
 
 CONFIDENCE = 0.99
 WITHIN, BEYOND, CANNOT_TELL = "within", "beyond", "cannot tell"
@@ -146,7 +147,7 @@ def decisions(verification: Mapping[str, Any]) -> dict[str, Decision]:
 def doubts(decided: Mapping[str, Decision]) -> str:
     """In words, what could not be told; empty if all could."""
     return "; ".join(
-        f"cannot tell on {found.images} image{'s' if found.images > 1 else ''} whether "
+        f"cannot tell on {counted(found.images, 'image')} whether "
         f"{FIGURES[figure]} is within {found.limit:g} ({found.ends})"
         for figure, found in decided.items()
         if not found.clear

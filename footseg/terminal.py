@@ -27,6 +27,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return aligned(heads, rows, left=(0, len(heads) - 1))
 
 
+def counted(number: int, word: str) -> str:
+    """A number with what it counts: "1 epoch", "3 epochs"."""
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
 def wrapped(text: str, width: int = WIDTH) -> str:
     """A sentence in lines of ``width`` columns at most, names left whole."""
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

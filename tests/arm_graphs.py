@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tests.small_graphs import packed
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -39,7 +41,6 @@ def convolution(
 
     ``shape`` is what the file says of its input instead.
     """
-    import flatbuffers  # which LiteRT needs to read the schema
 
     classes = weights.shape[0]
     graph, model = schema.SubGraphT(), schema.ModelT()
@@ -77,9 +78,7 @@ def convolution(
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
     code.version = 3
     model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
+    path.write_bytes(packed(model))
     return path
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from footseg.run import Run
 
 
-def save_run(folder: Path, network: Any, **record: Any) -> Run:
+def save_run(folder: Path, network: Any, /, **record: Any) -> Run:
     """Leave ``network`` in ``folder`` as a finished run of two classes; ``record`` says what differs."""
     folder.mkdir(parents=True, exist_ok=True)
     said = {

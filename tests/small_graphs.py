@@ -51,10 +51,15 @@ def tflite(
         model.operatorCodes.append(code)
         graph.operators.append(operator)
     model.subgraphs = [graph, *(schema.SubGraphT() for _ in range(bodies))]
+    path.write_bytes(packed(model))
+    return path
+
+
+def packed(model: Any) -> bytes:
+    """A model of the schema as a ``.tflite``, with nothing changed in it."""
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
-    return path
+    return bytes(builder.Output())
 
 
 def _tensor(described: T, name: str, model: Any) -> Any:

@@ -19,7 +19,7 @@ from footseg.export import freeze, quantize, tflite, verify
 from footseg.export.precisions import PRECISIONS
 from footseg.export.verify import Sample, Verification
 from footseg.paired import Difference
-from footseg.run import Run
+from tests.runs import save_run
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 
@@ -421,13 +421,7 @@ def test_the_command_says_what_it_could_not_tell(
     from footseg.cli import main
 
     data, out = feet(tmp_path / "data", 8, shaved), tmp_path / "out"
-    classes, colours = ("background", "foot"), ((0, 0, 0), (230, 159, 0))
-    run = Run(
-        tmp_path / "run", "finished", "red", {}, (SIDE, SIDE, 3), classes, colours, 8, f"{data}", "", seed=0
-    )
-    run.path.mkdir()
-    run.save()
-    red_threshold(0.0).save(run.model)
+    run = save_run(tmp_path / "run", red_threshold(0.0), network="red", data=f"{data}")
     stricter = tflite.convert(freeze.freeze(red_threshold(0.01), tmp_path / "stricter"))
     monkeypatch.setattr(
         quantize, "quantize", lambda whole, to, *_, **__: stricter if to == "int8" else whole.read_bytes()

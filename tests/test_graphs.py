@@ -3,7 +3,6 @@
 import random
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -11,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from footseg.errors import FootsegError
 from footseg.graphs import onnx, tflite
 from footseg.graphs.graph import Quantization, leading_to
-from tests.small_graphs import T, onnx_file
+from tests.small_graphs import T, onnx_file, packed
 from tests.small_graphs import tflite as tflite_file
 
 TENSORS = [T((1, 4, 4, 3), "INT8"), T((5, 1, 1, 3), "INT8", held=True), T((1, 4, 4, 5), "INT8"), T((1, 2))]
@@ -45,10 +44,8 @@ def test_weights_behind_the_flatbuffer(tmp_path: Path) -> None:
     values = np.arange(15, dtype=np.int8)
     buffer = model.buffers[model.subgraphs[0].tensors[1].buffer]
     buffer.data, buffer.offset, buffer.size = None, 4096, len(values)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
     path = tmp_path / "large.tflite"
-    path.write_bytes(bytes(builder.Output()).ljust(4096, b"\0") + values.tobytes())
+    path.write_bytes(packed(model).ljust(4096, b"\0") + values.tobytes())
     weights = tflite.read(path).tensors[1]
     assert weights.data is not None
     assert (bytes(weights.data), weights.stored) == (values.tobytes(), 15)

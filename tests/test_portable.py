@@ -15,6 +15,7 @@ from footseg import runtime
 from footseg.export import plain, portable, quantize, tflite, versions
 from footseg.graphs.tflite import read
 from tests import tiny_weights
+from tests.small_graphs import packed
 
 FAULTS = Path(__file__).resolve().parents[1] / "docs" / "faults"
 SWIFTSHADER = Path("/usr/lib/chromium/libvk_swiftshader.so")
@@ -152,7 +153,6 @@ def test_all_is_in_the_flatbuffer_under_both_codes(precision: str, raw: dict[str
 
 def behind(data: bytes) -> bytes:
     """A file with the largest of its weights behind the flatbuffer, as large files have them."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(data)
@@ -161,9 +161,7 @@ def behind(data: bytes) -> bytes:
     done = b"  "
     for _ in range(2):  # The place is known once the rest is written.
         largest.offset = len(done)
-        builder = flatbuffers.Builder()
-        builder.Finish(model.Pack(builder), b"TFL3")
-        done = bytes(builder.Output())
+        done = packed(model)
     return done + weights
 
 

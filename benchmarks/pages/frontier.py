@@ -16,6 +16,7 @@ from footseg.benchmarks.pages.charts import LimitLine, Mark
 from footseg.benchmarks.pages.page import HERE
 from footseg.benchmarks.pages.svg import CHARACTER, Axes, Box, Scale, line, picture, text
 from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity
+from footseg.terminal import counted
 
 WIDTH, HEIGHT = 1060, 460
 # Of a row of the lower chart; above all rows their headings, below them the ticks.
@@ -156,7 +157,7 @@ def _label(point: Mixture, chosen: bool) -> str:
 
 def _pieces(point: Mixture) -> str:
     taken = f"{point.delegated} of {point.operators} operators in XNNPACK"
-    return f"{taken}, in {point.partitions} piece{'s' if point.partitions != 1 else ''}"
+    return f"{taken}, in {counted(point.partitions, 'piece')}"
 
 
 def _speed(record: Frontier) -> str:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from footseg.benchmarks import figures, places
+from footseg.benchmarks import figures
 from footseg.benchmarks.measurement import Measurement, Relative
 from footseg.benchmarks.pages import report_plots
 from footseg.benchmarks.pages.page import Tile
 from footseg.benchmarks.pages.report_plots import Accuracy
 from footseg.benchmarks.pages.report_tables import short_place
 from footseg.evaluate import SavedEvaluation
+from footseg.terminal import counted
 
 # An artifact this much below the best IoU can still be the one to ship if it is faster: the loss that
 # quantization is allowed. Of the images that were scored: evaluations tell no interval over images.
@@ -83,7 +84,7 @@ class Head:
                 Tile(f"{self.iou:.3f}", "IoU", "of the foreground, over all pixels", self.accuracy.words)
             )
         if median := latency(best):
-            name = f"median latency, {places.threads(best.threads)}"
+            name = f"median latency, {counted(best.threads, 'thread')}"
             tiles.append(
                 Tile(figures.ms(median), "ms", name, f"measured on {short_place(best)}{_doubts(best)}")
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import given_training_options, threads_argument, training_options
 from footseg.errors import require
+from footseg.terminal import counted
 from footseg.training import config
 
 
@@ -40,9 +41,8 @@ def _train(args: Arguments) -> Output:
         resolved, args.out, resume=args.resume, force=args.force, distribute=args.distribute,
         command=args.command_line, say=say if not sys.stderr.isatty() else lambda line: None,
     )  # fmt: skip
-    epochs = f"{run.epochs_done} epoch{'s' * (run.epochs_done != 1)}"
     text = (
-        f"{run.path}: {run.network}, {epochs} in {run.seconds / 60:.1f} min, "
+        f"{run.path}: {run.network}, {counted(run.epochs_done, 'epoch')} in {run.seconds / 60:.1f} min, "
         f"best validation IoU {run.score('val_iou'):.4f} (epoch {run.score('epoch'):.0f})"
     )
     return Output(dataclasses.asdict(run), text)

@@ -31,6 +31,7 @@ from footseg.compress.request import (
 from footseg.compress.sizes import LAYERS, LayerSize, layer_sizes
 from footseg.errors import FootsegError
 from footseg.run import Run
+from footseg.terminal import counted
 from footseg.training import train
 from footseg.training.config import TrainConfig
 
@@ -78,8 +79,7 @@ def compress(
             folder = out / STEPS / f"{number}_{step.method}"
             if not (folder / LAYERS).is_file():
                 _check_parent(folder, parent)
-                epochs = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
-                say(f"{step.method} ({number} of {len(plans)}): {epochs}")
+                say(f"{step.method} ({number} of {len(plans)}): {counted(config.epochs, 'epoch')}")
                 _do(step, settings, config, parent, folder, command, say)
             parent = run.load(folder)
         return _assemble(parent, out, command)

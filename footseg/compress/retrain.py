@@ -19,6 +19,7 @@ from footseg.compress.method import Method, Twin
 from footseg.errors import FootsegError, require
 from footseg.graphs.keras import calls
 from footseg.grouping import grouped
+from footseg.terminal import counted
 from footseg.training import augment
 from footseg.training.config import TrainConfig
 from footseg.training.distill import Course
@@ -184,7 +185,7 @@ def say_left_out(method: str, left_out: Mapping[str, str], say: Callable[[str], 
     """A line for each reason why a method leaves layers as they are, with the first of them."""
     for reason, names in grouped((reason, name) for name, reason in left_out.items()).items():
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        say(f"{method} leaves out {len(names)} layer{'s'[: len(names) > 1]} ({shown}): {reason}")
+        say(f"{method} leaves out {counted(len(names), 'layer')} ({shown}): {reason}")
 
 
 def _tapped(wrapped: Twin, stages: Sequence[str]) -> Any:

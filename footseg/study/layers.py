@@ -14,6 +14,7 @@ from footseg.grouping import grouped
 from footseg.mixtures import Sensitivity
 from footseg.run import Compression, Run
 from footseg.study import recipes
+from footseg.terminal import counted
 
 # Operators of a sensitivity that are shown; the others cost less than the last of these.
 OPERATORS = 20
@@ -126,5 +127,5 @@ def _step(step: Compression) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     iou = "" if after is None else f"validation IoU {step['val_iou_before']:.4f} → {after:.4f}"
     reasons = grouped((why, name) for name, why in step.get("left_out", {}).items())
     count = len(step.get("layers", {}))
-    text = ", ".join(filter(None, [f"{count} layer{'s' if count > 1 else ''}" if count else "", iou]))
+    text = ", ".join(filter(None, [counted(count, "layer") if count else "", iou]))
     return recipes.step_words(step), text, tuple((why, ", ".join(names)) for why, names in reasons.items())

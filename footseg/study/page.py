@@ -25,6 +25,7 @@ from footseg.evaluate import SavedEvaluation
 from footseg.run import Run
 from footseg.study import layers, recipes
 from footseg.study.recipes import Budget, Point, Ranged
+from footseg.terminal import counted
 
 # Losses of IoU that the table of winners has a row for.
 LOSSES = (0.005, 0.01, 0.02)
@@ -112,7 +113,7 @@ def write_study(
 
 def _headline(points: Sequence[Point], budget: Budget) -> str:
     best = budget.winner(points)
-    count = f"{len(points)} recipe{'s' if len(points) != 1 else ''}"
+    count = counted(len(points), "recipe")
     if best is None:
         lost = any(point.loss for point in points)
         why = f"none is within the budget ({budget.words()})" if lost else "their loss of IoU is not known"
