@@ -26,8 +26,21 @@ from footseg import files, runtime
 from footseg import run as runs
 from footseg.artifact import Artifact, file_name
 from footseg.compress.sizes import packed
+from footseg.description import Description
 from footseg.errors import FootsegError
-from footseg.export import freeze, mix, pipeline, quantize, search, sensitivity, shared, speed, tflite, verify
+from footseg.export import (
+    freeze,
+    metadata,
+    mix,
+    pipeline,
+    quantize,
+    search,
+    sensitivity,
+    shared,
+    speed,
+    tflite,
+    verify,
+)
 from footseg.export.precisions import PRECISIONS
 from footseg.export.sensitivity import Reference
 from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity, SpeedRecord
@@ -111,7 +124,8 @@ def auto(
     with tempfile.TemporaryDirectory() as folder:
         mixer = _mixer(run, Path(folder), calibration, config)
         against = sensitivity.reference(mixer.path, sample, config.threads)
-        trials = _Trials(mixer, against, config, Path(folder) / "trial.tflite", say)
+        said = pipeline.description(run, "auto", config.io)
+        trials = _Trials(mixer, said, against, config, Path(folder) / "trial.tflite", say)
         found, best = _explore(trials, path.with_suffix(""))
         points = tuple(_weighed(trials, point, best) for point in trials.points.values())
         at = list(trials.points.values()).index(best)
@@ -164,7 +178,7 @@ def _write(
 ) -> tuple[verify.Verification, speed.Speed]:
     """Write the chosen mixture, once it holds against the Keras network at ``model``; and how fast it is."""
     with files.atomic_path(path) as temporary:
-        temporary.write_bytes(trials.mixer(trials.mixture(chosen)))
+        temporary.write_bytes(trials.made(trials.mixture(chosen)))
         tflite.check_graph(temporary)
         verification = _verify(model, temporary, trials.against, trials.config)
         return verification, speed.against(temporary, trials.mixer.path, trials.config.threads)
@@ -206,11 +220,16 @@ class _Trials:
     """Mixtures that were tried: each is made, measured and remembered once."""
 
     mixer: mix.Mixer
+    said: Description
     against: Reference
     config: AutoConfig
     file: Path
     say: Callable[[str], None]
     points: dict[str, Mixture] = dataclasses.field(default_factory=dict)
+
+    def made(self, mixture: Mapping[str, str]) -> bytes:
+        """The file of a mixture, which says of itself what it is."""
+        return metadata.describe(self.mixer(mixture), self.said)
 
     def fits(self, mixture: Mapping[str, str]) -> bool:
         """Whether a mixture is within the loss allowed."""
@@ -220,7 +239,7 @@ class _Trials:
         """Measure a mixture: a level for each operator of the mixer."""
         key = repr(sorted(mixture.items()))
         if key not in self.points:
-            data = self.mixer(mixture)
+            data = self.made(mixture)
             self.file.write_bytes(data)
             score = self.against.score(self.file, self.config.threads)
             delegation = runtime.delegation(self.file, self.config.threads)
@@ -259,7 +278,7 @@ def _weighed(trials: _Trials, point: Mixture, best: Mixture) -> Mixture:
     """The point with its bytes as they are downloaded, if it is the chosen one or a whole network."""
     if point != best and point.name not in (START, *WHOLE):
         return point
-    return dataclasses.replace(point, packed=packed(trials.mixer(trials.mixture(point))))
+    return dataclasses.replace(point, packed=packed(trials.made(trials.mixture(point))))
 
 
 def _name(mixture: Mapping[str, str]) -> str:

@@ -1,10 +1,10 @@
-"""What a ``.tflite`` says of itself to the apps that read it: TFLite Metadata, by a writer of our own.
+"""What a ``.tflite`` says of itself to the apps that read it, by a writer of our own.
 
-MediaPipe's ImageSegmenter opens a file only with ``NormalizationOptions`` for a float32 input, takes the
-names of classes from a file of labels behind the last output, and turns logits into confidences by the
-activation in ``SEGMENTER_METADATA``. The tables and their fields are numbered as in the public schemas
-``metadata_schema.fbs`` (file identifier M001) and ``image_segmenter_metadata_schema.fbs`` (V001) of
-MediaPipe.
+TFLite Metadata is what MediaPipe's ImageSegmenter reads: it opens a file only with ``NormalizationOptions``
+for a float32 input, takes the names of classes from a file of labels behind the last output, and turns logits
+into confidences by the activation in ``SEGMENTER_METADATA``. The tables and their fields are numbered as in
+the public schemas ``metadata_schema.fbs`` (file identifier M001) and ``image_segmenter_metadata_schema.fbs``
+(V001) of MediaPipe. Beside it stands all that footseg knows of the file (``footseg.description``).
 """
 
 import io
@@ -15,37 +15,17 @@ from typing import Any
 
 import flatbuffers
 
+from footseg.description import Description
 from footseg.export import plain
 
-NAME = b"TFLITE_METADATA"
+NAME, OURS = plain.DESCRIPTIONS
 SEGMENTER = "SEGMENTER_METADATA"
 LABELS = "labels.txt"
 # Of enumerations and unions in the schemas.
-RGB, IMAGE_PROPERTIES, NORMALIZATION, AXIS_LABELS = 1, 2, 1, 2
-ACTIVATIONS = {"none": 0, "sigmoid": 1, "softmax": 2}
-# The first versions of the readers that know all that is written here.
-PARSER, SEGMENTER_PARSER = "1.5.0", "1.0.0"
-
-
-@dataclass(frozen=True)
-class Description:
-    """What is said of a segmenter.
-
-    ``mean`` and ``std`` bring a pixel of 0 to 255 to the input, (pixel - mean) / std, the same for all
-    channels; ``pixels`` says that the input takes them as they are (uint8). ``activation`` turns the output
-    into confidences: "none", "sigmoid" or "softmax".
-    """
-
-    name: str
-    text: str
-    classes: tuple[str, ...]
-    size: tuple[int, int]
-    activation: str = "softmax"
-    pixels: bool = False
-    mean: float = 0.0
-    std: float = 255.0
-    input_text: str = ""
-    output_text: str = ""
+RGB, IMAGE_PROPERTIES, NORMALIZATION, AXIS_LABELS, VALUE_LABELS = 1, 2, 1, 2, 3
+NONE, SOFTMAX = 0, 2
+# The first versions of the readers that know what is written: custom metadata came with 1.5.0.
+PARSER, PARSER_OF_CUSTOM, PARSER_OF_SEGMENTER = "1.0.0", "1.5.0", "1.0.0"
 
 
 @dataclass(frozen=True)
@@ -76,22 +56,24 @@ class Number:
 def describe(data: bytes, said: Description) -> bytes:
     """A ``.tflite`` that describes itself; what described it before is replaced.
 
-    Its labels are appended as an uncompressed zip archive, which readers of flatbuffers do not see.
+    Its labels are appended as an uncompressed zip archive, which readers of flatbuffers do not see. 2 kB in
+    all.
 
     Raises:
-        FootsegError: a buffer lies outside of the file.
+        ValueError: a buffer lies outside of the file.
     """
     model = plain.unpack(data)
     model.description = said.text.encode()
     plain.set_metadata(model, NAME, serialized(_model(said), b"M001"))
-    return plain.pack(model) + archive({LABELS: "\n".join(said.classes) + "\n"})
+    plain.set_metadata(model, OURS, said.to_bytes())
+    return _with_files(plain.pack(model), {LABELS: "\n".join(said.channels) + "\n"})
 
 
-def archive(files: Mapping[str, str]) -> bytes:
-    """Texts as an uncompressed zip archive, the same bytes each time."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as target:
-        for name, text in files.items():
+def _with_files(data: bytes, texts: Mapping[str, str]) -> bytes:
+    """Texts appended as an archive, the same bytes each time; its offsets count from the file's begin."""
+    written = io.BytesIO(data)
+    with zipfile.ZipFile(written, "a", zipfile.ZIP_STORED) as target:
+        for name, text in texts.items():
             target.writestr(zipfile.ZipInfo(name), text)
     return written.getvalue()
 
@@ -104,18 +86,41 @@ def serialized(table: Table, identifier: bytes) -> bytes:
 
 
 def _model(said: Description) -> Table:
+    graph = {2: [_input(said)], 3: [_output(said)]}
+    if said.output != "mask":
+        activation = {0: Byte(_activation(said)), 1: PARSER_OF_SEGMENTER}
+        graph[9] = [Table({0: SEGMENTER, 1: serialized(Table(activation), b"V001")})]
+    parser = PARSER_OF_CUSTOM if 9 in graph else PARSER
+    return Table({0: said.network, 1: said.text, 3: [Table(graph)], 7: parser})
+
+
+def _input(said: Description) -> Table:
+    """``NormalizationOptions`` are for float32 alone: pixels go in as they are.
+
+    With a mask at the other end there are none: MediaPipe would take its rows for channels, and so refuses
+    the file. With pixels in, nothing keeps it from that.
+    """
     height, width = said.size
+    black, white = said.range
     properties = Table({0: Byte(RGB), 1: Table({0: Number(width), 1: Number(height)})})
-    image = {0: "image", 1: said.input_text, 3: Table({0: Byte(IMAGE_PROPERTIES), 1: properties})}
-    if not said.pixels:
+    image: dict[int, Any] = {0: "image", 1: said.feeding}
+    image[3] = Table({0: Byte(IMAGE_PROPERTIES), 1: properties})
+    if said.input == "float32" and said.output != "mask":
         normalization = Table({0: [said.mean], 1: [said.std]})
         image[4] = [Table({0: Byte(NORMALIZATION), 1: normalization})]
-        image[5] = Table({0: [(255 - said.mean) / said.std], 1: [-said.mean / said.std]})
-    labels = Table({0: LABELS, 1: "The classes, in the order of the channels.", 2: Byte(AXIS_LABELS)})
-    output = {0: "segmentation", 1: said.output_text, 6: [labels]}
-    segmenter = serialized(Table({0: Byte(ACTIVATIONS[said.activation]), 1: SEGMENTER_PARSER}), b"V001")
-    graph = {2: [Table(image)], 3: [Table(output)], 9: [Table({0: SEGMENTER, 1: segmenter})]}
-    return Table({0: said.name, 1: said.text, 3: [Table(graph)], 7: PARSER})
+    image[5] = Table({0: [white], 1: [black]})
+    return Table(image)
+
+
+def _output(said: Description) -> Table:
+    kind = VALUE_LABELS if said.output == "mask" else AXIS_LABELS
+    labels = Table({0: LABELS, 1: "The classes, a line each.", 2: Byte(kind)})
+    return Table({0: said.output, 1: said.reading, 6: [labels]})
+
+
+def _activation(said: Description) -> int:
+    """What turns the output into confidences. Of one channel MediaPipe takes more than 0.5 for its class."""
+    return SOFTMAX if said.output == "logits" else NONE
 
 
 def _written(builder: Any, table: Table) -> int:

@@ -14,8 +14,9 @@ from footseg import files, paired, provenance, runtime
 from footseg import run as runs
 from footseg.artifact import FORMATS, Artifact, file_name
 from footseg.data.folder import open_data
+from footseg.description import Description
 from footseg.errors import FootsegError, check_known
-from footseg.export import freeze, onnx, quantize, shared, tflite, verify
+from footseg.export import freeze, metadata, onnx, quantize, shared, tflite, verify
 from footseg.export import speed as speeds
 from footseg.export.precisions import INTEGER_ENDS, PRECISIONS
 from footseg.run import Run
@@ -138,9 +139,13 @@ class _Conversions:
         return precision == "int8" and self.qat.is_dir()
 
     def convert(self, target: _Asked) -> bytes:
-        """The bytes of the file asked for."""
+        """The bytes of the file asked for, which says of itself what it is."""
         if target.format == "onnx":
             return onnx.convert(self.network)
+        said = description(self.run, target.precision, self.quantization.ends(target.precision))
+        return metadata.describe(self._tflite(target), said)
+
+    def _tflite(self, target: _Asked) -> bytes:
         if self.trained_for(target.precision):
             from footseg.export import qat
 
@@ -231,6 +236,18 @@ def _make(work: _Conversions, target: _Asked, out_dir: Path, timed: bool) -> Art
         verification=record,
         calibration=calibration.to_json() if calibration and calibrated else {},
         speed=ratio,
+    )
+
+
+def description(run: Run, recipe: str, io: str = "float32") -> Description:
+    """What a run's file says of itself."""
+    return Description(
+        network=run.network,
+        classes=run.classes,
+        size=run.input_shape[:2],
+        input=io,
+        recipe=recipe,
+        parent=files.sha256(run.model),
     )
 
 

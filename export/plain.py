@@ -17,12 +17,16 @@ from footseg.graphs.tflite import code_number, stored
 # Codes from here on do not fit into the older field, which then holds this number.
 PLACEHOLDER = 127
 RUNTIME = b"min_runtime_version"
+# What is said of a file as a whole: it holds no longer once the graph is changed.
+DESCRIPTIONS = (b"TFLITE_METADATA", b"FOOTSEG")
 # Bytes of the version in the file, the rest of them 0: readers take it for a C string of at most so many.
 RUNTIME_BYTES = 16
 
 
 def unpack(data: bytes) -> Any:
     """The model in ``data`` as the schema's objects (``ModelT``), all of its weights inside.
+
+    What the file says of itself is left out (``export.metadata`` writes it), and the files behind it, too.
 
     Raises:
         ValueError: a buffer lies outside of the file.
@@ -36,13 +40,14 @@ def unpack(data: bytes) -> Any:
             buffer.offset = buffer.size = 0
     for code in model.operatorCodes:
         code.builtinCode = code_number(code)
+    _forget(model, DESCRIPTIONS)
     return model
 
 
 def pack(model: Any) -> bytes:
     """``model`` as a flatbuffer: operators in their lowest versions, and the lowest runtime that has them.
 
-    Each kind of operator has an entry for each version that is used, and no other.
+    Each kind of operator has an entry for each version that is used, and no other; buffers without a use go.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -66,6 +71,7 @@ def pack(model: Any) -> bytes:
         model.metadata = [entry for entry in model.metadata or () if entry.name != RUNTIME]
     else:
         set_metadata(model, RUNTIME, runtime.encode().ljust(RUNTIME_BYTES, b"\0"))
+    _order(model)
     builder = _Aligned(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -83,6 +89,25 @@ def set_metadata(model: Any, name: bytes, data: bytes) -> None:
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
     model.buffers[entry.buffer].data = np.frombuffer(data, np.uint8)
+
+
+def _forget(model: Any, names: tuple[bytes, ...]) -> None:
+    """Take metadata out of a model."""
+    if model.metadata is not None:
+        model.metadata = [entry for entry in model.metadata if entry.name not in names]
+
+
+def _order(model: Any) -> None:
+    """Number buffers by their first use and drop those without; metadata stands in the order of its names.
+
+    So a model that was changed and changed back is the same bytes. The first buffer is the empty one.
+    """
+    model.metadataBuffer = None  # numbers of buffers, as metadata was found before it had names
+    model.metadata = sorted(model.metadata or (), key=lambda entry: entry.name)
+    places = {0: 0}
+    for user in [*(tensor for graph in model.subgraphs for tensor in graph.tensors), *model.metadata]:
+        user.buffer = places.setdefault(user.buffer, len(places))
+    model.buffers = [model.buffers[number] for number in places]
 
 
 class _Aligned(flatbuffers.Builder):

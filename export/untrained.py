@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from footseg import files
-from footseg.export import freeze, quantize, tflite
+from footseg.data.folder import open_data
+from footseg.description import Description
+from footseg.export import freeze, metadata, quantize, tflite
 from footseg.export.conversion import conversion
 
 # Only that tensors have ranges: how wide they are changes no instruction.
@@ -20,6 +22,8 @@ IMAGES = 4
 # normalisation, would leave tensors with one value, which stay in float, and biases that the file keeps once:
 # a FastLinkNet of a quarter of the width had 213592 bytes without it, 224528 with it and once it was trained.
 NOISE = 0.01
+# As long as the hash of a trained model, which the file would name.
+NO_PARENT = "0" * 64
 
 
 def int8_file(network: Any, data_dir: Path, out: Path) -> Path:
@@ -37,7 +41,10 @@ def int8_file(network: Any, data_dir: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="footseg-untrained-") as folder:
         fp32 = Path(folder) / "fp32.tflite"
         fp32.write_bytes(tflite.convert(freeze.freeze(lowered, Path(folder) / "saved_model")))
-        files.write_bytes(out, quantize.quantize(fp32, "int8", images))
+        said = Description(
+            network.name, open_data(data_dir).classes, (height, width), recipe="int8", parent=NO_PARENT
+        )
+        files.write_bytes(out, metadata.describe(quantize.quantize(fp32, "int8", images), said))
     tflite.check_graph(out)
     return out
 

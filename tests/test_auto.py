@@ -16,6 +16,7 @@ from footseg.errors import FootsegError
 from footseg.export import auto as module
 from footseg.export.auto import Auto, AutoConfig, auto, by_trade
 from footseg.export.sensitivity import QuantizationCost, Reference, Sensitivity
+from footseg.graphs import metadata
 from tests.runs import save_run
 
 keras = pytest.importorskip("keras", reason="makes the network: pip install 'footseg[train]'")
@@ -61,6 +62,9 @@ def test_the_artifact_says_how_it_was_made(found: Auto) -> None:
     assert loaded.verification["images"] == 4
     # The loss against Keras is that against the fp32 file, which is as good as Keras.
     assert loaded.verification["iou"] == pytest.approx(-found.frontier.best.iou_loss, abs=1e-3)
+    said = metadata.read(loaded.path).ours
+    assert said is not None
+    assert (said.network, said.recipe, said.parent) == ("net", "auto", loaded.parent)
     size = np.zeros((1, 32, 32, 3), np.uint8)
     assert runtime.load(loaded.path).logits(size).shape == (1, 32, 32, 2)
 
@@ -166,5 +170,6 @@ def test_the_best_trade_is_lowered_first() -> None:
     ],
 )
 def test_the_margin_must_fit_too(margin: float, loss: float, error: float, fits: bool) -> None:
-    trials: Any = module._Trials(None, None, AutoConfig(0.004, margin=margin), Path(), print)  # type: ignore[arg-type]
+    config = AutoConfig(0.004, margin=margin)
+    trials: Any = module._Trials(None, None, None, config, Path(), print)  # type: ignore[arg-type]
     assert trials._fits(module.sensitivity.Score(0.5, loss, error, 0.1)) is fits
