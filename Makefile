@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SPARK := $(VENV)/.spark
 
-.PHONY: demo quick test test-all check format arm clean
+.PHONY: demo quick test test-all check format arm clients clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test-all         what make test leaves out: slow tests, and numbers under other kernels"
 	@echo "make format           format the code"
 	@echo "make arm              install what an emulated Arm processor and phones need (Debian, Ubuntu)"
+	@echo "make clients          install other people's runtimes, for footseg verify (Debian, Ubuntu)"
 	@echo "make clean            remove the virtual environment and caches"
 
 demo: $(INSTALLED)
@@ -47,6 +48,11 @@ format: $(INSTALLED)
 # QEMU, cross compiler and adb: footseg bench --on arm and --on android, and their tests.
 arm:
 	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(file < android_harness/packages.txt)
+
+# A GPU on the processor, a browser, npm; then an environment for each runtime that does not go with ours.
+clients: $(INSTALLED)
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(file < export/clients/packages.txt)
+	$(BIN)/python -P -m footseg.export.clients.install
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

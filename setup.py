@@ -43,7 +43,7 @@ setup(
     packages=find_packages(include=["footseg*"], exclude=["*.experiments*"]),
     package_data={
         "footseg": ["py.typed"],
-        "footseg.export.clients": ["scripts/*"],
+        "footseg.export.clients": ["packages.txt", "scripts/*"],
         "footseg.search": ["spaces/*.toml", "*.html.j2", "*.css"],
         "footseg.study": ["*.html.j2", "*.css"],
         "footseg.benchmarks": ["*.schema.json", "pages/*.html.j2", "pages/*.css"],

@@ -14,8 +14,11 @@ from footseg.export.surgery import add_operator, of_kind, tensor_like
 from footseg.export.versions import FLOAT16, FLOAT32
 
 
-def half(data: bytes) -> bytes:
+def half(data: bytes) -> bytes | None:
     """A ``.tflite`` that rounds to float16 whatever it computes in float32; for looking, not for shipping.
+
+    None for a file most of whose operators compute in integers: those stay as they are, whatever the few
+    others do.
 
     Raises:
         FootsegError: a buffer lies outside of the file.
@@ -23,6 +26,7 @@ def half(data: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     model = plain.unpack(data)
+    integers = floats = 0
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             stored = model.buffers[tensor.buffer].data
@@ -32,13 +36,16 @@ def half(data: bytes) -> bytes:
                 buffer.data = np.frombuffer(values.tobytes(), np.uint8)
                 tensor.buffer = len(model.buffers)
                 model.buffers.append(buffer)
+        # What widens stored weights and integer outputs computes nothing.
         widened = {id(operator) for operator in of_kind(model, graph, "DEQUANTIZE")}
         for operator in [operator for operator in graph.operators if id(operator) not in widened]:
+            in_float = any(graph.tensors[number].type == FLOAT32 for number in operator.outputs)
+            floats, integers = floats + in_float, integers + (not in_float)
             operator.outputs = [
                 _rounded(model, graph, operator, number) if graph.tensors[number].type == FLOAT32 else number
                 for number in operator.outputs
             ]
-    return plain.pack(model)
+    return plain.pack(model) if floats > integers else None
 
 
 def _rounded(model: Any, graph: Any, operator: Any, number: int) -> int:

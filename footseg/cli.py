@@ -14,6 +14,7 @@ from footseg.commands import (
     shipping,
     studying,
     training,
+    verifying,
 )
 from footseg.commands._command import Command, parser, run
 
@@ -24,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     *data.COMMANDS,
     *training.COMMANDS,
     *shipping.COMMANDS,
+    *verifying.COMMANDS,
     *measuring.COMMANDS,
     *costing.COMMANDS,
     *compressing.COMMANDS,

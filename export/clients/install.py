@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from footseg.errors import FootsegError
-from footseg.export.clients.client import Client
-from footseg.export.clients.known import CLIENTS
+from footseg.export.clients.known import CLIENTS, Client
 
 VARIABLE = "FOOTSEG_CLIENTS"
 STAMP = "footseg.json"

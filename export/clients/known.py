@@ -1,6 +1,55 @@
-"""The clients that footseg knows: a row each."""
+"""What a client is, and the clients that footseg knows: a row each. Nothing heavy is imported here."""
 
-from footseg.export.clients.client import Client, Need
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from footseg.errors import check_known
+
+
+@dataclass(frozen=True)
+class Need:
+    """A program or library of the system that a client needs: where it may be, and Debian's package."""
+
+    name: str
+    package: str
+    paths: tuple[str, ...]
+
+    def found(self) -> Path | None:
+        """Where it is; None where it is not."""
+        for path in self.paths:
+            place = Path(path) if Path(path).is_absolute() else Path(shutil.which(path) or "")
+            if place.is_file():
+                return place
+        return None
+
+
+@dataclass(frozen=True)
+class Client:
+    """A runtime of other people's.
+
+    ``name`` is its name on the command line, ``title`` in tables. ``script`` (of scripts/) runs a file in
+    ``environment``, a Python of its own made of ``packages``, or in ours where that is empty; ``arguments``
+    follow its file names, with {modules} filled in. ``npm`` are packages of node_modules. What it gives is
+    an array like the file's output, or ``masks``. With ``half`` it runs the file's half precision,
+    simulated, instead of the file. ``emulated`` says that it needs seconds for what a phone does in
+    milliseconds.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    script: str
+    arguments: tuple[str, ...] = ()
+    environment: str = ""
+    packages: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+    masks: bool = False
+    half: bool = False
+    emulated: bool = False
+
 
 SWIFTSHADER = Need("libvk_swiftshader.so", "chromium", ("/usr/lib/chromium/libvk_swiftshader.so",))
 VULKAN = Need(
@@ -14,7 +63,10 @@ TFLITE = (".tflite",)
 
 CLIENTS = (
     Client("cpu", "LiteRT, CPU", TFLITE, "litert.py", ("cpu",)),
-    Client("gpu", "LiteRT, GPU alone", TFLITE, "litert.py", ("gpu",), needs=(SWIFTSHADER, VULKAN)),
+    Client("half", "LiteRT, CPU, half precision", TFLITE, "litert.py", ("cpu",), half=True),
+    Client(
+        "gpu", "LiteRT, GPU alone", TFLITE, "litert.py", ("gpu",), needs=(SWIFTSHADER, VULKAN), emulated=True,
+    ),
     Client("ort", "ONNX Runtime", (".onnx",), "onnx_runtime.py"),
     Client(
         "openvino", "OpenVINO", (".tflite", ".onnx"), "openvino_.py",
@@ -29,12 +81,23 @@ CLIENTS = (
         environment="tf213", packages=("tensorflow-cpu==2.13.1",),
     ),
     Client(
-        "web", "LiteRT.js, wasm", TFLITE, "web.py", ("wasm", "{modules}", "{shape}"),
+        "web", "LiteRT.js, wasm", TFLITE, "web.py", ("wasm", "{modules}"),
         npm=LITERT_JS, needs=(CHROMIUM,),
     ),
     Client(
-        "webgpu", "LiteRT.js, WebGPU", TFLITE, "web.py", ("webgpu", "{modules}", "{shape}"),
-        npm=LITERT_JS, needs=(CHROMIUM, SWIFTSHADER),
+        "webgpu", "LiteRT.js, WebGPU", TFLITE, "web.py", ("webgpu", "{modules}"),
+        npm=LITERT_JS, needs=(CHROMIUM, SWIFTSHADER), emulated=True,
     ),
 )  # fmt: skip
 NAMES = tuple(client.name for client in CLIENTS)
+
+
+def named(names: Sequence[str]) -> tuple[Client, ...]:
+    """The clients of these names, in the order of ``CLIENTS``.
+
+    Raises:
+        ValueError: there is none of a name; the nearest is suggested.
+    """
+    for name in names:
+        check_known("no client", name, NAMES)
+    return tuple(client for client in CLIENTS if client.name in names)

@@ -1,12 +1,12 @@
-"""MODEL IMAGES.npy OUT.npy wasm|webgpu MODULES SHAPE: LiteRT.js in headless Chromium.
+"""MODEL IMAGES.npy OUT.npy wasm|webgpu MODULES: LiteRT.js in headless Chromium.
 
-MODULES is the folder ``node_modules`` with @litertjs; SHAPE the output's, as 1,256,256,2.
+MODULES is the folder ``node_modules`` with @litertjs. Chromium stays in this script's process group, so that
+whoever ends that ends both.
 """
 
 import functools
 import http.server
 import json
-import os
 import queue
 import shutil
 import subprocess
@@ -34,7 +34,6 @@ CHROMIUM = [
     "--disable-dev-shm-usage",
 ]
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
-SECONDS = 240
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -77,7 +76,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def main(path, images, out, accelerator, modules, shape):
+def main(path, images, out, accelerator, modules):
     """Run the model on the images and write what comes out."""
     said = queue.Queue()
     with tempfile.TemporaryDirectory() as folder:
@@ -91,28 +90,33 @@ def main(path, images, out, accelerator, modules, shape):
         switches = [*CHROMIUM, *(WEBGPU if accelerator == "webgpu" else [])]
         process = subprocess.Popen(
             [browser, *switches, f"--user-data-dir={folder}/profile", address],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            found = list(outputs(said))
+            found = list(outputs(said, process))
         finally:
-            os.killpg(process.pid, 9)
+            process.kill()
             process.wait()
             server.shutdown()
-    whole = tuple(int(size) for size in shape.split(","))
     version = json.loads((Path(modules) / "@litertjs/core/package.json").read_text())["version"]
-    write(out, np.stack([values.reshape(whole)[0] for values in found]), version=f"LiteRT.js {version}")
+    write(out, np.stack(found), version=f"LiteRT.js {version}")
 
 
-def outputs(said):
+def outputs(said, process):
     """What the page sends, image by image, until it is done."""
     while True:
-        what, query, body = said.get(timeout=SECONDS)
+        try:
+            what, query, body = said.get(timeout=1)
+        except queue.Empty:
+            if process.poll() is not None:
+                sys.exit(f"Error: Chromium ended with {process.returncode}")
+            continue
         if what == "/failed":
-            sys.exit(body.decode())
+            sys.exit(f"Error: {body.decode()}")
         if what == "/done":
             return
-        yield np.frombuffer(body, TYPES[query["type"][0]])
+        shape = [int(size) for size in query["shape"][0].split(",")]
+        yield np.frombuffer(body, TYPES[query["type"][0]]).reshape(shape)[0]
 
 
 main(*sys.argv[1:])
