@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from footseg import files, provenance
-from footseg.clients import Shown, Verifications, Verified
 from footseg.export.clients import install
 from footseg.export.clients.compare import Subject, compare
 from footseg.export.clients.known import CLIENTS, Client, named
+from footseg.verifications import Shown, Verifications, Verified
 
 
 @dataclass(frozen=True)

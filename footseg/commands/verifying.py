@@ -13,7 +13,7 @@ from footseg.export.clients.known import CLIENTS
 from footseg.terminal import counted, table
 
 if TYPE_CHECKING:
-    from footseg.clients import Row, Verified
+    from footseg.verifications import Row, Verified
 
 # 3 s an image on a GPU that a processor plays, and a minute or so with all clients.
 IMAGES = 8
@@ -82,7 +82,7 @@ def _text(file: "Verified") -> Iterator[str]:
 
 
 def _cells(row: "Row") -> tuple[str, ...]:
-    from footseg.clients import percent
+    from footseg.verifications import percent
 
     def logits(value: float | None) -> str:
         return "-" if value is None else f"{value:.2g}"
