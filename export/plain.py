@@ -47,10 +47,13 @@ def unpack(data: bytes) -> Any:
 def pack(model: Any) -> bytes:
     """``model`` as a flatbuffer: operators in their lowest versions, and the lowest runtime that has them.
 
-    Each kind of operator has an entry for each version that is used, and no other; buffers without a use go.
+    Each kind of operator has an entry for each version that is used, and no other; tensors that no operator
+    touches and buffers that nothing refers to are left out.
     """
     from ai_edge_litert import schema_py_generated as schema
 
+    for number, graph in enumerate(model.subgraphs):
+        _sweep_tensors(model, number, graph)
     codes: dict[tuple[int, Any, int], int] = {}
     entries: list[Any] = []
     for graph in model.subgraphs:
@@ -89,6 +92,22 @@ def set_metadata(model: Any, name: bytes, data: bytes) -> None:
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
     model.buffers[entry.buffer].data = np.frombuffer(data, np.uint8)
+
+
+def _sweep_tensors(model: Any, number: int, graph: Any) -> None:
+    """Take the tensors that no operator touches out of a graph of the model, and count the others anew."""
+    vectors = [(graph, "inputs"), (graph, "outputs")]
+    vectors += [(op, side) for op in graph.operators or () for side in ("inputs", "outputs", "intermediates")]
+    vectors = [(owner, side) for owner, side in vectors if getattr(owner, side) is not None]
+    kept = sorted({int(tensor) for owner, side in vectors for tensor in getattr(owner, side)} - {-1})
+    places = {-1: -1} | {tensor: place for place, tensor in enumerate(kept)}
+    graph.tensors = [graph.tensors[tensor] for tensor in kept]
+    for owner, side in vectors:
+        setattr(owner, side, [places[int(tensor)] for tensor in getattr(owner, side)])
+    for signature in model.signatureDefs or ():
+        if signature.subgraphIndex == number:
+            for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
+                entry.tensorIndex = places[entry.tensorIndex]
 
 
 def _forget(model: Any, names: tuple[bytes, ...]) -> None:

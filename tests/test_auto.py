@@ -17,6 +17,7 @@ from footseg.export import auto as module
 from footseg.export.auto import Auto, AutoConfig, auto, by_trade
 from footseg.export.sensitivity import QuantizationCost, Reference, Sensitivity
 from footseg.graphs import metadata
+from tests.canonical import canonical
 from tests.runs import save_run
 
 keras = pytest.importorskip("keras", reason="makes the network: pip install 'footseg[train]'")
@@ -54,6 +55,7 @@ def test_what_may_lose_much_is_lowered_as_far_as_it_goes(found: Auto) -> None:
 
 
 def test_the_artifact_says_how_it_was_made(found: Auto) -> None:
+    canonical(found.artifact.path)
     loaded = artifact.load(found.artifact.path)
     assert loaded.name == "net_32x32_auto.tflite"
     assert (loaded.recipe, loaded.details["max_loss"], loaded.details["margin"]) == ("auto", 0.5, 0)

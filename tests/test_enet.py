@@ -15,6 +15,7 @@ from footseg.export.pipeline import export_run
 from footseg.export.precisions import PRECISIONS
 from footseg.graphs.tflite import read
 from footseg.run import Run
+from tests.canonical import canonical
 from tests.runs import save_run
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
@@ -268,6 +269,8 @@ def artifacts(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     saved_model = freeze.freeze(freeze.load_network(run.model), out / "saved_model")
     converted.write_bytes(tflite.convert(saved_model))
     found["int8"].write_bytes(quantize.quantize(converted, "int8", images))
+    for path in found.values():
+        canonical(path)
     return found
 
 

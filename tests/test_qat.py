@@ -22,6 +22,7 @@ from footseg.export import qat as converter
 from footseg.export import tflite
 from footseg.graphs.tflite import read
 from footseg.networks._unpool import max_pool, max_unpool
+from tests.canonical import canonical
 from tests.test_fold import trained
 
 QAT = QuantizationAware()
@@ -94,6 +95,7 @@ def convert(wrapped: Any, folder: Path, io: str = "float32") -> Path:
         QAT.save(wrapped, folder / "saved")
     path = folder / f"{io}.tflite"
     path.write_bytes(converter.convert(folder / "saved", io))
+    canonical(path)
     return path
 
 

@@ -11,6 +11,7 @@ from footseg.export import quantize, speed, tflite
 from footseg.export.precisions import PRECISIONS
 from footseg.graphs.graph import Tensor
 from footseg.graphs.tflite import read
+from tests.canonical import canonical
 
 tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
@@ -46,6 +47,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(network: Path, folder: Path, precision: str, **options: Any) -> Path:
     path = folder / f"{precision}.tflite"
     path.write_bytes(quantize.quantize(network, precision, EXTREMES, **options))
+    canonical(path)
     return path
 
 

@@ -11,6 +11,7 @@ from footseg.errors import FootsegError
 from footseg.export import freeze, mix, quantize, sensitivity, tflite
 from footseg.export.sensitivity import QuantizationCost, Reference, Sensitivity
 from footseg.export.verify import Sample
+from tests.canonical import canonical
 
 keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
 pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
@@ -65,6 +66,7 @@ def measured(mixer: mix.Mixer, against: Reference) -> dict[str, Sensitivity]:
 def test_all_operators_in_int8_are_the_int8_file(mixer: mix.Mixer, network: Path) -> None:
     everything = {operator.output: "int8" for operator in mixer.operators}
     assert mixer(everything) == quantize.quantize(network, "int8", NOISE)
+    canonical(mixer(everything))
     assert [operator.layer for operator in mixer.operators] == ["calm", "loud", "output"]
 
 
