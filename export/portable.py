@@ -3,8 +3,10 @@
 LiteRT's GPU delegates have no TRANSPOSE_CONV with an activation of its own (version 4 of the operator), so
 the activation becomes an operator: the same bits on the processor in 0.98 to 1.00 of the time. In integers it
 goes without a trace wherever saturation does its work already: ReLU is nothing new to codes whose zero point
-is the lowest. And they compute integer 1x1 convolutions of stride 2 wrongly, silently (seen in LiteRT 2.3:
-they write as if the stride were 1); with the input thinned out before a convolution of stride 1, they do not.
+is the lowest. Two things they compute wrongly, silently (seen in LiteRT 2.3, reports in ``docs/faults``).
+Integer 1x1 convolutions of stride 2: they write as if the stride were 1; with the input thinned out before a
+convolution of stride 1, they do not. And transposed convolutions of maps that the stride does not divide:
+they take the padding from the input's size; without padding, and the border cut off behind it, they do not.
 """
 
 from typing import Any
@@ -32,6 +34,7 @@ def portable(data: bytes) -> bytes:
         drop_saturated_activations(model, graph)
         split_activations(model, graph)
         thin_out(model, graph)
+        cut_borders(model, graph)
     return plain.pack(model)
 
 
@@ -97,6 +100,39 @@ def thin_out(model: Any, graph: Any) -> None:
         kind = schema.BuiltinOperator.DEPTHWISE_CONV_2D
         add_operator(model, graph, kind, inputs, [thin], options=thinning, before=operator)
         operator.inputs = [thin, *operator.inputs[1:]]
+
+
+def cut_borders(model: Any, graph: Any) -> None:
+    """Give each TRANSPOSE_CONV whose padding GPUs mistake none, and cut its output to size behind it.
+
+    As a 3x3 one of stride 2 at an odd height or width, 15x20 in a network for 480x640. Sums are the same.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    for operator in of_kind(model, graph, "TRANSPOSE_CONV"):
+        options, number = operator.builtinOptions, operator.outputs[0]
+        image, output = graph.tensors[operator.inputs[2]], graph.tensors[number]
+        kernel, strides = graph.tensors[operator.inputs[1]].shape[1:3], (options.strideH, options.strideW)
+        if options.padding != schema.Padding.SAME or any(k < s for k, s in zip(kernel, strides, strict=True)):
+            continue
+        # Of height and width: where the padding begins, and where a GPU takes it to begin.
+        begins = [(k - s) // 2 for k, s in zip(kernel, strides, strict=True)]
+        sides = zip(image.shape[1:3], kernel, strides, strict=True)
+        if begins == [max(k - (side % s or s), 0) // 2 for side, k, s in sides]:
+            continue
+        sides = zip(image.shape[1:3], kernel, strides, strict=True)
+        height, width = ((side - 1) * s + k for side, k, s in sides)
+        whole = tensor_like(graph, number, b"/whole")
+        graph.tensors[whole].shape = [output.shape[0], height, width, output.shape[3]]
+        numbers = [graph.tensors[whole].shape, [0, *begins, 0], output.shape]
+        shape, begin, size = (
+            add_constant(model, graph, output.name + name, np.array(value, np.int32), INT32)
+            for name, value in zip((b"/shape", b"/begin", b"/size"), numbers, strict=True)
+        )
+        options.padding, operator.outputs = schema.Padding.VALID, [whole]
+        operator.inputs = [shape, *operator.inputs[1:]]
+        kind, cut = schema.BuiltinOperator.SLICE, schema.SliceOptionsT()
+        add_operator(model, graph, kind, [whole, begin, size], [number], options=cut, after=operator)
 
 
 def saturates(fused: int, tensor: Any) -> bool:

@@ -204,6 +204,7 @@ OPERATORS: dict[str, tuple[Rule, tuple[str, ...]]] = {
         _resizing("halfPixelCenters", "alignCorners"),
         ("1.13.1", "1.14", "2.3", "2.4"),
     ),
+    "SLICE": (WIDEST, ("1.14", "1.14", "1.14", "2.4", "2.5")),
     "SOFTMAX": (WIDER, ("1.5", "1.14", "2.3")),
     "SPACE_TO_BATCH_ND": (WIDEST, ("1.6", "1.14", "2.3", "2.12")),
     "SPACE_TO_DEPTH": (INT8_2, ("1.5", "1.14")),
