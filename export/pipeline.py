@@ -16,7 +16,7 @@ from footseg.artifact import FORMATS, Artifact, file_name
 from footseg.data.folder import open_data
 from footseg.description import Description
 from footseg.errors import FootsegError, check_known
-from footseg.export import freeze, metadata, onnx, quantize, shared, tflite, verify
+from footseg.export import freeze, metadata, onnx, quantize, shared, tflite, verify, where
 from footseg.export import speed as speeds
 from footseg.export.precisions import INTEGER_ENDS, PRECISIONS
 from footseg.run import Run
@@ -265,6 +265,7 @@ def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> A
         parameters=run.parameters,
         parent=files.sha256(run.model),
         run=str(run.path),
+        clients=where.of_verified(path),
         versions=provenance.versions(),
         created=provenance.now(),
         **measured,

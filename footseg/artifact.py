@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from footseg import files, records
+from footseg.clients import Standing
 from footseg.errors import FootsegError
 
 # As a file's name ends.
@@ -28,8 +29,8 @@ class Artifact:
     ``recipe`` is the precision ("fp32", "fp16", "int8", ...) and ``details`` what became of its operators;
     ``parameters`` counts those of the Keras network it came from; ``parent`` is the SHA-256 of that
     ``model.keras`` and ``run`` its folder. ``verification`` holds what the export check measured, ``speed``
-    its time over that of the fp32 file. A file without a sidecar (somebody else's) has empty fields and can
-    still be measured.
+    its time over that of the fp32 file, ``clients`` where it runs, a row for each client. A file without a
+    sidecar (somebody else's) has empty fields and can still be measured.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Artifact:
     verification: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     speed: dict[str, Any] = field(default_factory=dict)
+    clients: tuple[Standing, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
 

@@ -32,9 +32,11 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
 
 
-def wrapped(text: str, width: int = WIDTH) -> str:
-    """A sentence in lines of ``width`` columns at most, names left whole."""
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def wrapped(text: str, width: int = WIDTH, indent: int = 2) -> str:
+    """A sentence in lines of ``width`` columns at most, names left whole, all but the first indented."""
+    return textwrap.fill(
+        text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def shortened(name: str, most: int) -> str:

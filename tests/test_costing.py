@@ -29,7 +29,7 @@ def cells(line: str) -> list[str]:
 
 def test_totals_and_layers_for_people(model: Path) -> None:
     text = footseg("cost", model, "--layers", "--core", "ghz=1,gbps=1").stdout
-    totals, bounds, layers = text.split("\n\n")
+    totals, bounds, clients, layers = text.split("\n\n")
     heads, row, *notes = totals.splitlines()
     assert dict(zip(cells(heads), cells(row), strict=True)) == {
         "file": "small.tflite", "parameters": "256", "M MACs": "0.0", "M FLOPs": "0.0", "M TF rule": "0.0",
@@ -46,6 +46,8 @@ def test_totals_and_layers_for_people(model: Path) -> None:
         "least times on one ghz=1,gbps=1, computed: 1 GHz, 1 GB/s, MACs a cycle: float32 4,"
     )
     assert "caches" in warning
+    assert clients.splitlines()[0] == "where small.tflite runs"
+    assert cells(clients.splitlines()[2]) == ["LiteRT, CPU", "not known", "no rule knows ABS 1"]
     lines = [cells(line) for line in layers.splitlines()]
     assert lines[0] == ["small.tflite"]
     columns = ["layer", "operator", "output", "M MACs", "parameters", "KB moved", "FLOP/B", "ms", "bound by"]

@@ -25,6 +25,7 @@ from footseg.benchmarks.measurement import (
     Relative,
     SpeedAgainstPeak,
 )
+from footseg.clients import Standing
 from footseg.errors import FootsegError
 from footseg.runtime import Delegation
 
@@ -111,7 +112,13 @@ def a_measurement(**changes: Any) -> Measurement:
         "created": "2025-01-01T00:00:00+00:00",
         "device": {"cpu": "A core", "cores": 2, "architecture": "x86_64", "system": "Linux 6"},
         "artifact": Artifact(
-            Path("a.tflite"), "tflite", "ab" * 32, "fast_linknet", {"width": 1.0}, (1, 64, 64, 3)
+            Path("a.tflite"),
+            "tflite",
+            "ab" * 32,
+            "fast_linknet",
+            {"width": 1.0},
+            (1, 64, 64, 3),
+            clients=(Standing("gpu", "GPU", "runs", "computed", operators={"ADD": 2}, asking=("ADD 2",)),),
         ),
         "runtime": "LiteRT",
         "runtime_version": "2.3.0",
@@ -453,6 +460,17 @@ def test_schema_and_dataclasses_have_the_same_fields(part: str) -> None:
     for name, hint in expected.items():
         shape = schema["properties"][name]
         assert allowed(shape) == json_types(hint), f"{part}.{name}"
+
+
+def test_the_schema_has_the_fields_and_words_of_a_standing() -> None:
+    from footseg import clients
+
+    schema, hints = SCHEMA["$defs"]["standing"], get_type_hints(clients.Standing)
+    assert set(schema["required"]) == set(schema["properties"]) == set(hints)
+    for name, hint in hints.items():
+        assert allowed(schema["properties"][name]) == json_types(hint), name
+    assert schema["properties"]["verdict"]["enum"] == list(clients.VERDICTS)
+    assert schema["properties"]["basis"]["enum"] == [clients.CHECKED, clients.COMPUTED, clients.UNKNOWN]
 
 
 def test_every_field_of_the_schema_is_described() -> None:

@@ -16,6 +16,7 @@ from footseg.artifact import Artifact
 from footseg.benchmarks.measurement import Latency, Measurement, Relative
 from footseg.benchmarks.pages import frontier
 from footseg.benchmarks.results_file import append_line, read_all
+from footseg.clients import Standing
 from footseg.compress.sizes import LayerSize, read_sizes
 from footseg.errors import FootsegError
 from footseg.evaluate import Evaluation, ImageScore, SavedEvaluation
@@ -68,7 +69,10 @@ def a_run(folder: Path) -> Path:
 def a_sidecar(folder: Path) -> Path:
     files.write_text(folder / "a.tflite", "network")
     digest = files.sha256(folder / "a.tflite")
-    made = Artifact(folder / "a.tflite", "tflite", digest, "net", {"width": 1.0}, (1, 8, 8, 3), ("a", "b"))
+    gpu = Standing("gpu", "GPU", "runs", "checked", "", {"ADD": 1}, "2.3.0", ("ADD 2",), 0.9, 1, "2")
+    made = Artifact(
+        folder / "a.tflite", "tflite", digest, "net", {"width": 1.0}, (1, 8, 8, 3), ("a", "b"), clients=(gpu,)
+    )
     return made.save_sidecar()
 
 

@@ -1,9 +1,10 @@
-"""``footseg cost``: what an inference costs, computed from the files."""
+"""``footseg cost``: what an inference costs and which clients run it, computed from the files."""
 
 import argparse
 import dataclasses
 from pathlib import Path
 
+from footseg import clients
 from footseg.commands._command import Arguments, Command, Output
 
 
@@ -26,6 +27,7 @@ def _cost(args: Arguments) -> Output:
         raise ValueError("--results needs --core: describe the core that the times were measured on")
     from footseg.benchmarks.cost import distance, of_file, roofline, table
     from footseg.benchmarks.results_file import read_all
+    from footseg.export import where
 
     core = roofline.core_of(args.core) if args.core is not None else None
     measured = read_all(args.results) if args.results else ()
@@ -33,10 +35,17 @@ def _cost(args: Arguments) -> Output:
     for path in args.artifacts:
         cost = of_file(path)
         files.append((path.name, cost, roofline.bound(cost, core) if core else None))
-    parts = [table.totals(files)]
+    standings = [(path, where.of_file(path)) for path in args.artifacts]
+    parts = [
+        table.totals(files),
+        *(f"where {path.name} runs\n{clients.text(found, table.COLUMNS)}" for path, found in standings),
+    ]
     if args.layers:
         parts += [f"{name}\n{table.layers(cost, limit)}" for name, cost, limit in files]
-    document = [table.document(*file) for file in files]
+    document = [
+        {**table.document(*file), "clients": [dataclasses.asdict(one) for one in found]}
+        for file, (_, found) in zip(files, standings, strict=True)
+    ]
     if args.results:
         limits = [(path, limit) for path, (*_, limit) in zip(args.artifacts, files, strict=True) if limit]
         found = distance.distances(limits, measured)
@@ -46,4 +55,11 @@ def _cost(args: Arguments) -> Output:
     return Output(document, "\n\n".join(parts))
 
 
-COMMANDS = (Command(("cost",), "compute what an inference costs, from the files", _cost_arguments, _cost),)
+COMMANDS = (
+    Command(
+        ("cost",),
+        "compute what an inference costs and where files run, from the files",
+        _cost_arguments,
+        _cost,
+    ),
+)

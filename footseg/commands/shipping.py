@@ -5,12 +5,13 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from footseg.artifact import FORMATS
+from footseg import clients
+from footseg.artifact import FORMATS, Artifact
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
 from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
-from footseg.terminal import table
+from footseg.terminal import table, wrapped
 
 if TYPE_CHECKING:
     from footseg.export.auto import AutoConfig
@@ -93,7 +94,13 @@ def _export(args: Arguments) -> Output:
         + (f", but {doubt}" if doubt else "")
         for artifact, doubt in zip(artifacts, doubts, strict=True)
     ]
-    return Output([dataclasses.asdict(artifact) for artifact in artifacts], "\n".join(lines))
+    told = ["\n".join([line, *_where(artifact)]) for line, artifact in zip(lines, artifacts, strict=True)]
+    return Output([dataclasses.asdict(artifact) for artifact in artifacts], "\n".join(told))
+
+
+def _where(artifact: Artifact) -> list[str]:
+    """Where a file runs and where not, for people."""
+    return [wrapped(f"  {line}", indent=4) for line in clients.summary(artifact.clients)]
 
 
 def _export_auto(args: Arguments) -> Output:

@@ -1,0 +1,84 @@
+"""Where a file runs: what each client that apps have makes of it, computed from the file; nothing is run.
+
+``facts.py`` reads a ``.tflite``, ``rules.py`` has what stands against an operator, ``tflite.py`` and
+``onnx.py`` what each client makes of a file. What no rule knows is "not known", never "runs".
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from footseg import provenance, runtime
+from footseg.clients import CHECKED, IN_PART, NOT, RUNS, WRONG, Standing
+from footseg.errors import FootsegError
+from footseg.export.clients.compare import EQUAL, Row
+
+
+def of_file(path: Path) -> tuple[Standing, ...]:
+    """A row for each client that takes this kind of file, ours or not; none for other kinds.
+
+    Raises:
+        FootsegError: no such file, or a damaged one.
+        MissingExtraError: the package onnx is not installed.
+    """
+    from footseg.export.where import facts, onnx, tflite
+
+    if not path.is_file():
+        raise FootsegError(f"no such file: {path}")
+    if path.suffix == ".tflite":
+        read = facts.read(path)
+        try:
+            return tflite.standings(read)
+        except (
+            IndexError,
+            KeyError,
+            TypeError,
+        ) as error:  # An operator without the inputs that it must have.
+            raise FootsegError(f"{path} is damaged ({error!r}): export it again") from error
+    return onnx.standings(path) if path.suffix == ".onnx" else ()
+
+
+def of_verified(path: Path) -> tuple[Standing, ...]:
+    """The same of a file that was verified here, by LiteRT or ONNX Runtime on the processor.
+
+    Raises:
+        FootsegError: no such file, or a damaged one.
+    """
+    client, package = {".tflite": ("cpu", "ai-edge-litert"), ".onnx": ("ort", "onnxruntime")}[path.suffix]
+    ran: dict[str, Any] = {"verdict": RUNS, "basis": CHECKED, "version": provenance.versions()[package]}
+    if client == "cpu":
+        found = runtime.delegation(path)
+        ran["partitions"], ran["operators"] = found.partitions, found.outside
+        if found.outside:
+            ran["why"] = (
+                f"outside of XNNPACK: {', '.join(f'{n} {kind}' for kind, n in found.outside.items())}"
+            )
+    return tuple(dataclasses.replace(one, **ran) if one.client == client else one for one in of_file(path))
+
+
+def with_checked(standings: Sequence[Standing], rows: Sequence[Row]) -> tuple[Standing, ...]:
+    """The same, with what clients made of the file in the place of what was computed."""
+    ran = {row.client: row for row in rows if not row.absent}
+    found = tuple(_checked(one, ran[one.client]) if one.client in ran else one for one in standings)
+    known = {one.client for one in standings}
+    new = (Standing(row.client, row.title, "", "") for row in ran.values() if row.client not in known)
+    return (*found, *(_checked(one, ran[one.client]) for one in new))
+
+
+def _checked(computed: Standing, row: Row) -> Standing:
+    if row.error:
+        verdict, why = NOT, row.error
+    elif row.equal_cpu is not None and row.equal_cpu < EQUAL:
+        verdict, why = WRONG, ""
+    else:
+        verdict, why = (IN_PART, f"{row.fallen} operators on the CPU") if row.fallen else (RUNS, "")
+    return dataclasses.replace(
+        computed,
+        verdict=verdict,
+        basis=CHECKED,
+        why=why,
+        operators={} if verdict == RUNS else computed.operators,
+        equal=row.equal_cpu,
+        version=row.version,
+    )
