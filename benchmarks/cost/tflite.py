@@ -25,7 +25,8 @@ def counted(path: Path) -> Counted:
     """A file's first subgraph and what it does.
 
     Raises:
-        FootsegError: not a whole .tflite file, or a tensor whose shape the file leaves open.
+        FootsegError: not a whole .tflite file, a tensor whose shape the file leaves open, or an operator
+            without what it must have.
     """
     graph = tflite.read(path)
     for tensor in graph.tensors.values():
@@ -39,7 +40,12 @@ def counted(path: Path) -> Counted:
         for key, tensor in graph.tensors.items()
         if tensor.stored and (tensor.quantization or "float" in tensor.kind)
     }
-    return Counted(graph, tuple(_work(operator, graph.tensors) for operator in graph.operators), weights)
+    try:
+        return Counted(graph, tuple(_work(operator, graph.tensors) for operator in graph.operators), weights)
+    except (IndexError, KeyError, ZeroDivisionError) as error:  # Inputs that it must have, sides of 0.
+        raise FootsegError(
+            f"{path} is damaged (an operator does not fit its tensors: {error!r}): export it again"
+        ) from error
 
 
 def _work(operator: Operator, tensors: Mapping[Any, Tensor]) -> Work:
