@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from footseg.grouping import grouped
 from footseg.terminal import aligned, counted, wrapped
+from footseg.verifications import percent
 
 # What becomes of a file on a client. What runs wrongly gives masks, others than LiteRT's on the processor.
 RUNS, IN_PART, WRONG, NOT, UNKNOWN = "runs", "runs in part", "runs wrongly", "does not run", "not known"
@@ -22,7 +23,7 @@ class Standing:
     known (both are among the words above; it is "not known" where the verdict is). ``why`` says all that is
     to be said beside them. ``operators`` counts those that stand against it, by kind. ``since`` is the oldest
     release that has all operators, as "2.3.0", for which ``asking`` ask ("TRANSPOSE_CONV 3"). ``equal`` is
-    the share of pixels of the class that LiteRT gives on the processor, ``partitions`` in how many pieces a
+    the share of pixels of the class that the file has on the processor, ``partitions`` in how many pieces a
     delegate runs the file and ``version`` that of the client, all where it ran.
     """
 
@@ -43,7 +44,7 @@ class Standing:
         """All that is to be said beside the verdict, in one line."""
         since = f"from {released(self.since)} on, for {' and '.join(self.asking)}" if self.since else ""
         pieces = f"in {counted(self.partitions, 'partition')}" if self.partitions else ""
-        equal = "" if self.equal is None else f"{self.equal:.2%} of pixels as LiteRT's on the processor"
+        equal = "" if self.equal is None else f"{percent(self.equal)} of pixels as on this processor"
         return "; ".join(part for part in (since, pieces, equal, self.why) if part)
 
 

@@ -14,8 +14,8 @@ from footseg import artifact, clients
 from footseg.clients import CHECKED, COMPUTED, IN_PART, NOT, RUNS, UNKNOWN, WRONG, Standing
 from footseg.errors import FootsegError
 from footseg.export import plain, where
-from footseg.export.clients.compare import Row
 from footseg.export.where import rules
+from footseg.verifications import Row
 from tests.small_graphs import T, onnx_file, packed, tflite
 from tests.test_cli import footseg, one_line
 
@@ -243,12 +243,13 @@ def test_damage_is_one_line_and_never_a_crash(tmp_path: Path) -> None:
 def test_what_was_checked_stands_in_the_place_of_what_was_computed(tmp_path: Path) -> None:
     computed = where.of_file(convolution(tmp_path / "a.tflite"))
     rows = [
-        Row("a", "gpu", "GPU", "1.0", 9, equal_cpu=0.9),
-        Row("a", "openvino", "OpenVINO", error="it fell"),
-        Row("a", "web", "web", "2.0", 9, equal_cpu=0.9995),
-        Row("a", "webgpu", "webgpu", "2.0", 9, equal_cpu=1.0, fallen=3),
-        Row("a", "tf213", "TF", error="make clients", absent=True),
-        Row("a", "mnn", "MNN", "3", 9, equal_cpu=1.0),
+        Row("gpu", "GPU", "1.0", 9, equal_cpu=0.9, failures=("0.9 of pixels",)),
+        Row("openvino", "OpenVINO", error="it fell"),
+        Row("web", "web", "2.0", 9, equal_cpu=0.9995),
+        Row("webgpu", "webgpu", "2.0", 9, equal_cpu=1.0, fallen=3),
+        Row("tf213", "TF", error="make clients", absent=True),
+        Row("half", "half", "2.3", 9, simulated=True, equal_cpu=1.0),
+        Row("mnn", "MNN", "3", 9, equal_cpu=1.0),
     ]
     found = {one.client: one for one in where.with_checked(computed, rows)}
     verdicts = {client: (found[client].verdict, found[client].basis) for client in ("gpu", "openvino", "web")}
@@ -257,7 +258,8 @@ def test_what_was_checked_stands_in_the_place_of_what_was_computed(tmp_path: Pat
     assert found["tf213"] == next(one for one in computed if one.client == "tf213")
     assert (found["mnn"].verdict, found["mnn"].basis, list(found)[-1]) == (RUNS, CHECKED, "mnn")
     assert found["openvino"].words == "it fell"
-    assert found["gpu"].words == "90.00% of pixels as LiteRT's on the processor"
+    assert found["gpu"].words == "90.000% of pixels as on this processor; 0.9 of pixels"
+    assert "half" not in found
 
 
 def test_it_is_printed_in_a_terminals_width_and_summed_up(tmp_path: Path) -> None:

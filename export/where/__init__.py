@@ -12,7 +12,7 @@ from typing import Any
 from footseg import provenance, runtime
 from footseg.clients import CHECKED, IN_PART, NOT, RUNS, WRONG, Standing
 from footseg.errors import FootsegError
-from footseg.export.clients.compare import EQUAL, Row
+from footseg.verifications import Row
 
 
 def of_file(path: Path) -> tuple[Standing, ...]:
@@ -58,8 +58,11 @@ def of_verified(path: Path) -> tuple[Standing, ...]:
 
 
 def with_checked(standings: Sequence[Standing], rows: Sequence[Row]) -> tuple[Standing, ...]:
-    """The same, with what clients made of the file in the place of what was computed."""
-    ran = {row.client: row for row in rows if not row.absent}
+    """The same, with what clients made of the file in the place of what was computed.
+
+    What is simulated is no client's, and stays out; a client that was not asked keeps what was computed.
+    """
+    ran = {row.client: row for row in rows if row.status in ("ok", "failed", "not run") and not row.simulated}
     found = tuple(_checked(one, ran[one.client]) if one.client in ran else one for one in standings)
     known = {one.client for one in standings}
     new = (Standing(row.client, row.title, "", "") for row in ran.values() if row.client not in known)
@@ -67,12 +70,13 @@ def with_checked(standings: Sequence[Standing], rows: Sequence[Row]) -> tuple[St
 
 
 def _checked(computed: Standing, row: Row) -> Standing:
+    verdict, why = RUNS, row.why
     if row.error:
-        verdict, why = NOT, row.error
-    elif row.equal_cpu is not None and row.equal_cpu < EQUAL:
-        verdict, why = WRONG, ""
-    else:
-        verdict, why = (IN_PART, f"{row.fallen} operators on the CPU") if row.fallen else (RUNS, "")
+        verdict = NOT
+    elif row.failures:
+        verdict = WRONG
+    elif row.fallen:
+        verdict, why = IN_PART, f"{row.fallen} operators on the CPU"
     return dataclasses.replace(
         computed,
         verdict=verdict,
