@@ -17,6 +17,7 @@ from footseg.commands import (
     verifying,
 )
 from footseg.commands._command import Command, parser, run
+from footseg.quiet import open_closed_streams
 
 __all__ = ["COMMANDS", "main", "parser"]
 
@@ -37,4 +38,5 @@ COMMANDS: tuple[Command, ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 a clear error, 2 wrong usage, 130 interrupted."""
+    open_closed_streams()
     return run(sys.argv[1:] if argv is None else argv, COMMANDS)

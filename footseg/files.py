@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -9,9 +10,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from footseg.errors import FootsegError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has none: there nothing is locked, and nothing swept.
+    fcntl = None
+
+# How the name of a temporary folder ends, and what the disks of Linux and macOS take of a name.
+TEMPORARY, NAME_BYTES = ".footseg-tmp", 255
 
 
 class DiskFullError(FootsegError):
@@ -37,7 +48,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FootsegError(f"{path} is no file that could be replaced: give another name")
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    _sweep(path.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{short(f'.{path.name}')}.", suffix=TEMPORARY, dir=path.parent))
+    held = _hold(folder)
     try:
         with disk_errors(path):
             temporary = folder / path.name
@@ -50,6 +63,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def short(name: str) -> str:
+    """``name``, cut so that two dozen characters more make it none too long for a disk."""
+    return os.fsdecode(os.fsencode(name)[: NAME_BYTES - 24])
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a temporary folder for as long as this process lives; None where there are no locks."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary folders of processes that were killed; their locks went with them."""
+    if fcntl is None:
+        return
+    for left in folder.glob(f".*{TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -54,10 +54,56 @@ def native_quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def lasting_stderr() -> Iterator[None]:
+    """Let the block go on when nobody takes what it writes to stderr."""
+    python = sys.stderr
+    with _lasting(2) as terminal:
+        if python is sys.__stderr__:
+            sys.stderr = terminal
+        try:
+            yield
+        finally:
+            sys.stderr = python
+
+
+def open_closed_streams() -> None:
+    """Put the null device where standard input, output or error is closed, as by ``2>&-``.
+
+    Else the next file that is opened takes its number, and what is meant for the terminal goes into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+class _Lasting(io.FileIO):
+    """Takes what a closed pipe or a full disk does not: work outlives the reader of its progress."""
+
+    def write(self, data: Any, /) -> int:
+        """Write ``data``, or drop it."""
+        try:
+            return super().write(data) or len(data)
+        except OSError:
+            return len(data)
+
+
+def _lasting(descriptor: int) -> IO[str]:
+    """A text stream to a copy of a descriptor; what cannot be written is dropped."""
+    raw = _Lasting(os.dup(descriptor), "w")
+    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+
+
+@contextlib.contextmanager
 def native_stderr_to(held: IO[bytes]) -> Iterator[IO[str]]:
     """Point file descriptor 2 at ``held`` for the block; yields what it pointed at before."""
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w", 1, "utf-8") as terminal:
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    with _lasting(2) as terminal:
         os.dup2(held.fileno(), 2)
         try:
             yield terminal

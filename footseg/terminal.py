@@ -3,8 +3,19 @@
 import textwrap
 from collections.abc import Collection, Sequence
 
+# What moves the cursor, rings or starts worse: all control characters but tab and newline.
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
+
 # Columns of a terminal that a table of measurements may take.
 WIDTH = 120
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters, and bytes of names that are not UTF-8, written out as \\x1b.
+
+    Names of files, classes and layers come from others, and a terminal obeys what it is sent.
+    """
+    return text.translate(CONTROLS).encode(errors="backslashreplace").decode()
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:

@@ -8,16 +8,20 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from footseg import __version__, files
+from footseg import __version__, files, locks
 from footseg.errors import FootsegError
-from footseg.quiet import native_quiet
+from footseg.quiet import lasting_stderr, native_quiet
+from footseg.terminal import printable
 
 Arguments = argparse.Namespace
 
@@ -39,17 +43,23 @@ class Output:
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its words, its help, its arguments and its work."""
+    """One command: its words, its help, its arguments, its work, and the folder that it alone may write."""
 
     words: tuple[str, ...]
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     work: Callable[[Arguments], Output]
+    folder: Callable[[Arguments], Path | None] = lambda args: None
+
+
+def out_folder(args: Arguments) -> Path | None:
+    """The folder of ``--out``, where it was given."""
+    return args.out
 
 
 def say(line: str) -> None:
     """Progress and errors go to standard error, so that standard output stays a document."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def run(words: Sequence[str], commands: Sequence[Command]) -> int:
@@ -59,13 +69,15 @@ def run(words: Sequence[str], commands: Sequence[Command]) -> int:
     args = parser(commands).parse_args(words)
     args.command_line = shlex.join(["footseg", *words])
     try:
-        quietly = contextlib.nullcontext() if args.debug else native_quiet()
-        with quietly, files.disk_errors(Path(getattr(args, "out", None) or ".")):
+        folder: Path | None = args.folder(args)
+        alone = contextlib.nullcontext() if folder is None else locks.alone_in(folder, args.command_line)
+        quietly = lasting_stderr() if args.debug else native_quiet()
+        with quietly, ended_as_by_ctrl_c(), files.disk_errors(Path(getattr(args, "out", None) or ".")), alone:
             output: Output = args.work(args)
         text = json.dumps(output.document, indent=2, default=str) if args.json else output.text
         if text:
             with _whole_stdout():
-                print(text, flush=True)  # noqa: T201
+                print(printable(text), flush=True)  # noqa: T201
         return 0 if output.ok else 1
     except (FootsegError, ValueError) as error:
         if args.debug:
@@ -103,8 +115,32 @@ def parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
             command.words[-1], parents=[common], help=command.help, description=command.help
         )
         command.add_arguments(sub)
-        sub.set_defaults(work=command.work)
+        sub.set_defaults(work=command.work, folder=command.folder)
     return top
+
+
+@contextlib.contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the block as Ctrl-C does: with all of its cleaning up.
+
+    Else what is in sessions of its own (an emulator, a runner on a phone) would run on, and its files stay.
+    A signal that is ignored (nohup) stays so.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        asked = []  # Python takes signals in its main thread only
+    ours = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
+    try:
+        for number in ours:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

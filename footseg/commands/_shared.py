@@ -1,13 +1,8 @@
-"""Arguments that several commands take, and how they are ended."""
+"""Arguments that several commands take."""
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import signal
-import threading
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any, get_type_hints
 
 from footseg.commands._command import Arguments
@@ -97,27 +92,3 @@ def threads_argument(sub: argparse.ArgumentParser) -> None:
 
 def no_arguments(sub: argparse.ArgumentParser) -> None:
     """For commands that take none but the common ones."""
-
-
-@contextlib.contextmanager
-def ended_as_by_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the block as Ctrl-C does: with all of its cleaning up.
-
-    Else what is in sessions of its own (an emulator, a runner on a phone) would run on, and its files stay.
-    A signal that is ignored (nohup) stays so.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        asked = []  # Python takes signals in its main thread only
-    ours = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
-    try:
-        for number in ours:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)

@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import add_option, parse_pair
 from footseg.compress.methods import METHODS
 from footseg.errors import require
@@ -128,5 +128,11 @@ def _compress(args: Arguments) -> Output:
 
 
 COMMANDS = (
-    Command(("compress",), "make a smaller run of a run, step by step", _compress_arguments, _compress),
+    Command(
+        ("compress",),
+        "make a smaller run of a run, step by step",
+        _compress_arguments,
+        _compress,
+        out_folder,
+    ),
 )

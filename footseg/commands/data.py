@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from footseg.commands._command import Arguments, Command, Output
+from footseg.commands._command import Arguments, Command, Output, out_folder
 from footseg.commands._shared import size_argument
 from footseg.errors import FootsegError
 
@@ -100,7 +100,14 @@ COMMANDS = (
         "make a data set of feet on floors, drawn or from photographs",
         _synth_arguments,
         _synth,
+        out_folder,
     ),
-    Command(("data", "check"), "find what is wrong with a data set", _check_arguments, _check),
+    Command(
+        ("data", "check"),
+        "find what is wrong with a data set",
+        _check_arguments,
+        _check,
+        lambda args: args.data if args.fix else None,
+    ),
     Command(("data", "preview"), "draw a contact sheet with overlays", _preview_arguments, _preview),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import no_arguments, size_argument
 from footseg.errors import require
 from footseg.terminal import table
@@ -100,7 +100,11 @@ def _published(figures: Mapping[str, Any]) -> str:
 
 COMMANDS = (
     Command(
-        ("demo",), "the whole path in minutes, on drawn feet or your own photographs", _demo_arguments, _demo
+        ("demo",),
+        "the whole path in minutes, on drawn feet or your own photographs",
+        _demo_arguments,
+        _demo,
+        out_folder,
     ),
     Command(("doctor",), "what is installed, what is missing, how to get it", no_arguments, _doctor),
     Command(("networks",), "the networks, with parameters and cost", _networks_arguments, _networks),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from footseg.benchmarks.targets import KINDS, RUNNERS
 from footseg.commands._command import Arguments, Command, Output, say
-from footseg.commands._shared import ended_as_by_ctrl_c
 
 
 def _bench_arguments(sub: argparse.ArgumentParser) -> None:
@@ -77,8 +76,7 @@ def _bench(args: Arguments) -> Output:
     elif limits:
         flag = "--" + next(iter(limits)).replace("_", "-")
         raise ValueError(f"{flag} means nothing without --gate BASELINE.jsonl")
-    with ended_as_by_ctrl_c():
-        found = bench.bench(args.artifacts, args.on or ["host"], out=args.out, say=say, **options)
+    found = bench.bench(args.artifacts, args.on or ["host"], out=args.out, say=say, **options)
     text = table.as_table(found.measured)
     document: object = [measurement.to_json() for measurement in found.measured]
     passed = not found.failures

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
 
@@ -70,5 +70,6 @@ COMMANDS = (
         "train and measure all of the thesis's networks, ours beside its figures",
         _thesis_arguments,
         _thesis,
+        out_folder,
     ),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from footseg import files
 from footseg.commands._command import Arguments, Command, Output, say
-from footseg.commands._shared import ended_as_by_ctrl_c, given_training_options, training_options
+from footseg.commands._shared import given_training_options, training_options
 from footseg.errors import require
 from footseg.search.goals import COSTS, SCORES
 from footseg.training import config
@@ -79,7 +79,7 @@ def _search(args: Arguments) -> Output:
     budget = loop.SearchBudget(asked.trials, args.minutes)
     loop.check(asked, budget)
     settings = loop.begin(args.out, asked, given, resume=args.resume)
-    with ended_as_by_ctrl_c(), records.lock(args.out, say=say) as lock:
+    with records.lock(args.out, say=say) as lock:
         if settings.trials != asked.trials:
             settings = dataclasses.replace(settings, trials=asked.trials)
             records.save_settings(args.out, settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from footseg import clients
 from footseg.artifact import FORMATS, Artifact
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
 from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
@@ -133,5 +133,7 @@ def _export_sensitivity(args: Arguments) -> Output:
 
 
 COMMANDS = (
-    Command(("export",), "write verified .tflite and .onnx files of a run", _export_arguments, _export),
+    Command(
+        ("export",), "write verified .tflite and .onnx files of a run", _export_arguments, _export, out_folder
+    ),
 )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
 
@@ -62,5 +62,11 @@ def _study(args: Arguments) -> Output:
 
 
 COMMANDS = (
-    Command(("study",), "one page of what compression gave: size, speed, IoU", _study_arguments, _study),
+    Command(
+        ("study",),
+        "one page of what compression gave: size, speed, IoU",
+        _study_arguments,
+        _study,
+        out_folder,
+    ),
 )

@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import given_training_options, threads_argument, training_options
 from footseg.errors import require
 from footseg.terminal import counted
@@ -48,6 +49,12 @@ def _train(args: Arguments) -> Output:
     return Output(dataclasses.asdict(run), text)
 
 
+def _run_folder(args: Arguments) -> Path | None:
+    """The run's; of several processes that train one run together, the first one's only, which writes it."""
+    first = os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0"
+    return out_folder(args) if first or not args.distribute else None
+
+
 def _evaluate_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL", help=".keras, .tflite, .onnx or a run's folder")
     sub.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
@@ -88,7 +95,9 @@ def _predict(args: Arguments) -> Output:
 
 
 COMMANDS = (
-    Command(("train",), "train a network on a data set", _train_arguments, _train),
-    Command(("evaluate",), "score a model on a data set", _evaluate_arguments, _evaluate),
-    Command(("predict",), "write masks and overlays of photographs", _predict_arguments, _predict),
+    Command(("train",), "train a network on a data set", _train_arguments, _train, _run_folder),
+    Command(("evaluate",), "score a model on a data set", _evaluate_arguments, _evaluate, out_folder),
+    Command(
+        ("predict",), "write masks and overlays of photographs", _predict_arguments, _predict, out_folder
+    ),
 )

@@ -1,6 +1,9 @@
 """What the two ways of making a data set share: what is asked for, where it goes, who draws it."""
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,7 +74,22 @@ class SynthConfig:
         if workers <= 1:
             return ThreadPoolExecutor(1)
         # "spawn": forking a process in which TensorFlow runs can hang it.
-        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
+
+
+def end_with_parent() -> None:
+    """Let this worker end when the process that started it has, however that was.
+
+    A pool's workers wait for jobs on a pipe that they hold open themselves: they would wait for ever.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            multiprocessing.connection.wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def check_size(size: Size) -> None:

@@ -1,0 +1,88 @@
+"""One process at a time in a folder that is written: the second is told who is there.
+
+The kernel lets go of a lock when its process ends, however it ends, so that none is left behind.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from footseg import files
+from footseg.errors import FootsegError
+from footseg.files import fcntl
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, doing: str) -> Iterator[None]:
+    """Hold ``folder``, which need not exist yet, for the block; ``doing`` is what others are told.
+
+    The lock is the file ``.NAME.lock`` beside it, and goes with the block, as do folders above it that were
+    made for it and stayed empty. Other machines that share the disk see it where its file system does.
+
+    Raises:
+        FootsegError: another process holds it, or nothing can be written beside it.
+    """
+    if fcntl is None:
+        yield
+        return
+    folder = folder.resolve()
+    made = _make_parents(folder)
+    path = folder.with_name(files.short(f".{folder.name}") + ".lock")
+    descriptor = None
+    try:
+        with files.disk_errors(folder):
+            descriptor = _take(path, folder)
+            os.truncate(descriptor, 0)
+            from footseg import provenance
+
+            holder = {"process": os.getpid(), "doing": doing, "since": provenance.now()}
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+        for parent in made:
+            with contextlib.suppress(OSError):  # not empty any more
+                parent.rmdir()
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Make the folders above; returns those that were not there, the lowest first."""
+    made = [parent for parent in folder.parents if not parent.exists()]
+    with files.disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _take(path: Path, folder: Path) -> int:
+    """The descriptor of the lock file at ``path``, locked."""
+    assert fcntl is not None
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who held it before takes the file away, and one that is away keeps nobody out.
+            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except BlockingIOError:
+            holder = _holder(path)
+            os.close(descriptor)
+            raise FootsegError(
+                f"{folder} is in use{holder}: wait until it has ended, or give another folder"
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, in words; "" where that is not known."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return f" by process {told['process']} ({told['doing']}, since {told['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
