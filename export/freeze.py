@@ -28,6 +28,7 @@ def load_network(path: Path) -> Any:
         keras = keras_on_tensorflow()
         from footseg.export.lowering import lower
 
+        runtime.check_archive(path)
         return lower(keras.saving.load_model(path, compile=False))
 
 

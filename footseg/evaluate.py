@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from footseg import files, metrics, provenance, records, runtime
+from footseg import files, metrics, provenance, records, runtime, strangers
 from footseg.data.folder import Colour, Split, load_split, open_data
 from footseg.data.images import IGNORE, overlay, write_image
 from footseg.errors import FootsegError
@@ -204,6 +204,7 @@ def evaluate(
     if out is not None:
         check_out(out)
     data = open_data(data_dir)
+    strangers.check(model)
     segmenter = runtime.load(model, threads)
     if segmenter.classes != len(data.classes):
         raise FootsegError(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from footseg import artifact as artifacts
 from footseg import run as runs
-from footseg import runtime
+from footseg import runtime, strangers
 from footseg.data.folder import Colour, default_colours, images_by_name, shorten
 from footseg.data.images import (
     Letterbox,
@@ -58,6 +58,7 @@ def predict(
     """
     photographs = find_photographs(images)
     check_out(out, photographs)
+    strangers.check(model)
     segmenter = runtime.load(model, threads)
     colours = colours or _colours(model, segmenter.classes)
     done, bad = [], []

@@ -10,6 +10,7 @@ RUN/model.keras      best weights by validation IoU, float32, inference-ready
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from footseg import files, records
 from footseg.errors import FootsegError
 
 RECORD, HISTORY = "run.json", "history.csv"
+# Of networks, their own and others', as modules and files are named.
+NETWORK_NAME = re.compile(r"\w{1,100}", re.ASCII)
 UNFINISHED = ("running", "interrupted")
 
 
@@ -139,7 +142,14 @@ def load(path: Path) -> Run:
         raise FootsegError(f"no such folder: {path}")
     if not exists(path):
         raise FootsegError(f"{path} is not a run (it has no {RECORD}): make one with footseg train")
-    return records.read(Run, path / RECORD, "record of a run", "train it anew", path=path)
+    what, mend = "record of a run", "train it anew"
+    found = records.read(Run, path / RECORD, what, mend, path=path)
+    if not NETWORK_NAME.fullmatch(found.network):  # files are named after it
+        raise FootsegError(
+            f"{path / RECORD} is no {what} (its field 'network' is {found.network!r:.60}, expected a name of "
+            f"letters, digits and _): {mend}"
+        )
+    return found
 
 
 def read_history(path: Path, *needed: str) -> dict[str, list[float]]:

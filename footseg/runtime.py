@@ -24,6 +24,8 @@ from footseg.quiet import quiet
 SUFFIXES = (".keras", ".tflite", ".onnx")
 # Bounds the float32 copy of the images (16 of 256x256 are 12.6 MB) however many are asked for.
 KERAS_BATCH = 16
+# Bytes that a .keras file may unpack to: the largest network here, the teacher, has 0.12 GB.
+LARGEST_MODEL = 4_000_000_000
 # Bytes 4 to 8 of every flatbuffer that holds a TFLite model.
 TFLITE_IDENTIFIER = b"TFL3"
 
@@ -157,10 +159,7 @@ class KerasSegmenter:
     def __init__(self, path: Path) -> None:
         with quiet():
             keras = require("keras", "train")
-        if not zipfile.is_zipfile(path):
-            raise FootsegError(
-                f"{path} is not a Keras model or was cut off: take another copy, or train again"
-            )
+        check_archive(path)
         try:
             with quiet():
                 self.model = keras.saving.load_model(path, compile=False)
@@ -182,6 +181,26 @@ class KerasSegmenter:
             chunk = slice(start, start + KERAS_BATCH)
             out[chunk] = self.model.predict_on_batch(to_float(images[chunk]))
         return out
+
+
+def check_archive(path: Path) -> None:
+    """Make sure that a ``.keras`` file is an archive of a size that a network may have.
+
+    Raises:
+        FootsegError: it is none, or unpacks to more than ``LARGEST_MODEL``, as one of 3 MB may to 13 GB.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise FootsegError(
+            f"{path} is not a Keras model or was cut off: take another copy, or train again"
+        ) from error
+    if unpacked > LARGEST_MODEL:
+        raise FootsegError(
+            f"{path} unpacks to {unpacked / 1e9:.1f} GB, and a network may have {LARGEST_MODEL / 1e9:.0f} "
+            "here: take another copy"
+        )
 
 
 class _Part(TypedDict):

@@ -94,7 +94,9 @@ def test_folders_made_for_a_lock_go_with_it_and_used_ones_stay(tmp_path: Path) -
     assert names(tmp_path / "a" / "b") == ["run"]
 
 
-@pytest.mark.parametrize("name", ["n" * 250 + ".json", "ü" * 120, b"caf\xe9".decode(errors="surrogateescape")])
+@pytest.mark.parametrize(
+    "name", ["n" * 250 + ".json", "ü" * 120, b"caf\xe9".decode(errors="surrogateescape")]
+)
 def test_any_name_that_a_disk_takes_can_be_written(tmp_path: Path, name: str) -> None:
     with locks.alone_in(tmp_path / name, "x"):
         files.write_text(tmp_path / name, "whole")

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,15 @@ PADDING = 128
 """Mid grey, 0.5 after scaling to [0, 1]: the canvas around a letterboxed photograph."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
+
+MEGAPIXELS = "FOOTSEG_MAX_MEGAPIXELS"
+"""The environment variable that sets how large an image may be."""
+
+LARGEST_MEGAPIXELS = 110
+"""A 108-megapixel phone's; predicting one takes 3 GB. A PNG of 50 kB may unpack to any number."""
+
+# Ours is checked in open_image, in one sentence; Pillow's would warn in its own words from 89 million on.
+Image.MAX_IMAGE_PIXELS = None
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -93,8 +103,15 @@ def open_image(path: Path) -> Image.Image:
     bad = functools.partial(BadFileError, path, "unreadable")
     again = "copy it again from its source, or remove it"
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+            raise bad("a folder, a pipe or a device, no file", "give image files")
         # From memory: Pillow leaves the file of a damaged image open.
         image = Image.open(io.BytesIO(path.read_bytes()))
+        if image.width * image.height > most_pixels():
+            raise bad(
+                f"{image.width * image.height / 1e6:.0f} million pixels, more than {most_pixels() / 1e6:.0f}",
+                f"scale it down first, or set {MEGAPIXELS}",
+            )
         image.load()
     except FileNotFoundError as error:
         raise bad("no such file", "check the path") from error
@@ -102,12 +119,26 @@ def open_image(path: Path) -> Image.Image:
         heic = "save it as JPEG first (on an iPhone: Settings, Camera, Formats, Most Compatible)"
         fix = heic if path.suffix.lower() in (".heic", ".heif") else again
         raise bad("not an image that can be read", fix) from error
-    except Image.DecompressionBombError as error:
-        raise bad("more than 179 million pixels", "scale it down first") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as error:
         # Pillow lets each of these out of a damaged file, depending on the format and the place.
         raise bad(f"damaged or cut off ({error or type(error).__name__})", again) from error
     return image
+
+
+def most_pixels() -> int:
+    """How many pixels an image may have.
+
+    Raises:
+        FootsegError: the environment variable is no positive number.
+    """
+    given = os.environ.get(MEGAPIXELS, str(LARGEST_MEGAPIXELS))
+    try:
+        limit = float(given)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < float("inf"):
+        raise FootsegError(f"{MEGAPIXELS} is {given!r}: set it to a number of million pixels, as 200")
+    return int(limit * 1e6)
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

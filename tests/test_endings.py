@@ -1,0 +1,116 @@
+"""How commands end: on SIGTERM as on Ctrl-C, with their children, not for want of readers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from footseg import files, terminal
+from footseg.data.shapes import write_shapes
+from footseg.data.synth import SynthConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+# A command that says much, and then writes a file: as a night's training does.
+TALKS = """
+import sys
+from pathlib import Path
+from footseg import cli
+from footseg.commands._command import Command, Output, run, say
+
+def work(args):
+    for number in range(20000):
+        say(f"epoch {number}")
+    Path(sys.argv[1]).write_text("whole")
+    return Output({}, "")
+
+cli.COMMANDS = (Command(("talk",), "say much", lambda sub: None, work),)
+sys.exit(cli.main(["talk", *sys.argv[2:]]))
+"""
+
+
+def talk(out: Path, redirection: str, *flags: str) -> int:
+    """The exit status of a command that says much, with its standard error sent where a shell sends it."""
+    words = f'"{sys.executable}" -c "$1" "{out}" {" ".join(flags)} {redirection}'
+    shell = ["bash", "-c", f"{words}; exit ${{PIPESTATUS[0]}}", "bash", TALKS]
+    return subprocess.run(shell, cwd=ROOT, timeout=60, check=False, stdin=subprocess.DEVNULL).returncode
+
+
+@pytest.mark.parametrize("flags", [(), ("--debug",)])
+@pytest.mark.parametrize("redirection", ["2>&1 >/dev/null | head -1 >/dev/null", "2>/dev/full", "2>&-"])
+def test_work_goes_on_when_nobody_takes_its_progress(
+    tmp_path: Path, redirection: str, flags: tuple[str, ...]
+) -> None:
+    assert talk(tmp_path / "out", redirection, *flags) == 0
+    assert (tmp_path / "out").read_text() == "whole"
+
+
+def test_what_is_meant_for_a_closed_terminal_goes_into_no_file(tmp_path: Path) -> None:
+    assert talk(tmp_path / "out", "0<&- 1>&- 2>&-") == 0
+    assert (tmp_path / "out").read_text() == "whole"
+
+
+@pytest.fixture
+def feet(tmp_path: Path) -> Path:
+    """Feet to cut out, enough for more than one process."""
+    write_shapes(tmp_path / "feet", SynthConfig({"train": 8}, seed=1, size=(64, 64)))
+    return tmp_path / "feet" / "train"
+
+
+def synth(folder: Path, feet: Path) -> subprocess.Popen[str]:
+    """``footseg data synth`` with two workers, which are at work."""
+    words = ["data", "synth", str(folder), "--feet", str(feet), "--floors", str(feet / "images")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "footseg", *words, "--count", "5000", "--size", "64", "--workers", "2"],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not list(folder.parent.glob(f".{folder.name}*/{folder.name}/train/images/*.jpg")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return process
+
+
+def of_session(session: int) -> list[int]:
+    """Processes of a session that are alive."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(after_name[3]) == session and after_name[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_parent(tmp_path: Path, feet: Path, sent: signal.Signals) -> None:
+    process = synth(tmp_path / "out", feet)
+    assert len(of_session(process.pid)) >= 3  # itself and two workers
+    process.send_signal(sent)
+    said = process.communicate(timeout=30)[1]
+    until = time.monotonic() + 5  # what a person waits before looking for what is left
+    while of_session(process.pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = of_session(process.pid)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+    if sent == signal.SIGTERM:
+        assert process.returncode == 130
+        assert said.strip().endswith("footseg: interrupted")
+    files._sweep.cache_clear()  # the next command is another process
+    files.write_text(tmp_path / "next", "x")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".out.lock") == ["feet", "next"]
+
+
+def test_what_a_terminal_would_obey_is_written_out() -> None:
+    assert terminal.printable("a\x1b[2Jb\r\x9bc\x7f") == "a\\x1b[2Jb\\x0d\\x9bc\\x7f"
+    assert terminal.printable("two\nlines\tand Füße") == "two\nlines\tand Füße"
+    assert terminal.printable(b"caf\xe9".decode(errors="surrogateescape")) == "caf\\udce9"
