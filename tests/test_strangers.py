@@ -1,5 +1,7 @@
 """Files of others that are made to harm: they end in one line, and the process lives."""
 
+import json
+import os
 import signal
 import subprocess
 import zipfile
@@ -7,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from footseg import artifact, runtime, strangers
+from footseg import artifact, run, runtime, strangers
+from footseg.data.images import BadFileError, read_image
 from footseg.errors import FootsegError
 from tests.small_graphs import T, tflite
 
@@ -64,3 +68,40 @@ def test_a_keras_file_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) 
     assert path.stat().st_size < 5_000_000
     with pytest.raises(FootsegError, match=r"bomb.keras unpacks to 4.1 GB, and a network may have 4"):
         runtime.check_archive(path)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    pipe, loop = tmp_path / "pipe.jpg", tmp_path / "loop.jpg"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    for path in (pipe, Path("/dev/zero"), tmp_path):
+        with pytest.raises(BadFileError, match="a folder, a pipe or a device, no file; give image files"):
+            read_image(path)
+    with pytest.raises(BadFileError, match=r"loop\.jpg: "):
+        read_image(loop)
+
+
+def test_an_image_has_a_limit_which_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("1", (11_000, 10_001)).save(path)  # 13 kB
+    with pytest.raises(BadFileError, match=r"110\.0 million pixels, more than 110; scale it down"):
+        read_image(path)
+    monkeypatch.setenv("FOOTSEG_MAX_MEGAPIXELS", "0.5")
+    Image.new("L", (1000, 501)).save(path)
+    with pytest.raises(
+        BadFileError, match=r"0\.5 million pixels, more than 0\.5; scale it down first, or set FOOTSEG"
+    ):
+        read_image(path)
+    monkeypatch.setenv("FOOTSEG_MAX_MEGAPIXELS", "0.6")
+    assert read_image(path).shape == (501, 1000, 3)
+    monkeypatch.setenv("FOOTSEG_MAX_MEGAPIXELS", "many")
+    with pytest.raises(FootsegError, match="FOOTSEG_MAX_MEGAPIXELS is 'many': set it to a number"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["../../ESCAPED", "/etc/passwd", "a b", "", "x" * 101])
+def test_a_network_is_a_name_and_no_path(tiny_run: Path, tmp_path: Path, name: str) -> None:
+    record = json.loads((tiny_run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {"network": name}))
+    with pytest.raises(FootsegError, match=r"no record of a run .its field 'network' is .*expected a name"):
+        run.load(tmp_path)

@@ -109,7 +109,7 @@ def open_image(path: Path) -> Image.Image:
         image = Image.open(io.BytesIO(path.read_bytes()))
         if image.width * image.height > most_pixels():
             raise bad(
-                f"{image.width * image.height / 1e6:.0f} million pixels, more than {most_pixels() / 1e6:.0f}",
+                f"{image.width * image.height / 1e6:.1f} million pixels, more than {most_pixels() / 1e6:g}",
                 f"scale it down first, or set {MEGAPIXELS}",
             )
         image.load()
