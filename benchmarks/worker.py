@@ -50,7 +50,7 @@ def main(path: Path, threads: int, cores: tuple[int, ...] = ()) -> None:
     require(module, extra)
     before, _ = _memory_bytes()
     load_ms, model = _timed(lambda: runtime.load(path, threads))
-    infer = _inference(model)
+    infer = runtime.inference(model)
     first_ms, _ = _timed(infer)
     answer(
         {
@@ -71,22 +71,6 @@ def main(path: Path, threads: int, cores: tuple[int, ...] = ()) -> None:
                 answer(profiles.rows(model, threads, int(times)))
             case [clock, times]:
                 answer([_timed(infer, CLOCKS[clock])[0] for _ in range(int(times))])
-
-
-def _inference(model: Any) -> Callable[[], Any]:
-    """One inference of noise with its input and output already in place, as in an app that reuses buffers."""
-    if isinstance(model, runtime.TfliteSegmenter):
-        model.interpreter.set_tensor(model.input["index"], runtime.noise(model.input))
-        return model.interpreter.invoke
-    import onnxruntime
-
-    image = runtime.noise({"shape": (1, *model.size, 3), "dtype": np.float32})
-    binding = model.session.io_binding()
-    value = onnxruntime.OrtValue.ortvalue_from_numpy
-    binding.bind_ortvalue_input(model.input, value(image))
-    logits = np.empty((1, *model.size, model.classes), np.float32)
-    binding.bind_ortvalue_output(model.session.get_outputs()[0].name, value(logits))
-    return lambda: model.session.run_with_iobinding(binding)
 
 
 def _timed(work: Callable[[], Any], clock: Callable[[], int] = time.perf_counter_ns) -> tuple[float, Any]:

@@ -16,13 +16,25 @@ from footseg.artifact import FORMATS, Artifact, file_name
 from footseg.data.folder import open_data
 from footseg.description import Description
 from footseg.errors import FootsegError, check_known
-from footseg.export import freeze, metadata, onnx, quantize, shared, tflite, verify, where
+from footseg.export import (
+    freeze,
+    metadata,
+    onnx,
+    onnx_contents,
+    onnx_quantize,
+    quantize,
+    shared,
+    tflite,
+    verify,
+    where,
+)
 from footseg.export import speed as speeds
 from footseg.export.precisions import INTEGER_ENDS, PRECISIONS
 from footseg.run import Run
 
 # Where a run keeps its fake-quantized network, if it was trained for quantization.
 QAT = "qat"
+_LISTED = ", ".join(name for name, row in PRECISIONS.items() if "onnx" in row.formats)
 
 
 @dataclass(frozen=True)
@@ -53,21 +65,22 @@ def export_run(
 
     Each file is held against the Keras network on up to 32 validation images of ``data_dir`` (where None: of
     the data set that the run was trained on), on more where these cannot tell, and gets its name only if it
-    passes; a file of that name from before stays otherwise. ONNX is written in fp32 only.
+    passes; a file of that name from before stays otherwise. ONNX is written in fp32, fp16 and int8.
     ``calibration_count`` training images, drawn by ``seed``, calibrate the precisions that work in integers;
-    ``io``, ``ranges`` and ``keep`` are those of ``export.quantize``, for the files that have them. int8 of a
-    run trained for quantization (RUN/qat) is that training's. With ``speed`` each file in another precision
-    than fp32 is timed against the fp32 one, a second or two, and is said to be slower where it is. ``say``
-    gets a line for each step.
+    ``io``, ``ranges`` and ``keep`` are those of ``export.quantize``, for the files that have them. An int8
+    ``.tflite`` of a run trained for quantization (RUN/qat) is that training's. With ``speed`` each file in
+    another precision than fp32 is timed against the fp32 one, a second or two, and is said to be slower where
+    it is. ``say`` gets a line for each step.
 
     Raises:
         ValueError: an unknown format, precision, io, ranges or tensor, or no calibration image.
-        FootsegError: not a finished run, no data, ONNX asked for without fp32, a conversion that failed or a
-            file out of tolerance, a full disk.
+        FootsegError: not a finished run, no data, ONNX alone in a precision that it is not written in, a
+            conversion that failed or a file out of tolerance, a full disk.
         MissingExtraError: a package that the conversion needs is not installed.
     """
     targets = _targets(formats, precisions, say)
     _check_ends([target.precision for target in targets], io, ranges)
+    _check_onnx(targets, io, ranges, keep)
     run = runs.load_trained(run_dir)
     data_dir = Path(run.data) if data_dir is None else data_dir
     sample = verify.sample(data_dir, run.input_shape[:2])
@@ -100,9 +113,10 @@ class _Quantization:
     keep: tuple[str, ...]
     calibration: quantize.Calibration | None
 
-    def ends(self, precision: str) -> str:
+    def ends(self, target: _Asked) -> str:
         """The type of input and output of a file."""
-        return self.io if precision in INTEGER_ENDS else "float32"
+        integers = target.format == "tflite" and target.precision in INTEGER_ENDS
+        return self.io if integers else "float32"
 
 
 @dataclass(frozen=True)
@@ -124,56 +138,58 @@ class _Conversions:
         """The fake-quantized network, if the run has one."""
         return self.run.path / QAT
 
-    def shared(self, precision: str) -> dict[str, dict[str, np.ndarray]]:
+    def shared(self, target: _Asked) -> dict[str, dict[str, np.ndarray]]:
         """The ranges of weights of a clustered network with which its values stay shared in integers."""
-        if not PRECISIONS[precision].calibrated:
+        if not PRECISIONS[target.precision].calibrated or target.format != "tflite":
             return {}
         return self._shared
 
     @functools.cached_property
     def _shared(self) -> dict[str, dict[str, np.ndarray]]:
-        return shared.weight_ranges(self.float_file(), shared.clustered_kernels(self.network))
+        return shared.weight_ranges(self.float_file("tflite"), shared.clustered_kernels(self.network))
 
-    def trained_for(self, precision: str) -> bool:
-        """Whether the run was trained for this precision."""
-        return precision == "int8" and self.qat.is_dir()
+    def trained_for(self, target: _Asked) -> bool:
+        """Whether the run was trained for this very file."""
+        return _trained(target) and self.qat.is_dir()
 
     def convert(self, target: _Asked) -> bytes:
         """The bytes of the file asked for, which says of itself what it is."""
-        if target.format == "onnx":
-            return onnx.convert(self.network)
-        said = description(self.run, target.precision, self.quantization.ends(target.precision))
-        return metadata.describe(self._tflite(target), said)
+        describe = metadata.describe if target.format == "tflite" else onnx.describe
+        said = description(self.run, target.precision, self.quantization.ends(target))
+        return describe(self._converted(target), said)
 
-    def _tflite(self, target: _Asked) -> bytes:
-        if self.trained_for(target.precision):
+    def _converted(self, target: _Asked) -> bytes:
+        if self.trained_for(target):
             from footseg.export import qat
 
             return qat.convert(self.qat, self.quantization.io)
+        fp32, ranges = self.float_file(target.format), self.quantization.ranges
         images = self.quantization.calibration.images if self.quantization.calibration else None
+        if target.format == "onnx":
+            return onnx_quantize.quantize(fp32, target.precision, images, ranges=ranges)
         return quantize.quantize(
-            self.float_file(),
+            fp32,
             target.precision,
             images,
-            io=self.quantization.ends(target.precision),
-            ranges=self.quantization.ranges,
+            io=self.quantization.ends(target),
+            ranges=ranges,
             keep=self.quantization.keep,
-            weight_ranges=self.shared(target.precision),
+            weight_ranges=self.shared(target),
             threads=self.threads,
         )
 
-    def check_graph(self, path: Path, precision: str) -> None:
+    def check_graph(self, path: Path, target: _Asked) -> None:
         """Refuse a ``.tflite`` with operators that have no place in it."""
         tflite.check_graph(path)
-        if self.trained_for(precision):
+        if self.trained_for(target):
             from footseg.export import qat
 
             steps = [step for step in self.run.compression if step["method"] == QAT]
             qat.check_islands(path, {name for step in steps for name in step["left_out"]})
 
-    def verify(self, path: Path, precision: str) -> tuple[verify.Verification, dict[str, Any]]:
+    def verify(self, path: Path, target: _Asked) -> tuple[verify.Verification, dict[str, Any]]:
         """Hold a file against its network; also what its sidecar says of that."""
-        positions, trained = freeze.remembers_positions(self.network), self.trained_for(precision)
+        positions, trained = freeze.remembers_positions(self.network), self.trained_for(target)
         expected, more = self.expected, self.more
         if trained:
             # Rounding is part of this network, so its own logits are what the file must give; what the
@@ -181,7 +197,7 @@ class _Conversions:
             rounded = freeze.loaded(self.qat)
             expected = rounded(self.sample.images)
             more = dataclasses.replace(self.more, reference=rounded)
-        found = verify.verify(expected, path, self.sample, precision, self.threads, positions, more)
+        found = verify.verify(expected, path, self.sample, target.precision, self.threads, positions, more)
         if not trained:
             return found, found.to_json() | {"against": self.run.model.name}
         to_float = verify.compare(
@@ -189,17 +205,21 @@ class _Conversions:
         )
         return found, found.to_json() | {"against": QAT, "against_float": to_float.to_json()}
 
-    def float_file(self) -> Path:
-        """The fp32 ``.tflite``, which the others are made from.
+    def float_file(self, format_: str) -> Path:
+        """The fp32 file of a format, which the others are made from.
 
         Verified whether it is asked for or not: the wide limits of fewer bits are for their rounding alone,
         so that no fault of the conversion hides in them.
         """
-        path = self.folder / self.name(_Asked("tflite", "fp32"))
+        asked = _Asked(format_, "fp32")
+        path = self.folder / self.name(asked)
         if not path.is_file():
-            saved_model = freeze.freeze(self.network, self.folder / "saved_model")
-            path.write_bytes(tflite.convert(saved_model))
-            found, _ = self.verify(path, "fp32")
+            if format_ == "onnx":
+                path.write_bytes(onnx.convert(self.network))
+            else:
+                saved_model = freeze.freeze(self.network, self.folder / "saved_model")
+                path.write_bytes(tflite.convert(saved_model))
+            found, _ = self.verify(path, asked)
             if doubts := paired.doubts(found.decisions):
                 self.say(f"{path.name}, which the others are made from: {doubts}")
         return path
@@ -218,16 +238,18 @@ def _make(work: _Conversions, target: _Asked, out_dir: Path, timed: bool) -> Art
     with files.atomic_path(path) as temporary:
         temporary.write_bytes(work.convert(target))
         if target.format == "tflite":
-            work.check_graph(temporary, precision)
-        verification, record = work.verify(temporary, precision)
+            work.check_graph(temporary, target)
+        verification, record = work.verify(temporary, target)
         say(f"{path.name}: {temporary.stat().st_size / 1e6:.2f} MB; {verification.summary()}")
         if "against_float" in record:
             say(f"{path.name}: IoU {record['against_float']['iou']:+.4f} against the run's float weights")
         if precision != "fp32":
             details = _details(work, temporary, target, lambda line: say(f"{path.name}: {line}"))
             ratio = _ratio(work, temporary, path.name) if timed else {}
+        if target.format == "onnx":
+            details["accelerators"] = onnx_contents.accelerated(temporary)
     calibration = work.quantization.calibration
-    calibrated = PRECISIONS[precision].calibrated and not work.trained_for(precision)
+    calibrated = PRECISIONS[precision].calibrated and not work.trained_for(target)
     return artifact(
         run,
         path,
@@ -274,7 +296,7 @@ def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> A
 
 def _details(work: _Conversions, path: Path, target: _Asked, say: Callable[[str], None]) -> dict[str, Any]:
     """What became of the operators, for the sidecar; those that the precision did not reach are said."""
-    found = tflite.contents(path)
+    found = tflite.contents(path) if target.format == "tflite" else onnx_contents.contents(path)
     asked = PRECISIONS[target.precision].weights
     for kind, count in found.weights.items():
         if kind != asked:
@@ -282,22 +304,23 @@ def _details(work: _Conversions, path: Path, target: _Asked, say: Callable[[str]
     floats = found.floats if PRECISIONS[target.precision].calibrated else {}
     if floats:
         say(f"computed in float: {_counted(floats)}")
-    trained = work.trained_for(target.precision)
+    trained = work.trained_for(target)
+    library = "ai-edge-quantizer" if target.format == "tflite" else "ONNX Runtime"
     return {
-        "by": "quantization-aware training" if trained else "ai-edge-quantizer",
-        "io": work.quantization.ends(target.precision),
+        "by": "quantization-aware training" if trained else library,
+        "io": work.quantization.ends(target),
         "ranges": {} if trained else quantize.estimators(target.precision, work.quantization.ranges),
         "keep": [] if trained else list(work.quantization.keep),
         "weights": found.weights,
         "float": floats,
         # Tensors whose scales keep the values that they share.
-        "shared": [] if trained else sorted(work.shared(target.precision)),
+        "shared": [] if trained else sorted(work.shared(target)),
     }
 
 
 def _ratio(work: _Conversions, path: Path, name: str) -> dict[str, Any]:
     """Time of a file over the fp32 one's, for the sidecar; said, and loudly where it is slower."""
-    found = speeds.against(path, work.float_file(), work.threads)
+    found = speeds.against(path, work.float_file(path.suffix.removeprefix(".")), work.threads)
     work.say(found.warning(name) if found.slower else f"{name}: {found.summary()}")
     return found.to_json()
 
@@ -330,9 +353,14 @@ def _calibration(
     run: Run, data_dir: Path, targets: Sequence[_Asked], count: int, seed: int, say: Callable[[str], None]
 ) -> quantize.Calibration | None:
     """Calibration images, if a file needs some; fewer than asked for are said to be so."""
-    needing = [target.precision for target in targets if PRECISIONS[target.precision].calibrated]
+    needing = [target for target in targets if PRECISIONS[target.precision].calibrated]
     if (run.path / QAT).is_dir():
-        needing = [precision for precision in needing if precision != "int8"]
+        needing = [target for target in needing if not _trained(target)]
+        if any(target.precision == "int8" for target in needing):
+            say(
+                "the .onnx in int8 is made of the float weights and calibrated: the ranges that training "
+                "for int8 found (RUN/qat) are the .tflite's alone"
+            )
     if count < 1:
         raise ValueError(f"calibration needs at least one image, not {count}: 64 is a good number")
     if not needing:
@@ -353,15 +381,38 @@ def _targets(formats: Sequence[str], precisions: Sequence[str], say: Callable[[s
             raise ValueError(f"no {kind} given: expected some of {', '.join(known)}")
         for name in asked:
             check_known(f"unknown {kind}", name, known)
-    targets = [_Asked("tflite", p) for p in PRECISIONS if "tflite" in formats and p in precisions]
-    if "onnx" in formats:
-        if "fp32" in precisions:
-            targets.append(_Asked("onnx", "fp32"))
-        elif not targets:
-            raise FootsegError(
-                f"ONNX files are written in fp32 only, not in {' or '.join(precisions)}: "
-                "add --precision fp32 or --to tflite"
-            )
-        if unmade := [p for p in PRECISIONS if p in precisions and p != "fp32"]:
-            say(f"ONNX is written in fp32 only: no .onnx in {' or '.join(unmade)}")
+    wanted = [
+        _Asked(format_, p)
+        for format_ in FORMATS
+        for p in PRECISIONS
+        if format_ in formats and p in precisions
+    ]
+    targets = [target for target in wanted if target.format in PRECISIONS[target.precision].formats]
+    unmade = [target.precision for target in wanted if target not in targets]
+    if not targets:
+        raise FootsegError(
+            f"ONNX files are written in {_LISTED}, not in {' or '.join(unmade)}: "
+            "take one of these or --to tflite"
+        )
+    if unmade:
+        say(f"ONNX is written in {_LISTED} only: no .onnx in {' or '.join(unmade)}")
     return targets
+
+
+def _trained(target: _Asked) -> bool:
+    """Whether a training for quantization is of this file."""
+    return (target.format, target.precision) == ("tflite", "int8")
+
+
+def _check_onnx(targets: Sequence[_Asked], io: str, ranges: str, keep: Collection[str]) -> None:
+    """Refuse options that an int8 ``.onnx`` cannot have.
+
+    Raises:
+        ValueError: ranges that clip weights, integer ends, or tensors to keep, which are a ``.tflite``'s.
+    """
+    if _Asked("onnx", "int8") not in targets:
+        return
+    onnx_quantize.check_ranges(ranges)
+    if io != "float32" or keep:
+        given = f"io {io}" if io != "float32" else "keep"
+        raise ValueError(f"{given} is for .tflite files: export the .onnx apart, without it")

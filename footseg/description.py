@@ -1,7 +1,8 @@
 """What an exported file says of itself: the facts that an app needs to feed it and to read what it gives.
 
 They stand in the file, whose sidecar is lost on the way into an app: in a ``.tflite`` as the metadata entry
-"FOOTSEG" and, for MediaPipe, as TFLite Metadata (``footseg.export.metadata``). The same facts give the same
+"FOOTSEG" and, for MediaPipe, as TFLite Metadata (``footseg.export.metadata``), in an ``.onnx`` as the
+property "footseg" (``footseg.export.onnx``). The same facts give the same
 bytes: no time of day is among them.
 """
 

@@ -7,7 +7,7 @@ between two files is a difference between the files and never one of pre-process
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, Protocol, TypedDict
@@ -28,6 +28,8 @@ KERAS_BATCH = 16
 LARGEST_MODEL = 4_000_000_000
 # Bytes 4 to 8 of every flatbuffer that holds a TFLite model.
 TFLITE_IDENTIFIER = b"TFL3"
+# What ONNX Runtime calls the types of a network's ends.
+ONNX_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32}
 
 
 class Segmenter(Protocol):
@@ -300,6 +302,29 @@ def _one_by_one(images: np.ndarray) -> Iterator[np.ndarray]:
     """Each image as a float32 batch of one."""
     for image in images:
         yield to_float(image[None])
+
+
+def inference(model: Segmenter) -> Callable[[], Any]:
+    """One inference of noise with its input and output already in place, as in an app that reuses buffers.
+
+    Raises:
+        ValueError: the model is of Keras.
+    """
+    if isinstance(model, TfliteSegmenter):
+        model.interpreter.set_tensor(model.input["index"], noise(model.input))
+        return model.interpreter.invoke
+    if not isinstance(model, OnnxSegmenter):
+        raise ValueError(f"{model.path} is no file that apps run: export it")
+    import onnxruntime
+
+    value = onnxruntime.OrtValue.ortvalue_from_numpy
+    (image,), (output,) = model.session.get_inputs(), model.session.get_outputs()
+    binding = model.session.io_binding()
+    binding.bind_ortvalue_input(
+        image.name, value(noise({"shape": image.shape, "dtype": ONNX_TYPES[image.type]}))
+    )
+    binding.bind_ortvalue_output(output.name, value(np.empty(output.shape, ONNX_TYPES[output.type])))
+    return lambda: model.session.run_with_iobinding(binding)
 
 
 def noise(tensor: Mapping[str, Any]) -> np.ndarray:

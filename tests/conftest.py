@@ -39,15 +39,17 @@ TINY = {
 # Files of tests that train, convert, emulate or wait for processes: make quick does without them.
 HEAVY = {
     "adb", "android", "arm", "auto", "cli", "cluster", "compress", "distill", "distribution", "enet",
-    "export", "export_verify", "finetune", "host", "job", "lessons", "network_training", "pretrained",
-    "prune", "qat", "quantize", "reproduce", "runtime", "search", "search_costs", "search_spark",
-    "search_trial", "search_workers", "sensitivity", "shared", "step", "toolchain", "train", "twin",
+    "export", "export_verify", "finetune", "host", "job", "lessons", "network_training", "onnx_export",
+    "pretrained", "prune", "qat", "quantize", "reproduce", "runtime", "search", "search_costs",
+    "search_spark", "search_trial", "search_workers", "sensitivity", "shared", "step", "toolchain", "train",
+    "twin",
 }  # fmt: skip
 # Files of tests whose numbers come from TensorFlow's or JAX's kernels: tests.kernels runs them with others.
 NUMERIC = {
     "augment", "cluster", "compress", "distill", "distribution", "enet", "evaluate", "export",
-    "export_verify", "finetune", "fold", "job", "lessons", "losses", "network_training", "pretrained",
-    "prune", "qat", "quantize", "runtime", "search_trial", "shared", "step", "structured", "train", "twin",
+    "export_verify", "finetune", "fold", "job", "lessons", "losses", "network_training", "onnx_export",
+    "pretrained", "prune", "qat", "quantize", "runtime", "search_trial", "shared", "step", "structured",
+    "train", "twin",
 }  # fmt: skip
 
 
@@ -131,7 +133,7 @@ def tiny_float(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What ``footseg export`` makes of ``tiny_run``, by "fp32", "fp16", "int8" and "onnx"."""
+    """What ``footseg export`` makes of ``tiny_run``: "fp32", ..., "onnx" (fp32), "onnx fp16", ..."""
 
     def export(out: Path) -> None:
         from footseg.export.pipeline import export_run
@@ -141,7 +143,8 @@ def tiny_artifacts(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     out = once(tmp_path_factory, "export", export)
     tflites = {path.stem.rpartition("_")[2]: path for path in out.glob("*.tflite")}
-    return {**tflites, "onnx": next(out.glob("*.onnx"))}
+    onnx = {f"onnx {path.stem.rpartition('_')[2]}": path for path in out.glob("*.onnx")}
+    return {**tflites, "onnx": onnx.pop("onnx fp32"), **onnx}
 
 
 @pytest.fixture(scope="session")

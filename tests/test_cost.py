@@ -295,14 +295,19 @@ def test_onnx_graphs_inside_of_operators_are_left_out_and_said_to_be(tmp_path: P
 
 
 def test_files_and_keras_agree_on_the_work(tiny_run: Path, tiny_artifacts: dict[str, Path]) -> None:
-    """Export folds normalisation away and keeps every MAC; int8 has one more for each value it thins out."""
+    """Export folds normalisation away and keeps every MAC; int8 .tflite has one more for each value that is
+    thinned out."""
     keras = pytest.importorskip("keras")
     layers = cost.cost_of_keras(keras.models.load_model(tiny_run / "model.keras", compile=False))
     operators = read(tiny_artifacts["int8"]).operators
     thinned = sum(math.prod(operator.shape) for operator in operators if operator.name.endswith("/thinned"))
     assert thinned == (4 * 4 * 16) + (2 * 2 * 32) + (1 * 1 * 64)  # before three projections, a quarter each
     expected = dict.fromkeys(tiny_artifacts, layers.macs) | {"int8": layers.macs + thinned}
-    assert {recipe: cost.of_file(path).macs for recipe, path in tiny_artifacts.items()} == expected
+    found = {recipe: cost.of_file(path) for recipe, path in tiny_artifacts.items()}
+    assert {recipe: one.macs for recipe, one in found.items()} == expected
+    for recipe, kind in (("onnx", "float32"), ("onnx fp16", "float16"), ("onnx int8", "int8")):
+        assert {o.arithmetic for o in found[recipe].operators if o.macs} == {kind}
+        assert found[recipe].parameters == found["onnx"].parameters
 
 
 def test_onnx_unknown_operators_leave_bytes_unknown(tmp_path: Path) -> None:

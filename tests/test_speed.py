@@ -33,6 +33,7 @@ def test_a_slower_file_is_said_to_be_so_with_the_operators_outside() -> None:
     )
     alone = a_speed(outside={}, threads=2).warning("net.tflite")
     assert alone.endswith("2 threads); though XNNPACK runs all of its operators")
+    assert a_speed(operators=0, outside={}).warning("net.onnx").endswith("(7 rounds in turns, 1 thread)")
     assert a_speed(ratio=0.45).summary() == "0.45 of fp32's time on this machine"
     assert a_speed().to_json()["kind"] == "measured"
 
@@ -55,12 +56,12 @@ def test_the_ratio_is_the_median_of_rounds_in_turns(monkeypatch: pytest.MonkeyPa
             self.path = path
 
         def turn(self) -> float:
-            order.append(self.path.name)
-            return 1.5 ** ((len(order) - 1) // 2) * (3.0 if self.path.name == "new" else 2.0)
+            order.append(self.path.stem)
+            return 1.5 ** ((len(order) - 1) // 2) * (3.0 if self.path.stem == "new" else 2.0)
 
     monkeypatch.setattr(speed, "_Loaded", Fake)
     monkeypatch.setattr(runtime, "delegation", lambda *_: runtime.Delegation(9, 8, 1, {"CEIL": 1}))
-    found = speed.against(tmp_path / "new", tmp_path / "old", seconds=0)
+    found = speed.against(tmp_path / "new.tflite", tmp_path / "old.tflite", seconds=0)
     assert (found.ratio, found.low, found.high, found.rounds) == (1.5, 1.5, 1.5, speed.ROUNDS[0])
     assert (found.operators, found.outside) == (9, {"CEIL": 1})
     assert order == ["new", "old", *["new", "old", "old", "new"] * 2, "new", "old"]

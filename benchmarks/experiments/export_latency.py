@@ -63,7 +63,7 @@ def exported(run: Path, folder: Path) -> dict[str, Path]:
     found = {
         "onnxruntime" if item.format == "onnx" else item.recipe: item.path
         for item in artifacts
-        if item.parent == parent
+        if item.parent == parent and (item.format != "onnx" or item.recipe == "fp32")
     }
     if missing := [name for name in ("fp32", "fp16", "int8", "onnxruntime") if name not in found]:
         raise FootsegError(
