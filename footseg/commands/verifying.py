@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from footseg.commands._command import Arguments, Command, Output, say
-from footseg.commands._shared import ended_as_by_ctrl_c, threads_argument
+from footseg.commands._shared import threads_argument
 from footseg.export.clients import install
 from footseg.export.clients.known import CLIENTS
 from footseg.terminal import counted, table
@@ -46,16 +46,15 @@ def _verify(args: Arguments) -> Output:
     from footseg.export.clients.verifying import chosen, verify_files
 
     clients = chosen(args.files, args.on)
-    with ended_as_by_ctrl_c():
-        given = subjects(
-            args.files,
-            data=args.data,
-            against=args.against,
-            images=args.images,
-            threads=args.threads,
-            say=say,
-        )
-        found = verify_files(given, clients, say)
+    given = subjects(
+        args.files,
+        data=args.data,
+        against=args.against,
+        images=args.images,
+        threads=args.threads,
+        say=say,
+    )
+    found = verify_files(given, clients, say)
     record = found.record
     lines = ["\n".join(_text(file)) for file in record.files]
     absent = [] if args.on else [f"{client.title}: {install.missing(client)}" for client in CLIENTS]
