@@ -4,7 +4,7 @@ import hashlib
 import os
 import tomllib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from footseg.data.images import (
     IMAGE_SUFFIXES,
     BadFileError,
     Size,
-    letterbox,
-    letterbox_mask,
     read_image,
     read_mask,
 )
+from footseg.data.resizing import Rule
 from footseg.data.threads import each
 from footseg.errors import FootsegError
 
@@ -61,13 +60,15 @@ class Pair:
 class Split:
     """One split at one size: images uint8 (N, h, w, 3) RGB, masks uint8 (N, h, w), both read-only.
 
-    ``fingerprint`` is a SHA-256 over names, file bytes and the number of classes.
+    ``fingerprint`` is a SHA-256 over names, file bytes and the number of classes. ``others`` are the same
+    images and masks as other rules of resizing give them.
     """
 
     names: tuple[str, ...]
     images: np.ndarray
     masks: np.ndarray
     fingerprint: str
+    others: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 # ---- the folder
@@ -214,8 +215,10 @@ def default_colours(classes: int) -> tuple[Colour, ...]:
 # ---- a split as arrays
 
 
-def load_split(data: DataSet, split: str, size: Size, memory_limit: int = 2 << 30) -> Split:
-    """Decode a split once, letterboxed to ``size`` = (height, width).
+def load_split(
+    data: DataSet, split: str, size: Size, memory_limit: int = 2 << 30, rules: Sequence[Rule] = ()
+) -> Split:
+    """Decode a split once, letterboxed to ``size`` = (height, width), and by each of ``rules``, too.
 
     Arrays of more than ``memory_limit`` bytes live in files in the user's cache folder, mapped into memory
     and found again by the next call.
@@ -226,25 +229,31 @@ def load_split(data: DataSet, split: str, size: Size, memory_limit: int = 2 << 3
     found = pairs(data, split)
     names = tuple(pair.name for pair in found)
     digest = fingerprint(found, len(data.classes))
-    shapes = ((len(found), *size, 3), (len(found), *size))
-    if sum(int(np.prod(shape)) for shape in shapes) <= memory_limit:
-        images, masks = (np.empty(shape, np.uint8) for shape in shapes)
-        _decode(data, split, found, images, masks)
-        images.flags.writeable = masks.flags.writeable = False
-        return Split(names, images, masks, digest)
-
-    cache = cache_folder() / f"{digest}-{size[0]}x{size[1]}"
-    if not cache.is_dir():
-        with files.atomic_path(cache) as temporary:
-            temporary.mkdir()
-            images, masks = (
-                new_file(temporary / f"{name}.npy", shape)
-                for name, shape in zip(("images", "masks"), shapes, strict=True)
-            )
-            _decode(data, split, found, images, masks)
-            del images, masks
-    images, masks = (np.load(cache / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
-    return Split(names, images, masks, digest)
+    shapes = {"images": (len(found), *size, 3), "masks": (len(found), *size)}
+    # Of ours and of each rule, by the names of their files; a mask depends on the place alone.
+    ways = {"": Rule("ours"), **{f"-{rule.name}": rule for rule in rules}}
+    wanted = {
+        f"{what}{way}": shape
+        for way, rule in ways.items()
+        for what, shape in shapes.items()
+        if what == "images" or not way or rule.stretch
+    }
+    if sum(int(np.prod(shape)) for shape in wanted.values()) <= memory_limit:
+        arrays = {name: np.empty(shape, np.uint8) for name, shape in wanted.items()}
+        _decode(data, split, found, ways, arrays)
+        for array in arrays.values():
+            array.flags.writeable = False
+    else:
+        cache = cache_folder() / f"{digest}-{size[0]}x{size[1]}{''.join(ways)}"
+        if not cache.is_dir():
+            with files.atomic_path(cache) as temporary:
+                temporary.mkdir()
+                arrays = {name: new_file(temporary / f"{name}.npy", shape) for name, shape in wanted.items()}
+                _decode(data, split, found, ways, arrays)
+                del arrays
+        arrays = {name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in wanted}
+    ours, *others = ((arrays[f"images{way}"], arrays.get(f"masks{way}", arrays["masks"])) for way in ways)
+    return Split(names, *ours, digest, tuple(others))
 
 
 def fingerprint(found: Sequence[Pair], classes: int) -> str:
@@ -272,16 +281,24 @@ def new_file(path: Path, shape: tuple[int, ...], dtype: type = np.uint8) -> np.n
     return array
 
 
-def _decode(data: DataSet, split: str, found: Sequence[Pair], images: np.ndarray, masks: np.ndarray) -> None:
-    size = masks.shape[1], masks.shape[2]
+def _decode(
+    data: DataSet,
+    split: str,
+    found: Sequence[Pair],
+    ways: Mapping[str, Rule],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    size = arrays["masks"].shape[1], arrays["masks"].shape[2]
 
     def decode(index: int) -> str | None:
         try:
             image, mask = read_pair(found[index], len(data.classes))
         except BadFileError as error:
             return str(error)
-        images[index], _ = letterbox(image, size)
-        masks[index] = letterbox_mask(mask, size)
+        for way, rule in ways.items():
+            arrays[f"images{way}"][index], _ = rule.canvas(image, size)
+            if f"masks{way}" in arrays:
+                arrays[f"masks{way}"][index] = rule.mask(mask, size)
         return None
 
     bad = [problem for problem in each(decode, range(len(found)), f"load {split}") if problem]

@@ -183,26 +183,33 @@ class Letterbox:
         )
         return cls(source, size, (size[0] - height) // 2, (size[1] - width) // 2, height, width)
 
+    @classmethod
+    def stretched(cls, source: Size, size: Size) -> "Letterbox":
+        """The whole canvas, whatever becomes of the photograph's aspect ratio."""
+        return cls(source, size, 0, 0, *size)
+
     @property
     def place(self) -> tuple[slice, slice]:
         """The photograph's rows and columns in the canvas."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
+    def around(self, inside: np.ndarray, padding: int) -> np.ndarray:
+        """A canvas (h, w, ...) of ``padding`` with ``inside`` (height, width, ...) in its place."""
+        canvas = np.full((*self.size, *inside.shape[2:]), padding, inside.dtype)
+        canvas[self.place] = inside
+        return canvas
+
 
 def letterbox(image: np.ndarray, size: Size) -> tuple[np.ndarray, Letterbox]:
     """Scale uint8 (H, W, 3) into a uint8 canvas (h, w, 3): antialiased bilinear, centred, grey around."""
     box = Letterbox.fit(_height_width(image), size)
-    canvas = np.full((*size, 3), PADDING, np.uint8)
-    canvas[box.place] = _resize(image, box.height, box.width, Image.Resampling.BILINEAR)
-    return canvas, box
+    return box.around(resize(image, box.height, box.width, Image.Resampling.BILINEAR), PADDING), box
 
 
 def letterbox_mask(mask: np.ndarray, size: Size) -> np.ndarray:
     """Scale a uint8 mask (H, W) into (h, w) as ``letterbox`` does its photograph: nearest, 255 around."""
     box = Letterbox.fit(_height_width(mask), size)
-    canvas = np.full(size, IGNORE, np.uint8)
-    canvas[box.place] = _resize(mask, box.height, box.width, Image.Resampling.NEAREST)
-    return canvas
+    return box.around(resize(mask, box.height, box.width, Image.Resampling.NEAREST), IGNORE)
 
 
 def unletterbox_logits(logits: np.ndarray, box: Letterbox) -> np.ndarray:
@@ -216,7 +223,7 @@ def unletterbox_logits(logits: np.ndarray, box: Letterbox) -> np.ndarray:
     inside = np.asarray(logits[box.place], np.float32)
     result = np.empty((*box.source, logits.shape[2]), np.float32)
     for channel in range(logits.shape[2]):
-        result[..., channel] = _resize(inside[..., channel], *box.source, Image.Resampling.BILINEAR)
+        result[..., channel] = resize(inside[..., channel], *box.source, Image.Resampling.BILINEAR)
     return result
 
 
@@ -224,7 +231,7 @@ def _height_width(array: np.ndarray) -> Size:
     return array.shape[0], array.shape[1]
 
 
-def _resize(array: np.ndarray, height: int, width: int, how: Image.Resampling) -> np.ndarray:
+def resize(array: np.ndarray, height: int, width: int, how: Image.Resampling) -> np.ndarray:
     """Pillow's resize: pixel centres at half coordinates, antialiased where it shrinks (except nearest)."""
     return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize((width, height), how))
 

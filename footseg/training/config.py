@@ -86,6 +86,12 @@ class TrainConfig:
     colour: float = _option(0.4, "half-width of brightness, contrast, saturation changes", least=0, most=1)
     hue: float = _option(0.02, "half-width of hue changes, in turns", least=0, most=0.5)
     paste: float = _option(0.0, "probability of pasting another image's foreground in", least=0, most=1)
+    resize: float = _option(
+        0.0, "share of the images whose pixels come through another program's resizing", least=0, most=1
+    )
+    resize_by: tuple[str, ...] = _option(
+        ("bilinear", "nearest", "area", "stretch"), "the resizings that it draws from, each equally often"
+    )
     memory_limit_mb: int = _option(2048, "larger decoded sets are memory-mapped from a cache file", least=1)
 
     @property

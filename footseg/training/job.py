@@ -146,6 +146,8 @@ def prepare(
     teacher = load_teacher(Path(config.teacher), config, data.classes) if config.teacher else None
     pool, validation = team.everywhere(lambda: _load(data, config))
     team.check_same("the data", f"{pool.fingerprint} {validation.fingerprint}")
+    if config.resize:
+        say(sampling.what_resizing_changes(config, pool))
     logits = None
     if teacher is not None and team.count == 1 and lessons.may_be_cached(config):
         logits, teacher = lessons.teacher_logits(teacher, parents["teacher"], pool, config), None

@@ -32,7 +32,7 @@ def check(config: TrainConfig) -> None:
 
 def may_be_cached(config: TrainConfig) -> bool:
     """Whether the teacher gives the same for an image in every epoch, and no more than logits is asked."""
-    augmented = any(dataclasses.astuple(config.augmentation()))
+    augmented = config.resize or any(dataclasses.astuple(config.augmentation()))
     return not augmented and all(TEACHER_TERMS[name] == LOGITS for name, _ in teacher_terms(config.loss))
 
 

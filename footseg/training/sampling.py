@@ -11,6 +11,7 @@ import numpy as np
 
 from footseg.data import folder
 from footseg.data.folder import DataSet, Split
+from footseg.data.resizing import Rule, rule
 from footseg.errors import FootsegError
 from footseg.training.config import TrainConfig
 
@@ -37,18 +38,24 @@ class Pool:
     def __len__(self) -> int:
         return sum(len(split.names) for split in self.splits)
 
-    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images (K, H, W, 3) and masks (K, H, W), both uint8, of ``chosen`` indices (K,)."""
-        if len(self.splits) == 1:
+    def take(self, chosen: np.ndarray, ways: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The images (K, H, W, 3) and masks (K, H, W), both uint8, of ``chosen`` indices (K,).
+
+        ``ways`` (K,) says how each was resized: 0 as ours, N as the N-th rule that the pool was loaded with.
+        """
+        if len(self.splits) == 1 and ways is None:
             return self.splits[0].images[chosen], self.splits[0].masks[chosen]
+        ways = np.zeros(len(chosen), int) if ways is None else ways
         _, height, width = self.splits[0].masks.shape
         images = np.empty((len(chosen), height, width, 3), np.uint8)
         masks = np.empty((len(chosen), height, width), np.uint8)
         first = 0
         for split in self.splits:
-            here = (chosen >= first) & (chosen < first + len(split.names))
-            images[here] = split.images[chosen[here] - first]
-            masks[here] = split.masks[chosen[here] - first]
+            inside = (chosen >= first) & (chosen < first + len(split.names))
+            for way, (pictures, truths) in enumerate(((split.images, split.masks), *split.others)):
+                here = inside & (ways == way)
+                images[here] = pictures[chosen[here] - first]
+                masks[here] = truths[chosen[here] - first]
             first += len(split.names)
         return images, masks
 
@@ -97,12 +104,65 @@ class Sampler:
         return rng.permutation(np.concatenate([order, *by_class]))
 
 
+def rules(config: TrainConfig) -> tuple[Rule, ...]:
+    """The resizings that training draws from, beside ours; () where it draws none.
+
+    Raises:
+        ValueError: one that is not known or named twice, or none.
+    """
+    if not config.resize:
+        return ()
+    if len(set(config.resize_by)) != len(config.resize_by) or not config.resize_by:
+        raise ValueError(
+            f"resize_by is {' '.join(config.resize_by) or 'empty'}: give one or more resizings, each once"
+        )
+    return tuple(rule(name) for name in config.resize_by)
+
+
+def resized(config: TrainConfig, count: int, rng: np.random.Generator) -> np.ndarray | None:
+    """How each of ``count`` drawn images is resized, as ``Pool.take`` wants it; None where all are as ours.
+
+    The share is exact to a whole image, each rule comes equally often.
+    """
+    if not config.resize:
+        return None
+    others = round(config.resize * count)
+    ways = np.zeros(count, int)
+    ways[:others] = 1 + np.arange(others) % len(config.resize_by)
+    return rng.permutation(ways)
+
+
+def what_resizing_changes(config: TrainConfig, pool: Pool) -> str:
+    """How many training photographs each of the rules gives other pixels than ours, in words."""
+    changed = [
+        sum(
+            int(
+                (split.others[way][0][start : start + CHUNK] != split.images[start : start + CHUNK])
+                .any((1, 2, 3))
+                .sum()
+            )
+            for split in pool.splits
+            for start in range(0, len(split.names), CHUNK)
+        )
+        for way in range(len(config.resize_by))
+    ]
+    if not any(changed):
+        return (
+            f"resize {config.resize:g} changes nothing: all {len(pool)} training photographs are "
+            f"{config.size[0]}x{config.size[1]} already, where every kernel gives the same pixels"
+        )
+    told = ", ".join(f"{name} {number}" for name, number in zip(config.resize_by, changed, strict=True))
+    return f"resize: of {len(pool)} training photographs these get other pixels: {told}"
+
+
 def load_pool(data: DataSet, config: TrainConfig) -> Pool:
     """Decode the training images of ``data`` and of ``config.extra_data``.
 
     Raises:
         FootsegError: a set that cannot be used, or whose classes are not those of ``data``.
+        ValueError: a resizing that is not known.
     """
+    drawn = rules(config)
     sets = [data, *(folder.open_data(Path(path)) for path in config.extra_data)]
     for other in sets[1:]:  # before anything is decoded
         if other.classes != data.classes:
@@ -113,7 +173,7 @@ def load_pool(data: DataSet, config: TrainConfig) -> Pool:
         if other.path.resolve() == data.path.resolve():
             raise FootsegError(f"{other.path} is given as data and as extra_data: leave one out")
     limit = config.memory_limit_mb << 20
-    return Pool(tuple(folder.load_split(each, "train", config.size, limit) for each in sets))
+    return Pool(tuple(folder.load_split(each, "train", config.size, limit, drawn) for each in sets))
 
 
 def sampler(config: TrainConfig, pool: Pool, classes: int) -> Sampler:

@@ -20,7 +20,7 @@ from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
 from footseg.run import Best, Run
 from footseg.runtime import to_float
-from footseg.training import augment, distribution, logbook
+from footseg.training import augment, distribution, logbook, sampling
 from footseg.training.config import TrainConfig, dump
 from footseg.training.job import Builder, Job, prepare
 from footseg.training.logbook import EpochRow
@@ -231,6 +231,7 @@ def _epoch(job: Job, epoch: int, history: Sequence[EpochRow], bar: tqdm) -> tupl
     config = job.config
     rng = np.random.default_rng([config.seed, epoch])
     order = job.sampler.epoch(job.steps * config.batch, rng)
+    ways = sampling.resized(config, len(order), rng)
     best = max((r["val_iou"] for r in history), default=0.0)
     how, ours = config.augmentation(), job.team.part(config.batch)
     losses = []
@@ -239,8 +240,9 @@ def _epoch(job: Job, epoch: int, history: Sequence[EpochRow], bar: tqdm) -> tupl
     for number, joint in enumerate(order.reshape(job.steps, config.batch)):
         drawn = {name: a[ours] for name, a in augment.sample(how, config.batch, config.size, rng).items()}
         chosen = joint[ours]
+        resized = None if ways is None else ways[number * config.batch :][ours]
         logits = None if job.teacher_logits is None else job.teacher_logits[chosen]
-        losses.append(job.step.train(*job.pool.take(chosen), drawn, logits))
+        losses.append(job.step.train(*job.pool.take(chosen, resized), drawn, logits))
         if not math.isfinite(losses[-1]):
             raise _diverged(job, f"the loss became {losses[-1]}", epoch, number)
         bar.set_postfix(loss=f"{np.mean(losses):.3f}", val_iou=f"{best:.3f}", refresh=False)
