@@ -18,10 +18,9 @@ from PIL import Image
 from footseg import runtime
 from footseg.data.images import Letterbox, Size
 from footseg.data.resizing import KERNELS, Rule
-from footseg.export import metadata
 from footseg.export.clients import install
-from footseg.export.clients.client import ask
-from footseg.export.clients.known import CLIENTS
+from footseg.export.clients.ask import ask
+from footseg.export.clients.known import named
 from footseg.predict import enlarge_argmax
 
 SECONDS = 300
@@ -96,15 +95,10 @@ CANVAS = {
 
 def mediapipe(model: Path, images: Sequence[np.ndarray]) -> np.ndarray | None:
     """The masks of MediaPipe's ImageSegmenter itself; None where it is not installed."""
-    (client,) = (client for client in CLIENTS if client.name == "mediapipe")
+    (client,) = named(["mediapipe"])
     if install.missing(client):
         return None
-    segmenter = runtime.load(model)
-    said = metadata.Description("measured", "", ("background", "foot"), segmenter.size)
-    with tempfile.TemporaryDirectory() as folder:
-        described = Path(folder) / model.name
-        described.write_bytes(metadata.describe(model.read_bytes(), said))
-        return ask(client, described, np.stack(images), home=install.home(), shape=(1,)).values
+    return ask(client, model, np.stack(images), home=install.home()).values
 
 
 PAGE = """<!doctype html><body><script>
