@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from footseg.grouping import grouped
-from footseg.terminal import aligned, counted, wrapped
-from footseg.verifications import percent
+from footseg.terminal import aligned, counted, percent, wrapped
 
 # What becomes of a file on a client. What runs wrongly gives masks, others than LiteRT's on the processor.
 RUNS, IN_PART, WRONG, NOT, UNKNOWN = "runs", "runs in part", "runs wrongly", "does not run", "not known"

@@ -1,5 +1,6 @@
 """What is written to a terminal: aligned columns, lines that fit, names and ratios in few characters."""
 
+import math
 import textwrap
 from collections.abc import Collection, Sequence
 
@@ -66,3 +67,8 @@ def with_interval(ratio: float | None, low: float | None, high: float | None) ->
         return f"{ratio:.5g}"
     digits = 3 if high - low < 0.02 else 2
     return f"{ratio:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def percent(share: float | None) -> str:
+    """A share of pixels in percent; what is less than all is not rounded up to it."""
+    return "-" if share is None else f"{math.floor(share * 1e5) / 1e3:.3f}%"

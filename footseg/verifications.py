@@ -3,7 +3,6 @@
 It is read and shown by those that run no client themselves: pages, tables, sidecars.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -126,8 +125,3 @@ class Shown:
     truth: np.ndarray
     reference: np.ndarray
     mask: np.ndarray
-
-
-def percent(share: float | None) -> str:
-    """A share of pixels in percent; what is less than all is not rounded up to it."""
-    return "-" if share is None else f"{math.floor(share * 1e5) / 1e3:.3f}%"

@@ -16,7 +16,8 @@ from footseg.export.clients.ask import Answer, ClientError, ask
 from footseg.export.clients.known import Client
 from footseg.export.precisions import PRECISIONS, Tolerance
 from footseg.export.verify import Sample
-from footseg.verifications import Row, Shown, percent
+from footseg.terminal import percent
+from footseg.verifications import Row, Shown
 
 # The least share of pixels that must have the class that the file has on the processor. In float another
 # order of sums turns none or one of a million (seen in nine runtimes), a ReLU that is dropped 0.04 of all.

@@ -10,7 +10,7 @@ from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import threads_argument
 from footseg.export.clients import install
 from footseg.export.clients.known import CLIENTS
-from footseg.terminal import counted, table
+from footseg.terminal import counted, percent, table
 
 if TYPE_CHECKING:
     from footseg.verifications import Row, Verified
@@ -81,7 +81,6 @@ def _text(file: "Verified") -> Iterator[str]:
 
 
 def _cells(row: "Row") -> tuple[str, ...]:
-    from footseg.verifications import percent
 
     def logits(value: float | None) -> str:
         return "-" if value is None else f"{value:.2g}"
