@@ -125,7 +125,7 @@ def quantize(
         kept = [operator for operator in graph.operators if operator.name in keep]
         if calibrated:
             set_ends(manager, io)
-            kept += before_positions(graph)
+            kept += before_positions(graph) + variances(graph)
             kept += float_ends(graph, io)
         _leave_in_float(manager, kept)
         measured = None
@@ -285,6 +285,17 @@ def before_positions(graph: Graph) -> list[Operator]:
     kinds = ("CEIL", "Ceil")  # of a .tflite and of an .onnx
     ceils = [key for operator in graph.operators if operator.op in kinds for key in operator.outputs]
     return [graph.operators[index] for index in sorted(leading_to(graph.operators, ceils))]
+
+
+def variances(graph: Graph) -> list[Operator]:
+    """Operators that find the deviations of group normalization, from the squares to the RSQRT.
+
+    XNNPACK has RSQRT and SQUARED_DIFFERENCE in float only: in int8 each splits the network.
+    """
+    of_kind = {kind: [o for o in graph.operators if o.op == kind] for kind in ("RSQRT", "SQUARED_DIFFERENCE")}
+    roots = [key for operator in of_kind["RSQRT"] for key in operator.outputs]
+    given = [key for operator in of_kind["SQUARED_DIFFERENCE"] for key in operator.reads]
+    return [graph.operators[index] for index in sorted(leading_to(graph.operators, roots, given))]
 
 
 def float_ends(graph: Graph, io: str) -> list[Operator]:

@@ -372,6 +372,28 @@ def test_a_narrow_transposed_convolution_means_the_same_when_lowered(use_bias: b
     np.testing.assert_allclose(lowered(given), model(given), atol=1e-6)
 
 
+def test_group_normalization_means_the_same_with_four_axes(tmp_path: Path) -> None:
+    from footseg.export.lowering import lower
+
+    keras.utils.set_random_seed(1)
+    image = keras.Input((4, 6, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same")(image)
+    x = keras.layers.GroupNormalization(
+        4, gamma_initializer="random_uniform", beta_initializer="random_normal", name="norm"
+    )(x)
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(x))
+    given = np.random.default_rng(0).integers(0, 256, (4, 4, 6, 3), np.uint8)
+    # The same sums in another order, divided by deviations of some tenths.
+    np.testing.assert_allclose(lower(model)(given / 255), model(given / 255), atol=1e-5)
+    fp32, int8 = tmp_path / "fp32.tflite", tmp_path / "int8.tflite"
+    fp32.write_bytes(tflite.convert(freeze.freeze(lower(model), tmp_path / "saved_model")))
+    int8.write_bytes(quantize.quantize(fp32, "int8", given))
+    for path in (fp32, int8):
+        axes = [len(tensor.shape or ()) for tensor in read(path).tensors.values()]
+        assert max(axes) == 4  # a GPU takes no more
+        assert runtime.delegation(path).partitions == 1
+
+
 def test_a_network_trained_in_mixed_precision_is_lowered_to_float32() -> None:
     from footseg.export.lowering import lower
 
