@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from footseg.errors import FootsegError
-from footseg.export.clients.known import Client
+from footseg.export.clients.known import DRIVERS, SWIFTSHADER, Client
 
 SCRIPTS = Path(__file__).parent / "scripts"
 # For the start of a runtime or a browser, and for each image: ten times what was seen on two busy cores,
@@ -112,13 +112,15 @@ def ask(client: Client, file: Path, images: np.ndarray, *, home: Path) -> Answer
 def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str], seconds: float) -> _Done:
     """Run a command in a folder and a session of its own, which ends with it.
 
+    Its input ends where this process is killed: scripts end themselves then.
+
     Raises:
         ClientError: it did not end within ``seconds``, or could not be started.
     """
     with (folder / "stdout").open("w+b") as out, (folder / "stderr").open("w+b") as err:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, env=dict(variables),
+                command, stdin=subprocess.PIPE, stdout=out, stderr=err, cwd=folder, env=dict(variables),
                 start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -131,7 +133,7 @@ def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str], sec
             # A browser outlives the script that started it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
         said = []
         for file in (out, err):
             file.seek(0)
@@ -160,8 +162,8 @@ def environment(client: Client, folder: Path) -> dict[str, str]:
     found |= {"ORT_DISABLE_TELEMETRY": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     if client.environment:
         found["PYTHONNOUSERSITE"] = "1"
-    driver = next((need.found() for need in client.needs if "swiftshader" in need.name), None)
-    if driver is not None and not {"VK_ICD_FILENAMES", "VK_DRIVER_FILES"} & set(found):
+    driver = SWIFTSHADER.path() if SWIFTSHADER in client.needs else None
+    if driver is not None and not set(DRIVERS) & set(found):
         described = {"library_path": str(driver), "api_version": "1.0.5"}
         icd = folder / "icd.json"
         icd.write_text(json.dumps({"file_format_version": "1.0.0", "ICD": described}), encoding="utf-8")

@@ -77,7 +77,7 @@ def _one(subject: Subject, client: Client) -> Compared:
         subject.sample.images,
     )
     if lacking := install.missing(client):
-        return Compared(dataclasses.replace(row, error=lacking, absent=True))
+        return Compared(dataclasses.replace(row, error=str(lacking), absent=True))
     with tempfile.TemporaryDirectory() as folder:
         if client.half:
             data = half.half(path.read_bytes())

@@ -1,5 +1,6 @@
 """What a client is, and the clients that footseg knows: a row each. Nothing heavy is imported here."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from footseg.errors import check_known
 
 @dataclass(frozen=True)
 class Need:
-    """A program or library of the system that a client needs: where it may be, and Debian's package."""
+    """A program or library of the system that a client needs: where it may be, and Debian's package.
+
+    One of the variables ``instead`` names another.
+    """
 
     name: str
     package: str
     paths: tuple[str, ...]
+    instead: tuple[str, ...] = ()
 
-    def found(self) -> Path | None:
+    def path(self) -> Path | None:
         """Where it is; None where it is not."""
         for path in self.paths:
             place = Path(path) if Path(path).is_absolute() else Path(shutil.which(path) or "")
@@ -24,17 +29,23 @@ class Need:
                 return place
         return None
 
+    @property
+    def met(self) -> bool:
+        """Whether it, or another instead, is there."""
+        return any(os.environ.get(name) for name in self.instead) or self.path() is not None
+
 
 @dataclass(frozen=True)
 class Client:
     """A runtime of other people's.
 
-    ``name`` is its name on the command line, ``title`` in tables. ``script`` (of scripts/) runs a file in
-    ``environment``, a Python of its own made of ``packages``, or in ours where that is empty; ``arguments``
-    follow its file names, with {modules} filled in. ``npm`` are packages of node_modules. What it gives is
-    an array like the file's output, or ``masks``. With ``half`` it runs the file's half precision,
-    simulated, instead of the file. ``emulated`` says that it needs seconds for what a phone does in
-    milliseconds.
+    ``name`` is its name on the command line, ``title`` in tables. ``script`` (of scripts/) runs a file;
+    ``arguments`` follow its file names, with {modules} filled in. It runs in ``environment``, a Python of
+    its own made of ``packages``, for which there are wheels up to ``newest_python``; or, where that is empty,
+    in ours, in which the ``extra`` of footseg brings the packages. ``npm`` are packages of node_modules.
+    What it gives is an array like the file's output, or ``masks``. With ``half`` it runs the file's half
+    precision, simulated, instead of the file. ``quick`` says that it starts in a second or two, so that
+    export asks it, too.
     """
 
     name: str
@@ -44,14 +55,17 @@ class Client:
     arguments: tuple[str, ...] = ()
     environment: str = ""
     packages: tuple[str, ...] = ()
+    newest_python: tuple[int, int] | None = None
+    extra: str = ""
     npm: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     masks: bool = False
     half: bool = False
-    emulated: bool = False
+    quick: bool = False
 
 
-SWIFTSHADER = Need("libvk_swiftshader.so", "chromium", ("/usr/lib/chromium/libvk_swiftshader.so",))
+DRIVERS = ("VK_ICD_FILENAMES", "VK_DRIVER_FILES")
+SWIFTSHADER = Need("libvk_swiftshader.so", "chromium", ("/usr/lib/chromium/libvk_swiftshader.so",), DRIVERS)
 VULKAN = Need(
     "libvulkan.so.1",
     "libvulkan1",
@@ -63,22 +77,25 @@ TFLITE = (".tflite",)
 
 CLIENTS = (
     Client("cpu", "LiteRT, CPU", TFLITE, "litert.py", ("cpu",)),
-    Client("half", "LiteRT, CPU, half precision", TFLITE, "litert.py", ("cpu",), half=True),
+    Client("half", "LiteRT, CPU, half precision", TFLITE, "litert.py", ("cpu",), half=True, quick=True),
     Client(
-        "gpu", "LiteRT, GPU alone", TFLITE, "litert.py", ("gpu",), needs=(SWIFTSHADER, VULKAN), emulated=True,
+        "gpu", "LiteRT, GPU alone", TFLITE, "litert.py", ("gpu",), needs=(SWIFTSHADER, VULKAN), quick=True,
     ),
-    Client("ort", "ONNX Runtime", (".onnx",), "onnx_runtime.py"),
+    Client(
+        "ort", "ONNX Runtime", (".onnx",), "onnx_runtime.py",
+        packages=("onnxruntime",), extra="onnx", quick=True,
+    ),
     Client(
         "openvino", "OpenVINO", (".tflite", ".onnx"), "openvino_.py",
-        environment="openvino", packages=("openvino==2026.4.1",),
+        environment="openvino", packages=("openvino==2026.4.1",), quick=True,
     ),
     Client(
         "mediapipe", "MediaPipe", TFLITE, "mediapipe_.py",
-        environment="mediapipe", packages=("mediapipe==1.2.2",), masks=True,
+        environment="mediapipe", packages=("mediapipe==1.2.2",), masks=True, quick=True,
     ),
     Client(
         "tf213", "TensorFlow Lite 2.13", TFLITE, "tflite213.py",
-        environment="tf213", packages=("tensorflow-cpu==2.13.1",),
+        environment="tf213", packages=("tensorflow-cpu==2.13.1",), newest_python=(3, 11),
     ),
     Client(
         "web", "LiteRT.js, wasm", TFLITE, "web.py", ("wasm", "{modules}"),
@@ -86,10 +103,9 @@ CLIENTS = (
     ),
     Client(
         "webgpu", "LiteRT.js, WebGPU", TFLITE, "web.py", ("webgpu", "{modules}"),
-        npm=LITERT_JS, needs=(CHROMIUM, SWIFTSHADER), emulated=True,
+        npm=LITERT_JS, needs=(CHROMIUM, SWIFTSHADER),
     ),
 )  # fmt: skip
-NAMES = tuple(client.name for client in CLIENTS)
 
 
 def named(names: Sequence[str]) -> tuple[Client, ...]:
@@ -99,5 +115,5 @@ def named(names: Sequence[str]) -> tuple[Client, ...]:
         ValueError: there is none of a name; the nearest is suggested.
     """
     for name in names:
-        check_known("no client", name, NAMES)
+        check_known("no client", name, [client.name for client in CLIENTS])
     return tuple(client for client in CLIENTS if client.name in names)

@@ -24,6 +24,7 @@ def subjects(
     data: Path | None = None,
     against: Path | None = None,
     images: int,
+    alone: bool = False,
     threads: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Subject]:
@@ -31,7 +32,7 @@ def subjects(
 
     The reference is ``against`` (a run or a model file) where it is given, else the network of the run that
     the file's sidecar names, else the file itself; images are of ``data``, else of the data set that the run
-    was trained on. All files are opened before the first is given.
+    was trained on. ``alone`` leaves the network out. All files are opened before the first is given.
 
     Raises:
         FootsegError: a file cannot be run or tells other classes than the data set or the reference, or
@@ -41,7 +42,8 @@ def subjects(
     if images < 1:
         raise ValueError(f"images must be 1 or more, not {images}")
     opened = [(artifacts.load(path), runtime.load(path, threads)) for path in paths]
-    chosen = [_reference(artifact, against) for artifact, _ in opened]
+    itself = _Reference(None, ITSELF)
+    chosen = [itself if alone else _reference(artifact, against) for artifact, _ in opened]
     folders = [_data(artifact, data, against) for artifact, _ in opened]
 
     @lru_cache

@@ -1,14 +1,21 @@
 """Files on clients, one after another: what ``footseg verify`` and ``footseg export`` do."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from footseg import files, provenance
-from footseg.export.clients import install
+from footseg.artifact import Artifact
+from footseg.export import where
+from footseg.export.clients import install, known
 from footseg.export.clients.compare import Subject, compare
-from footseg.export.clients.known import CLIENTS, Client, named
+from footseg.export.clients.known import Client
+from footseg.export.clients.subjects import subjects
 from footseg.verifications import Shown, Verifications, Verified
+
+# Of an export: enough to see a client that computes something else, in a second or so.
+QUICK_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,12 @@ def chosen(paths: Sequence[Path], names: Sequence[str]) -> tuple[Client, ...]:
     Raises:
         ValueError: an unknown name, or a file that none of them reads.
     """
-    found = named(names) if names else tuple(client for client in CLIENTS if not install.missing(client))
+    found = known.named(names) if names else [one for one in known.CLIENTS if install.missing(one) is None]
     for path in paths:
         if not any(path.suffix in client.suffixes for client in found):
-            able = [client.name for client in CLIENTS if path.suffix in client.suffixes]
+            able = [client.name for client in known.CLIENTS if path.suffix in client.suffixes]
             raise ValueError(f"none of these clients reads {path.name}: give --on {' or '.join(able)}")
-    return found
+    return tuple(found)
 
 
 def verify_files(
@@ -57,3 +64,26 @@ def verify_files(
         )
     record = Verifications(tuple(verified), provenance.machine(), provenance.versions(), provenance.now())
     return Found(record, shown)
+
+
+def checked(
+    artifacts: Sequence[Artifact], data: Path | None = None, say: Callable[[str], None] = lambda line: None
+) -> list[Artifact]:
+    """Artifacts whose sidecars say, and say on disk, what the quick ones of the clients that are here gave.
+
+    These run each file on ``QUICK_IMAGES`` images of ``data`` (default: of the run's own), and are held
+    against the file on this processor, which the export has held against the network. ``say`` gets a line of
+    each that is not ok.
+    """
+    clients = [one for one in known.CLIENTS if one.quick and install.missing(one) is None]
+    paths = [artifact.path for artifact in artifacts]
+    found = verify_files(subjects(paths, data=data, images=QUICK_IMAGES, alone=True), clients)
+    made = []
+    for artifact, verified in zip(artifacts, found.record.files, strict=True):
+        for row in verified.rows:
+            if not row.ok:
+                say(f"{artifact.name} on {row.title}: {row.status}, {row.why}")
+        standings = where.with_checked(artifact.clients, verified.rows)
+        made.append(dataclasses.replace(artifact, clients=standings))
+        made[-1].save_sidecar()
+    return made

@@ -27,11 +27,16 @@ def _demo(args: Arguments) -> Output:
 
 def _doctor(args: Arguments) -> Output:
     from footseg.android_harness.toolchain import needs
-    from footseg.doctor import diagnose, tool
+    from footseg.doctor import Diagnosis, diagnose, tool
+    from footseg.export.clients import install, known
 
     findings = diagnose()
     for need in needs():
         findings.append(tool(need.name, need.path, need.use, need.package))
+    for client in known.CLIENTS:
+        lack, name = install.missing(client), f"client {client.name}"
+        detail = f"optional: footseg verify --on {client.name}; {lack.what}" if lack else client.title
+        findings.append(Diagnosis(name, "missing" if lack else "ok", detail, lack.fix if lack else ""))
     width = max(len(f.name) for f in findings)
     lines = []
     for finding in findings:

@@ -43,6 +43,9 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--fast", action="store_true", help="--auto tries only what runs in integers")
     sub.add_argument("--no-speed", action="store_true", help="do not time the files against fp32")
     sub.add_argument(
+        "--no-clients", action="store_true", help="do not try the files in other people's runtimes"
+    )
+    sub.add_argument(
         "--data", type=Path, metavar="DIR", help="data set to verify on (default: the run's own)"
     )
     sub.add_argument("--calibration", type=int, default=64, metavar="N", help="training images for int8 (64)")
@@ -88,6 +91,10 @@ def _export(args: Arguments) -> Output:
         speed=not args.no_speed,
         say=say,
     )
+    if not args.no_clients:
+        from footseg.export.clients.verifying import checked
+
+        artifacts = checked(artifacts, args.data, say)
     doubts = [paired.doubts(paired.decisions(artifact.verification)) for artifact in artifacts]
     lines = [
         f"{artifact.path}  {artifact.path.stat().st_size / 1e6:.2f} MB, verified"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from footseg.commands._command import Arguments, Command, Output, say
 from footseg.commands._shared import threads_argument
-from footseg.export.clients import install
-from footseg.export.clients.known import CLIENTS
+from footseg.export.clients import install, known
 from footseg.terminal import counted, percent, table
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def _verify_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".tflite or .onnx files")
     sub.add_argument(
         "--on", nargs="+", default=[], metavar="CLIENT",
-        help="; ".join(f"{client.name}: {client.title}" for client in CLIENTS) + " (default: all installed)",
+        help="; ".join([*(f"{one.name}: {one.title}" for one in known.CLIENTS), "default: all there"]),
     )  # fmt: skip
     sub.add_argument(
         "--data", type=Path, metavar="DIR", help="images to verify on (default: those of the file's run)"
@@ -57,8 +56,9 @@ def _verify(args: Arguments) -> Output:
     found = verify_files(given, clients, say)
     record = found.record
     lines = ["\n".join(_text(file)) for file in record.files]
-    absent = [] if args.on else [f"{client.title}: {install.missing(client)}" for client in CLIENTS]
-    lines += [f"not asked, as it is not installed: {line}" for line in absent if not line.endswith(": ")]
+    if not args.on:
+        lacks = [(client.title, install.missing(client)) for client in known.CLIENTS]
+        lines += [f"not asked: {title}, {lack}" for title, lack in lacks if lack]
     return Output(dataclasses.asdict(record), "\n\n".join(lines), ok=record.ok)
 
 

@@ -1,8 +1,25 @@
 """What the scripts of all clients share; nothing but numpy, for each runs in an environment of its own."""
 
 import json
+import os
+import signal
+import sys
+import threading
 
 import numpy as np
+
+
+def end_with_input():
+    """End this process, and a browser that it started, when standard input does: whoever asked is gone."""
+    # Unbuffered: Python aborts at its end where a thread waits in a buffered read.
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+# Only for who made this process the head of a group, as footseg does.
+if os.getpid() == os.getpgrp() and not sys.stdin.isatty():
+    threading.Thread(target=end_with_input, daemon=True).start()
 
 
 def fed(pixels, tensor):

@@ -1,0 +1,255 @@
+"""Files in other people's runtimes: fake ones, each with a fault of its own, and the real ones."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from footseg import cli, records
+from footseg.export.clients import ask, known
+from footseg.export.clients.known import Client, Need
+from footseg.verifications import Verifications
+from tests.red_network import SIZE, block, red_network, write_data
+
+ROOT = Path(__file__).resolve().parents[1]
+# What the red network computes, and then a line of its own.
+SCRIPT = """
+import json, os, signal, sys, time
+import numpy as np
+path, images, out = sys.argv[1:4]
+red = np.load(images)[..., 0] / np.float32(255) - np.float32(0.5)
+values = np.stack([np.zeros_like(red), red], axis=-1)
+facts = {{"version": "Fake 1"}}
+{line}
+np.save(out, values)
+print(json.dumps(facts))
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """red.onnx and a data set of four images for it, two of which are partly wrong in its eyes."""
+    red_network(tmp_path / "red.onnx")
+    right = block(8, 8, 8, 8)
+    pairs = {"a": (right, right), "b": (right, block(8, 8, 8, 12)), "c": (right, right), "d": (right, right)}
+    write_data(tmp_path / "data", pairs, "val")
+    return tmp_path
+
+
+Ask = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def verify(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """``footseg verify red.onnx`` on one client whose script has this line: exit code, output, errors."""
+
+    def run(line: str, *words: str, **fields: object) -> tuple[int, str, str]:
+        script = files / "fake.py"
+        script.write_text(SCRIPT.format(line=line))
+        fake = Client("fake", "Fake", (".onnx",), str(script), **fields)  # type: ignore[arg-type]
+        monkeypatch.setattr(known, "CLIENTS", (fake,))
+        capsys.readouterr()
+        code = cli.main(["verify", str(files / "red.onnx"), "--data", str(files / "data"), *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_a_client_that_computes_the_same(verify: Ask) -> None:
+    code, out, _ = verify("")
+    assert code == 0
+    assert (
+        "red.onnx against the file itself on this CPU: no sidecar names its network, on 4 images of data/val"
+        in out
+    )
+    assert re.search(r"^Fake +Fake 1 +100.000% +100.000% +0 +0 +\+0.0000 +\+0.0000  ok$", out, re.MULTILINE)
+
+
+def test_the_document_is_the_record(verify: Ask) -> None:
+    code, out, _ = verify("values[1, :2] *= -1", "--json")
+    (file,) = records.of(Verifications, json.loads(out), strict=True).files
+    (row,) = file.rows
+    # Two of 32 rows of one of four images.
+    assert (row.equal_cpu, row.worst) == (1 - 2 / SIZE / 4, {"b": 2 / SIZE})
+    assert (row.status, row.ok, code) == ("failed", False, 1)
+    assert (file.images, file.split, file.data, file.reference) == (4, "val", "data", file.reference)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("values[1, :2] *= -1", "98.437% of pixels as on the CPU (at least 99.90%)"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "its process was ended by SIGSEGV (Segmentation fault)"),
+        ("raise ValueError('unsupported operator RFFT')", "unsupported operator RFFT"),
+        ("values[2, 3, 4, 1] = np.nan", "it gave NaN or infinity on 1 of 4 images"),
+        ("values = values[:, :-1]", "it gave (4, 31, 32, 2), not (4, 32, 32, 2)"),
+        ("values = values[:3]", "it gave (3, 32, 32, 2), not (4, 32, 32, 2)"),
+        ("sys.exit('the model wants more memory')", "the model wants more memory"),
+        ("os._exit(0)", "it said nothing"),
+        ("np.save(out, values); print('hello'); os._exit(0)", "what it gave cannot be read"),
+        ("open(out, 'wb').write(b'no'); print('{\"version\": \"1\"}'); sys.stdout.flush(); os._exit(0)",
+         "what it gave cannot be read"),
+        ("print('No adapters found', file=sys.stderr); sys.exit(1)", "no GPU: Vulkan has no driver"),
+    ],
+)  # fmt: skip
+def test_a_client_with_a_fault_is_one_clear_line(verify: Ask, line: str, why: str) -> None:
+    code, out, err = verify(line)
+    assert code == 1
+    (said,) = [text for text in out.splitlines() if text.startswith("Fake: ") and "worst" not in text]
+    assert why in said
+    assert why in err
+
+
+def test_a_client_that_hangs_is_ended(verify: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "START_SECONDS", 0.3)
+    monkeypatch.setattr(ask, "IMAGE_SECONDS", 0.0)
+    began = time.monotonic()
+    code, out, _ = verify("time.sleep(100)")
+    assert code == 1
+    assert "Fake: no answer within 0 s" in out
+    assert time.monotonic() - began < 30
+
+
+def test_masks_are_held_against_masks(verify: Ask) -> None:
+    assert verify("values = values.argmax(-1).astype(np.uint8)", masks=True)[0] == 0
+    code, out, _ = verify("values = np.full(values.shape[:3], 255, np.uint8)", masks=True)
+    assert code == 1
+    assert "Fake: it gave class 255 where there are 2" in out
+
+
+def test_operators_that_an_accelerator_refuses_are_named(verify: Ask) -> None:
+    log = [
+        "Following operations are not supported by GPU delegate:",
+        "TRANSPOSE_CONV: Max version supported: 3. Requested version 4.",
+        "47 operations will run on the GPU, and the remaining 20 operations will run on the CPU.",
+    ]
+    code, out, _ = verify(f"print(*{log!r}, sep=chr(10), file=sys.stderr); sys.exit(1)", "--json")
+    (row,) = records.of(Verifications, json.loads(out)).files[0].rows
+    assert code == 1
+    assert dict(row.refused) == {"TRANSPOSE_CONV": "Max version supported: 3. Requested version 4."}
+    assert (row.accelerated, row.fallen) == (47, 20)
+    assert "20 operators fell back to the CPU" in verify(f"print(*{log!r}, sep=chr(10), file=sys.stderr)")[1]
+
+
+ABSENT = Need("libquagga.so", "libquagga1", ("/nowhere/libquagga.so",), ("QUAGGA",))
+
+
+def test_a_client_that_is_asked_for_and_absent_is_no_pass(
+    verify: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = verify("", "--on", "fake", needs=(ABSENT,))
+    assert code == 1
+    assert "Fake: libquagga.so not found: make clients, or apt-get install libquagga1" in out
+    assert "not installed" in out
+    monkeypatch.setenv("QUAGGA", "mine")
+    assert verify("", "--on", "fake", needs=(ABSENT,))[0] == 0
+
+
+def test_without_names_those_that_are_there_are_asked(
+    verify: Ask, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verify("")
+    absent = Client("gone", "Gone", (".onnx",), "none.py", needs=(ABSENT,))
+    monkeypatch.setattr(known, "CLIENTS", (*known.CLIENTS, absent))
+    assert cli.main(["verify", str(files / "red.onnx"), "--data", str(files / "data")]) == 0
+    assert "not asked: Gone, libquagga.so not found: make clients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--on", "fak"], "no client 'fak': did you mean 'fake'?"),
+        (["--images", "0"], "images must be 1 or more, not 0"),
+        (["--against", "nothing.keras"], "no such file: nothing.keras"),
+        (["--data", "nowhere"], "the data set nowhere is gone"),
+    ],
+)
+def test_a_wrong_argument_is_one_clear_line(verify: Ask, words: list[str], why: str) -> None:
+    code, out, err = verify("", *words)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith(f"footseg: {why}")
+
+
+def test_bad_files(verify: Ask, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify("")
+    (files / "cut.onnx").write_bytes((files / "red.onnx").read_bytes()[:100])
+    red_network(files / "three.onnx", classes=3)
+    for words, why in (
+        ([files / "cut.onnx", "--data", files / "data"], "cannot load"),
+        ([files / "red.onnx"], "no sidecar names its run: pass --data DIR"),
+        (
+            [files / "red.onnx", "--data", files / "data", "--against", files / "three.onnx"],
+            "give another --against",
+        ),
+        ([files / "no.onnx", "--data", files / "data"], "no such file"),
+        ([files / "fake.py", "--data", files / "data"], "none of these clients reads fake.py"),
+    ):
+        assert cli.main(["verify", *map(str, words)]) == 1
+        assert why in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_client_sees_nothing_of_the_users_folder(
+    verify: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a numpy.py of the folder that one stands in nor its home, and it leaves nothing in either."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "here"))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    assert verify("open(os.path.expanduser('~/trace'), 'w').close(); open('trace', 'w').close()")[0] == 0
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["numpy.py"]
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_client_outlives_the_command(files: Path, sent: signal.Signals) -> None:
+    """Nor what it started, as a browser; a killed command leaves it to the scripts to end."""
+    script = files / "fake.py"
+    shared = f"sys.path.insert(0, {str(ask.SCRIPTS)!r}); import shared\n"
+    child = f"import subprocess; p = subprocess.Popen(['sleep', '1000']); open({str(files / 'pids')!r}, 'w')"
+    script.write_text(
+        SCRIPT.format(line=f"{shared}{child}.write(f'{{os.getpid()}} {{p.pid}}'); time.sleep(1000)")
+    )
+    code = (
+        "import sys; from footseg import cli; from footseg.export.clients import known; "
+        f"known.CLIENTS = (known.Client('fake', 'Fake', ('.onnx',), {str(script)!r}),); "
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    words = ["verify", str(files / "red.onnx"), "--data", str(files / "data")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: (files / "pids").is_file() and len((files / "pids").read_text().split()) == 2)
+        pids = (files / "pids").read_text().split()
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").is_file() and running(pid) for pid in pids))
+    if sent != signal.SIGKILL:
+        assert (process.returncode, said.splitlines()[-1]) == (130, "footseg: interrupted")
+
+
+def running(pid: str) -> bool:
+    """Whether a process is there and no zombie that nobody waits for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Half a minute is far more than it takes."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
