@@ -68,11 +68,11 @@ def half(path: Path) -> bytes:
 def integers(path: Path, images: np.ndarray, ranges: str) -> bytes:
     """int8 weights by channel, uint8 activations, as QuantizeLinear and DequantizeLinear around operators.
 
-    Activations are unsigned: on this very network ONNX Runtime gives the same pixels as with signed ones, in
-    0.66 (FastLinkNet) and 0.56 (TipToe) of the time on x86 and 1.04 and 1.02 of the instructions on an
-    emulated Cortex-A76 (0.92 and 0.97 on a Cortex-A53). Weights keep 8 bits: x86 processors without VNNI
-    add pairs of products in 16 bits that overflow, which 7 bits would avoid (``reduce_range``), and that
-    costs TipToe 0.07 % of its pixels there (an emulated Haswell), where 7 bits cost 0.02 % everywhere else.
+    Activations are unsigned: ONNX Runtime gives the same pixels as with signed ones, in 0.66 (FastLinkNet)
+    and 0.48 (TipToe) of the time on x86, 1.04 and 1.03 of the instructions on an emulated Cortex-A76, 0.92
+    and 0.97 on a Cortex-A53. Weights keep 8 bits: x86 processors without VNNI add pairs of products in 16
+    bits that overflow, which costs 0.02 and 0.07 % of the pixels (an emulated Haswell); 7 bits
+    (``reduce_range``) avoid it, and cost 0.03 and 0.02 % everywhere else.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static

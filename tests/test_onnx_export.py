@@ -16,6 +16,7 @@ from footseg.graphs.onnx import read
 from tests.small_graphs import onnx_file
 
 package = pytest.importorskip("onnx", reason="reads ONNX files: pip install 'footseg[onnx]'")
+pytest.importorskip("onnx.reference")
 pytest.importorskip("onnxruntime", reason="quantizes ONNX files: pip install 'footseg[onnx]'")
 
 KINDS = ("onnx", "onnx fp16", "onnx int8")
@@ -55,6 +56,36 @@ def test_normalisation_is_folded_and_the_layout_turned_once_at_each_end(
     assert found["Transpose"] == 2
     initializers = {tensor.name for tensor in proto.graph.initializer}
     assert initializers <= {name for node in proto.graph.node for name in node.input}
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "group"), [("Conv", (6, 1, 3, 3), 6), ("ConvTranspose", (6, 4, 3, 3), 1)]
+)
+def test_what_normalisation_leaves_is_folded_into_the_weights(
+    kind: str, weights: tuple[int, ...], group: int, tmp_path: Path
+) -> None:
+    channels = weights[0] if kind == "Conv" else weights[1]
+    held = {"w": weights, "scale": (1, channels, 1, 1), "shift": (channels, 1, 1)}
+    nodes = [
+        (kind, ["x", "w"], ["a"], {"group": group}),
+        ("Mul", ["a", "scale"], ["b"], {}),
+        ("Add", ["b", "shift"], ["c"], {}),
+        ("Relu", ["c"], ["y"], {}),
+    ]
+    shapes = {name: ("FLOAT", shape) for name, shape in held.items()}
+    proto = package.load(onnx_file(tmp_path / "m.onnx", nodes, {"x": (1, 6, 8, 8)}, shapes, ["y"]))
+    rng = np.random.default_rng(0)
+    for tensor in proto.graph.initializer:
+        values = rng.normal(size=tensor.dims).astype(np.float32)
+        tensor.CopyFrom(package.numpy_helper.from_array(values, tensor.name))
+    image = {"x": rng.normal(size=(1, 6, 8, 8)).astype(np.float32)}
+    reference = package.reference.ReferenceEvaluator
+    (before,) = reference(proto).run(None, image)
+    onnx.fold_into_convolutions(proto)
+    assert [node.op_type for node in proto.graph.node] == [kind, "Relu"]
+    (after,) = reference(proto).run(None, image)
+    # The same products, rounded once more or less.
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 def test_fp16_has_weights_and_arithmetic_in_float16(tiny_artifacts: dict[str, Path]) -> None:

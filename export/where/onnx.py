@@ -18,12 +18,12 @@ OLDEST = "1.2.0"  # has opset 11, and all before it from 7 on
 # Operators that files of all networks here have, which both ran (ONNX Runtime 1.31, OpenVINO 2026.4.1).
 KNOWN = frozenset(
     (
-        *("Add", "AveragePool", "Ceil", "Clip", "Concat", "Constant", "Conv", "ConvTranspose"),
-        *("DepthToSpace", "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad", "Relu", "Reshape"),
-        *("Resize", "Split", "Squeeze", "Sub", "Transpose"),
+        *("Add", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant", "Conv", "ConvTranspose"),
+        *("DepthToSpace", "DequantizeLinear", "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad"),
+        *("QuantizeLinear", "Relu", "Reshape", "Resize", "Split", "Squeeze", "Sub", "Transpose"),
     )
 )
-TYPES = ("float32",)
+TYPES = ("float32", "float16", "uint8")
 MOBILE = "its package has a selection of operators, ended with 1.18; onnxruntime-android has all of them"
 
 
