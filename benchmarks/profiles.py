@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from footseg import runtime
 from footseg.errors import FootsegError
 from footseg.graphs.tflite import read
@@ -102,7 +100,7 @@ def rows(model: Any, threads: int, runs: int) -> list[dict[str, Any]]:
     """The fields of ``measurement.OperatorTime`` of each step: the median of ``runs`` inferences.
 
     Args:
-        model: what ``footseg.runtime.load`` made of a .tflite or .onnx file; it is loaded once more.
+        model: what ``footseg.runtime`` made of a .tflite or .onnx file; it is loaded once more.
         threads: of the runtime.
         runs: inferences, 1 or more.
 
@@ -212,7 +210,7 @@ def own_names(tags: Sequence[str], operators: Sequence[tuple[str, str]]) -> list
 def _onnx_runtime(model: runtime.OnnxSegmenter, threads: int, runs: int) -> Iterator[Steps]:
     import onnxruntime
 
-    image = {model.input: runtime.noise({"shape": (1, *model.size, 3), "dtype": np.float32})}
+    image = {model.input: runtime.noise({"shape": (1, *model.size, 3), "dtype": model.type})}
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

@@ -49,7 +49,7 @@ def main(path: Path, threads: int, cores: tuple[int, ...] = ()) -> None:
     name, package, module, extra = RUNTIMES[path.suffix]
     require(module, extra)
     before, _ = _memory_bytes()
-    load_ms, model = _timed(lambda: runtime.load(path, threads))
+    load_ms, model = _timed(lambda: runtime.opened(path, threads))
     infer = runtime.inference(model)
     first_ms, _ = _timed(infer)
     answer(

@@ -28,6 +28,7 @@ from footseg.artifact import Artifact, file_name
 from footseg.compress.sizes import packed
 from footseg.description import Description
 from footseg.errors import FootsegError
+from footseg.export import ends as file_ends
 from footseg.export import (
     freeze,
     metadata,
@@ -41,6 +42,7 @@ from footseg.export import (
     tflite,
     verify,
 )
+from footseg.export.ends import Asked
 from footseg.export.precisions import PRECISIONS
 from footseg.export.sensitivity import Reference
 from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity, SpeedRecord
@@ -72,8 +74,9 @@ class AutoConfig:
     The loss is absolute and measured on up to ``images`` of the validation split of ``data_dir`` (where None:
     of the data set that the run was trained on; where it has none, of the training split); ``margin``
     standard errors of it must fit into ``max_loss``, too, 0 takes it at its face. ``fast`` leaves out what
-    XNNPACK does not run in integers: 4-bit weights, whole networks in float arithmetic. ``io``, ``ranges``,
-    ``calibration_count`` and ``seed`` are as in ``pipeline.export_run``; ``threads`` are the runtime's.
+    XNNPACK does not run in integers: 4-bit weights, whole networks in float arithmetic. ``io``, ``output``,
+    ``ranges``, ``calibration_count`` and ``seed`` are as in ``pipeline.export_run``; ``threads`` are the
+    runtime's.
 
     Raises:
         ValueError: a ``max_loss`` outside [0, 1), no images, a negative ``margin``, an unknown ``io`` or
@@ -86,6 +89,7 @@ class AutoConfig:
     margin: float = 1.0
     fast: bool = False
     io: str = "float32"
+    output: str = "logits"
     ranges: str = "minmax"
     calibration_count: int = 64
     seed: int = 0
@@ -102,7 +106,12 @@ class AutoConfig:
             )
         if not 0 <= self.margin < math.inf:
             raise ValueError(f"the margin is {self.margin} standard errors: expected 0 or more, as 1")
-        quantize.check_options(START, self.io, self.ranges)
+        quantize.check_options(START, self.ends, self.ranges)
+
+    @property
+    def ends(self) -> Asked:
+        """The ends of the file."""
+        return Asked(self.io, self.output)
 
 
 def auto(
@@ -120,11 +129,12 @@ def auto(
     started = time.perf_counter()
     run, sample, calibration = _read(run_dir, config)
     say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
-    path = _path(out_dir, run)
+    file_ends.check_foreground(config.output, len(run.classes))
+    path = _path(out_dir, run, config.ends)
     with tempfile.TemporaryDirectory() as folder:
         mixer = _mixer(run, Path(folder), calibration, config)
         against = sensitivity.reference(mixer.path, sample, config.threads)
-        said = pipeline.description(run, "auto", config.io)
+        said = pipeline.description(run, "auto", config.ends)
         trials = _Trials(mixer, said, against, config, Path(folder) / "trial.tflite", say)
         found, best = _explore(trials, path.with_suffix(""))
         points = tuple(_weighed(trials, point, best) for point in trials.points.values())
@@ -138,13 +148,13 @@ def auto(
         "others may lose more"
     )
     say(timed.warning(path.name) if timed.slower else f"{path.name}: {timed.summary()}")
-    asked = {name: getattr(config, name) for name in ("io", "ranges", "max_loss", "margin")}
+    asked = {name: getattr(config, name) for name in ("ranges", "max_loss", "margin")}
     artifact = pipeline.artifact(
         run,
         path,
         "auto",
         details={"by": "ai-edge-quantizer", **asked, **dataclasses.asdict(chosen)},
-        verification=verification.to_json() | {"against": run.model.name},
+        verification=verification | {"against": run.model.name},
         calibration=calibration.to_json(),
         speed=timed.to_json(),
     )
@@ -168,20 +178,23 @@ def auto(
     return result
 
 
-def _path(folder: Path, run: Run) -> Path:
+def _path(folder: Path, run: Run, ends: Asked) -> Path:
     """Where the file of a mixture goes; what belongs to it has its stem."""
-    return folder / file_name(run.network, run.input_shape, "auto")
+    return folder / file_name(run.network, run.input_shape, "auto", takes=ends.input, gives=ends.output)
 
 
-def _write(
-    trials: "_Trials", chosen: Mixture, path: Path, model: Path
-) -> tuple[verify.Verification, speed.Speed]:
+def _write(trials: "_Trials", chosen: Mixture, path: Path, model: Path) -> tuple[dict[str, Any], speed.Speed]:
     """Write the chosen mixture, once it holds against the Keras network at ``model``; and how fast it is."""
+    config, base = trials.config, trials.file
     with files.atomic_path(path) as temporary:
-        temporary.write_bytes(trials.made(trials.mixture(chosen)))
-        tflite.check_graph(temporary)
-        verification = _verify(model, temporary, trials.against, trials.config)
-        return verification, speed.against(temporary, trials.mixer.path, trials.config.threads)
+        base.write_bytes(trials.mixer(trials.mixture(chosen)))
+        tflite.check_graph(base)
+        record = _verify(model, base, trials.against, config).to_json()
+        temporary.write_bytes(file_ends.finished(base.read_bytes(), config.ends, trials.said))
+        if config.ends.put:
+            images = trials.against.sample.images
+            record["ends"] = file_ends.hold(temporary, base, images, config.threads)
+        return record, speed.against(temporary, trials.mixer.path, config.threads)
 
 
 def _described(against: Reference, fp32: Path) -> dict[str, Any]:
@@ -204,9 +217,9 @@ def costs(
     The file is the one that a search (``auto``) goes on from; ends stay float32. Errors are those of
     ``auto``.
     """
-    config = dataclasses.replace(config, io="float32")
+    config = dataclasses.replace(config, io="float32", output="logits")
     run, sample, calibration = _read(run_dir, config)
-    saved = out_dir / f"{_path(out_dir, run).stem}_{START}.json"
+    saved = out_dir / f"{_path(out_dir, run, config.ends).stem}_{START}.json"
     say(f"{run.network}: loss of IoU on {len(sample.names)} images of {sample.split}")
     with tempfile.TemporaryDirectory() as folder:
         mixer = _mixer(run, Path(folder), calibration, config)
@@ -380,7 +393,7 @@ def _mixer(run: Run, folder: Path, calibration: quantize.Calibration, config: Au
     weight_ranges = shared.weight_ranges(fp32, shared.clustered_kernels(network))
     return mix.calibrated(
         fp32, calibration.images,
-        io=config.io, ranges=config.ranges, weight_ranges=weight_ranges, threads=config.threads,
+        ends=config.ends, ranges=config.ranges, weight_ranges=weight_ranges, threads=config.threads,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from footseg.errors import require
 from footseg.export import quantize
 from footseg.export.conversion import conversion
+from footseg.export.ends import Asked
 from footseg.export.portable import portable
 from footseg.graphs.tflite import read
 
@@ -36,11 +37,14 @@ class Mixable:
 
 @dataclass(frozen=True)
 class Mixer:
-    """Makes mixtures of the fp32 ``.tflite`` at ``path`` from ``ranges`` of activations, measured once."""
+    """Makes mixtures of the fp32 ``.tflite`` at ``path`` from ``ranges`` of activations, measured once.
+
+    Of its ``ends`` only integer codes are made here, as by ``export.quantize``.
+    """
 
     path: Path
     operators: tuple[Mixable, ...]
-    io: str
+    ends: Asked
     ranges: str
     statistics: Any
 
@@ -63,7 +67,7 @@ class Mixer:
             from ai_edge_quantizer.recipe_manager import RecipeManager
 
             manager = RecipeManager()
-            quantize.set_ends(manager, self.io)
+            quantize.set_ends(manager, self.ends)
             for output, level in levels.items():
                 if level != "float":
                     _configure(manager, by_output[output].kind, level, self.ranges, output)
@@ -77,21 +81,21 @@ def calibrated(
     path: Path,
     images: np.ndarray,
     *,
-    io: str = "float32",
+    ends: Asked = quantize.FLOAT,
     ranges: str = "minmax",
     weight_ranges: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     threads: int = 1,
 ) -> Mixer:
     """A Mixer of the fp32 file at ``path``, calibrated on ``images``, uint8 (N, H, W, 3).
 
-    ``io``, ``ranges`` and ``weight_ranges`` are as in ``export.quantize``. What that keeps in float for
+    ``ends``, ``ranges`` and ``weight_ranges`` are as in ``export.quantize``. What that keeps in float for
     reasons of its own (the ends, positions of max-unpooling, dead activations) is not among its operators.
 
     Raises:
-        ValueError: an unknown ``io`` or ``ranges``, or no images.
+        ValueError: unknown ``ranges``, or no images.
         FootsegError: the quantizer refused the network.
     """
-    quantize.check_options("int8", io, ranges)
+    quantize.check_options("int8", ends, ranges)
     if not len(images):
         raise ValueError("calibration needs images and got none: 64 is a good number")
     with conversion(f"calibration of {path.name}"):
@@ -103,7 +107,7 @@ def calibrated(
             operator.name
             for operator in [
                 *quantize.before_positions(graph),
-                *quantize.float_ends(graph, io),
+                *quantize.float_ends(graph, ends),
                 *quantize.dead(graph, statistics),
             ]
         }
@@ -112,7 +116,7 @@ def calibrated(
             for index, operator in enumerate(graph.operators)
             if operator.name not in kept and len(levels := _levels(operator.op)) > 1
         )
-    return Mixer(path, candidates, io, ranges, statistics)
+    return Mixer(path, candidates, ends, ranges, statistics)
 
 
 def layer(output: str) -> str:

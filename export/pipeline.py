@@ -17,8 +17,8 @@ from footseg.data.folder import open_data
 from footseg.description import Description
 from footseg.errors import FootsegError, check_known
 from footseg.export import (
+    ends,
     freeze,
-    metadata,
     onnx,
     onnx_contents,
     onnx_quantize,
@@ -29,7 +29,9 @@ from footseg.export import (
     where,
 )
 from footseg.export import speed as speeds
-from footseg.export.precisions import INTEGER_ENDS, PRECISIONS
+from footseg.export.ends import Asked
+from footseg.export.precisions import PRECISIONS
+from footseg.graphs.ends import read as read_ends
 from footseg.run import Run
 
 # Where a run keeps its fake-quantized network, if it was trained for quantization.
@@ -43,6 +45,7 @@ class _Asked:
 
     format: str
     precision: str
+    ends: Asked = quantize.FLOAT
 
 
 def export_run(
@@ -56,6 +59,7 @@ def export_run(
     seed: int = 0,
     threads: int = 1,
     io: str = "float32",
+    output: str = "logits",
     ranges: str = "minmax",
     keep: Collection[str] = (),
     speed: bool = True,
@@ -63,30 +67,36 @@ def export_run(
 ) -> list[Artifact]:
     """Export a trained run as ``<network>_<H>x<W>_<precision>.tflite`` and ``.onnx``, with sidecars.
 
+    Other ends than float32 in, logits out are named in the file's name (``artifact.file_name``).
+
     Each file is held against the Keras network on up to 32 validation images of ``data_dir`` (where None: of
     the data set that the run was trained on), on more where these cannot tell, and gets its name only if it
     passes; a file of that name from before stays otherwise. ONNX is written in fp32, fp16 and int8.
     ``calibration_count`` training images, drawn by ``seed``, calibrate the precisions that work in integers;
-    ``io``, ``ranges`` and ``keep`` are those of ``export.quantize``, for the files that have them. An int8
-    ``.tflite`` of a run trained for quantization (RUN/qat) is that training's. With ``speed`` each file in
-    another precision than fp32 is timed against the fp32 one, a second or two, and is said to be slower where
-    it is. ``say`` gets a line for each step.
+    ``io`` is what the files take and ``output`` what they give (see ``export.ends``; files without integer
+    codes take float32 beside one that has them). ``ranges`` and ``keep`` are those of ``export.quantize``,
+    for the files that have them. An int8 ``.tflite`` of a run trained for quantization (RUN/qat) is that
+    training's. With ``speed`` each file in another precision than fp32 is timed against the fp32 one, a
+    second or two, and is said to be slower where it is. ``say`` gets a line for each step.
 
     Raises:
-        ValueError: an unknown format, precision, io, ranges or tensor, or no calibration image.
+        ValueError: an unknown format, precision, io, output, ranges or tensor, or no calibration image.
         FootsegError: not a finished run, no data, ONNX alone in a precision that it is not written in, a
-            conversion that failed or a file out of tolerance, a full disk.
+            foreground of other than two classes, a conversion that failed or a file out of tolerance, a full
+            disk.
         MissingExtraError: a package that the conversion needs is not installed.
     """
-    targets = _targets(formats, precisions, say)
-    _check_ends([target.precision for target in targets], io, ranges)
-    _check_onnx(targets, io, ranges, keep)
+    asked = Asked(io, output)
+    targets = _targets(formats, precisions, asked, say)
+    _check_ends([target.precision for target in targets], asked, ranges)
+    _check_onnx(targets, asked, ranges, keep)
     run = runs.load_trained(run_dir)
+    ends.check_foreground(output, len(run.classes))
     data_dir = Path(run.data) if data_dir is None else data_dir
     sample = verify.sample(data_dir, run.input_shape[:2])
     check_classes(data_dir, run)
     quantization = _Quantization(
-        io, ranges, tuple(keep), _calibration(run, data_dir, targets, calibration_count, seed, say)
+        ranges, tuple(keep), _calibration(run, data_dir, targets, calibration_count, seed, say)
     )
 
     say(f"{run.network}: verifying on {len(sample.names)} images of {sample.split}")
@@ -108,15 +118,9 @@ def export_run(
 class _Quantization:
     """How the files that are not fp32 are quantized: the arguments of ``export.quantize.quantize``."""
 
-    io: str
     ranges: str
     keep: tuple[str, ...]
     calibration: quantize.Calibration | None
-
-    def ends(self, target: _Asked) -> str:
-        """The type of input and output of a file."""
-        integers = target.format == "tflite" and target.precision in INTEGER_ENDS
-        return self.io if integers else "float32"
 
 
 @dataclass(frozen=True)
@@ -153,16 +157,11 @@ class _Conversions:
         return _trained(target) and self.qat.is_dir()
 
     def convert(self, target: _Asked) -> bytes:
-        """The bytes of the file asked for, which says of itself what it is."""
-        describe = metadata.describe if target.format == "tflite" else onnx.describe
-        said = description(self.run, target.precision, self.quantization.ends(target))
-        return describe(self._converted(target), said)
-
-    def _converted(self, target: _Asked) -> bytes:
+        """The bytes of the file asked for, but for its ends and what it says of itself."""
         if self.trained_for(target):
             from footseg.export import qat
 
-            return qat.convert(self.qat, self.quantization.io)
+            return qat.convert(self.qat, target.ends)
         fp32, ranges = self.float_file(target.format), self.quantization.ranges
         images = self.quantization.calibration.images if self.quantization.calibration else None
         if target.format == "onnx":
@@ -171,12 +170,19 @@ class _Conversions:
             fp32,
             target.precision,
             images,
-            io=self.quantization.ends(target),
+            ends=target.ends,
             ranges=ranges,
             keep=self.quantization.keep,
             weight_ranges=self.shared(target),
             threads=self.threads,
         )
+
+    def finished(self, target: _Asked, base: Path) -> bytes:
+        """What ``convert`` wrote to ``base``, with the ends asked for and what it says of itself."""
+        said = description(self.run, target.precision, target.ends)
+        if target.format == "onnx":
+            return onnx.describe(base.read_bytes(), said)
+        return ends.finished(base.read_bytes(), target.ends, said)
 
     def check_graph(self, path: Path, target: _Asked) -> None:
         """Refuse a ``.tflite`` with operators that have no place in it."""
@@ -226,25 +232,36 @@ class _Conversions:
 
     def name(self, target: _Asked) -> str:
         """What a file is called."""
-        return file_name(self.run.network, self.run.input_shape, target.precision, target.format)
+        return file_name(
+            self.run.network, self.run.input_shape, target.precision, target.format,
+            takes=target.ends.input, gives=target.ends.output,
+        )  # fmt: skip
 
 
 def _make(work: _Conversions, target: _Asked, out_dir: Path, timed: bool) -> Artifact:
-    """Convert, verify and time one file, then give it its name; its sidecar is not written yet."""
+    """Convert, verify and time one file, then give it its name; its sidecar is not written yet.
+
+    What is verified are its logits; other ends are put to it then, and held against these.
+    """
     run, precision, say = work.run, target.precision, work.say
     path = out_dir / work.name(target)
+    base = work.folder / "logits" / path.name
+    base.parent.mkdir(exist_ok=True)
+    base.write_bytes(work.convert(target))
     details: dict[str, Any] = {}
     ratio: dict[str, Any] = {}
     with files.atomic_path(path) as temporary:
-        temporary.write_bytes(work.convert(target))
         if target.format == "tflite":
-            work.check_graph(temporary, target)
-        verification, record = work.verify(temporary, target)
+            work.check_graph(base, target)
+        verification, record = work.verify(base, target)
+        temporary.write_bytes(work.finished(target, base))
+        if target.ends.put:
+            record["ends"] = ends.hold(temporary, base, work.sample.images, work.threads)
         say(f"{path.name}: {temporary.stat().st_size / 1e6:.2f} MB; {verification.summary()}")
         if "against_float" in record:
             say(f"{path.name}: IoU {record['against_float']['iou']:+.4f} against the run's float weights")
         if precision != "fp32":
-            details = _details(work, temporary, target, lambda line: say(f"{path.name}: {line}"))
+            details = _details(work, base, target, lambda line: say(f"{path.name}: {line}"))
             ratio = _ratio(work, temporary, path.name) if timed else {}
         if target.format == "onnx":
             details["accelerators"] = onnx_contents.accelerated(temporary)
@@ -261,13 +278,14 @@ def _make(work: _Conversions, target: _Asked, out_dir: Path, timed: bool) -> Art
     )
 
 
-def description(run: Run, recipe: str, io: str = "float32") -> Description:
+def description(run: Run, recipe: str, asked: Asked = quantize.FLOAT) -> Description:
     """What a run's file says of itself."""
     return Description(
         network=run.network,
         classes=run.classes,
         size=run.input_shape[:2],
-        input=io,
+        input=asked.input,
+        output=asked.output,
         recipe=recipe,
         parent=files.sha256(run.model),
     )
@@ -275,6 +293,7 @@ def description(run: Run, recipe: str, io: str = "float32") -> Description:
 
 def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> Artifact:
     """What a sidecar says of a run's file; ``measured``: its details, verification, calibration and speed."""
+    found = read_ends(path)
     return Artifact(
         path=path,
         format=path.suffix.removeprefix("."),
@@ -282,6 +301,8 @@ def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> A
         network=run.network,
         network_options=run.network_options,
         input_shape=(1, *run.input_shape),
+        input=found.input,
+        output=found.output,
         classes=run.classes,
         recipe=recipe,
         parameters=run.parameters,
@@ -308,7 +329,6 @@ def _details(work: _Conversions, path: Path, target: _Asked, say: Callable[[str]
     library = "ai-edge-quantizer" if target.format == "tflite" else "ONNX Runtime"
     return {
         "by": "quantization-aware training" if trained else library,
-        "io": work.quantization.ends(target),
         "ranges": {} if trained else quantize.estimators(target.precision, work.quantization.ranges),
         "keep": [] if trained else list(work.quantization.keep),
         "weights": found.weights,
@@ -329,10 +349,10 @@ def _counted(kinds: dict[str, int]) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in kinds.items())
 
 
-def _check_ends(precisions: Sequence[str], io: str, ranges: str) -> None:
-    """Refuse an io that none of the files can have (those that cannot are float32 beside one that can)."""
-    able = [precision for precision in precisions if precision in INTEGER_ENDS]
-    quantize.check_options((able or list(precisions))[0], io, ranges)
+def _check_ends(precisions: Sequence[str], asked: Asked, ranges: str) -> None:
+    """Refuse ends that none of the files can have (those that cannot are float32 beside one that can)."""
+    able = [precision for precision in precisions if asked.of(precision) == asked]
+    quantize.check_options((able or list(precisions))[0], asked, ranges)
 
 
 def check_classes(data_dir: Path, run: Run) -> None:
@@ -374,15 +394,17 @@ def _calibration(
     return found
 
 
-def _targets(formats: Sequence[str], precisions: Sequence[str], say: Callable[[str], None]) -> list[_Asked]:
+def _targets(
+    formats: Sequence[str], precisions: Sequence[str], asked: Asked, say: Callable[[str], None]
+) -> list[_Asked]:
     """The files to make, without doubles, in the order of FORMATS and PRECISIONS."""
-    for kind, asked, known in (("format", formats, FORMATS), ("precision", precisions, PRECISIONS)):
-        if not asked:
+    for kind, names, known in (("format", formats, FORMATS), ("precision", precisions, PRECISIONS)):
+        if not names:
             raise ValueError(f"no {kind} given: expected some of {', '.join(known)}")
-        for name in asked:
+        for name in names:
             check_known(f"unknown {kind}", name, known)
     wanted = [
-        _Asked(format_, p)
+        _Asked(format_, p, asked.of(p))
         for format_ in FORMATS
         for p in PRECISIONS
         if format_ in formats and p in precisions
@@ -404,15 +426,17 @@ def _trained(target: _Asked) -> bool:
     return (target.format, target.precision) == ("tflite", "int8")
 
 
-def _check_onnx(targets: Sequence[_Asked], io: str, ranges: str, keep: Collection[str]) -> None:
-    """Refuse options that an int8 ``.onnx`` cannot have.
+def _check_onnx(targets: Sequence[_Asked], asked: Asked, ranges: str, keep: Collection[str]) -> None:
+    """Refuse options that an ``.onnx`` cannot have.
 
     Raises:
-        ValueError: ranges that clip weights, integer ends, or tensors to keep, which are a ``.tflite``'s.
+        ValueError: other ends; in int8 ranges that clip weights, or tensors to keep: a ``.tflite`` has these.
     """
-    if _Asked("onnx", "int8") not in targets:
-        return
-    onnx_quantize.check_ranges(ranges)
-    if io != "float32" or keep:
-        given = f"io {io}" if io != "float32" else "keep"
-        raise ValueError(f"{given} is for .tflite files: export the .onnx apart, without it")
+    precisions = {target.precision for target in targets if target.format == "onnx"}
+    given = [f"io {asked.input}"] if asked.input != "float32" else []
+    given += [f"output {asked.output}"] if asked.output != "logits" else []
+    given += ["keep"] if keep and "int8" in precisions else []
+    if precisions and given:
+        raise ValueError(f"{given[0]} is for .tflite files: export the .onnx apart, without it")
+    if "int8" in precisions:
+        onnx_quantize.check_ranges(ranges)

@@ -135,9 +135,10 @@ PRECISIONS: Mapping[str, Precision] = {
     ),
 }
 
-# How a file's ends may look. "float32" is a drop-in for the fp32 file; integers, which only the precisions of
-# INTEGER_ENDS take, save an app that already has such pixels the conversion.
-ENDS = ("float32", "int8", "uint8")
+# What a file may take. "float32" is a drop-in for the fp32 file; "uint8" are pixels, which every precision
+# takes; "int8" are the network's own codes, of its logits, too, and only the precisions of INTEGER_ENDS have
+# them.
+IO = ("float32", "uint8", "int8")
 INTEGER_ENDS = tuple(name for name, row in PRECISIONS.items() if row.integer_ends)
 
 

@@ -7,24 +7,24 @@ from pathlib import Path
 
 from footseg.errors import FootsegError
 from footseg.export.conversion import conversion
+from footseg.export.ends import Asked
 from footseg.export.portable import portable
-from footseg.export.precisions import ENDS
 from footseg.export.tflite import CASTS
 from footseg.graphs.tflite import read
 
+FLOAT = Asked()
 # What training puts before the names of layers that it rounds.
 WRAPPED = "quant_"
 
 
-def convert(saved_model: Path, io: str = "float32") -> bytes:
-    """The int8 ``.tflite`` of a fake-quantized SavedModel, with ends of type ``io``: float32, int8 or uint8.
+def convert(saved_model: Path, ends: Asked = FLOAT) -> bytes:
+    """The int8 ``.tflite`` of a fake-quantized SavedModel.
+
+    Of its ``ends`` only integer codes are made here, all others are float32 (see ``export.ends.with_ends``).
 
     Raises:
-        ValueError: another ``io``.
         FootsegError: no such SavedModel, or the converter refused the network.
     """
-    if io not in ENDS:
-        raise ValueError(f"io is {io!r}: expected one of {', '.join(ENDS)}")
     if not (saved_model / "saved_model.pb").is_file():
         raise FootsegError(
             f"{saved_model} has no network trained for int8: make one with footseg compress --qat"
@@ -34,7 +34,8 @@ def convert(saved_model: Path, io: str = "float32") -> bytes:
 
         converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(saved_model))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
+        converter.inference_input_type = tf.int8 if ends.integer_input else tf.float32
+        converter.inference_output_type = tf.int8 if ends.integer_output else tf.float32
         return portable(converter.convert())
 
 

@@ -14,15 +14,17 @@ from footseg.data.folder import open_data, pairs
 from footseg.data.images import letterbox, read_image
 from footseg.errors import check_known, require
 from footseg.export.conversion import conversion
+from footseg.export.ends import Asked
 from footseg.export.freeze import INPUT, SIGNATURE
 from footseg.export.portable import portable
-from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
+from footseg.export.precisions import ESTIMATORS, INTEGER_ENDS, PRECISIONS
 from footseg.graphs.graph import Graph, Operator, leading_to
 from footseg.graphs.tflite import read
 
 # Operators with weights, by the quantizer's names, and those whose weights it can keep in 4 bits.
 WEIGHTED = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")
+FLOAT = Asked()
 # What the quantizer calls otherwise than the runtime does.
 NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 
@@ -66,21 +68,18 @@ def calibration(data_dir: Path, size: tuple[int, int], count: int, seed: int) ->
     )
 
 
-def check_options(precision: str, io: str = "float32", ranges: str = "minmax") -> None:
+def check_options(precision: str, ends: Asked = FLOAT, ranges: str = "minmax") -> None:
     """Refuse options before work begins.
 
     Raises:
-        ValueError: an unknown precision, io or ranges, or integer ends of a precision that works in float.
+        ValueError: an unknown precision or ranges, or integer ends of a precision that works in float.
     """
-    for kind, given, known in (
-        ("precision", precision, PRECISIONS),
-        ("io", io, ENDS),
-        ("ranges", ranges, ESTIMATORS),
-    ):
-        check_known(f"unknown {kind}", given, known)
-    if io != "float32" and precision not in INTEGER_ENDS:
+    check_known("unknown precision", precision, PRECISIONS)
+    check_known("unknown ranges", ranges, ESTIMATORS)
+    if ends.of(precision) != ends:
         raise ValueError(
-            f"{precision} files take float32, not {io}: {io} is for {' and '.join(INTEGER_ENDS)}"
+            f"{precision} files take float32 or uint8, not {ends.input}: that is for "
+            f"{' and '.join(INTEGER_ENDS)}"
         )
 
 
@@ -89,7 +88,7 @@ def quantize(
     precision: str,
     images: np.ndarray | None = None,
     *,
-    io: str = "float32",
+    ends: Asked = FLOAT,
     ranges: str = "minmax",
     keep: Collection[str] = (),
     weight_ranges: Mapping[str, Mapping[str, np.ndarray]] | None = None,
@@ -98,16 +97,17 @@ def quantize(
     """The fp32 ``.tflite`` at ``path`` in another precision.
 
     ``images``, uint8 (N, H, W, 3), calibrate the precisions that are ``calibrated``; the others need none.
-    ``io`` is the type of the file's ends (of ``ENDS``), ``ranges`` how ranges are estimated (of
-    ``ESTIMATORS``) and ``keep`` names the output tensors of operators that stay in float. ``weight_ranges``
-    are {"min", "max"} by name of weight tensors, in place of their extremes (see ``footseg.export.shared``).
+    Of its ``ends`` only integer codes are made here, all others are float32 (see ``export.ends.with_ends``).
+    ``ranges`` is how ranges are estimated (of ``ESTIMATORS``) and ``keep`` names the output tensors of
+    operators that stay in float. ``weight_ranges`` are {"min", "max"} by name of weight tensors, in place of
+    their extremes (see ``footseg.export.shared``).
 
     Raises:
         ValueError: as ``check_options``; no images for a precision that needs some, or of another size or
             type; a name in ``keep`` that is no operator's output.
         FootsegError: the quantizer refused the network.
     """
-    check_options(precision, io, ranges)
+    check_options(precision, ends, ranges)
     graph = read(path)
     if strangers := set(keep) - {operator.name for operator in graph.operators}:
         raise ValueError(
@@ -124,9 +124,9 @@ def quantize(
         manager = recipe(precision, ranges)
         kept = [operator for operator in graph.operators if operator.name in keep]
         if calibrated:
-            set_ends(manager, io)
+            set_ends(manager, ends)
             kept += before_positions(graph) + variances(graph)
-            kept += float_ends(graph, io)
+            kept += float_ends(graph, ends)
         _leave_in_float(manager, kept)
         measured = None
         if calibrated and images is not None:
@@ -254,24 +254,17 @@ def _leave_in_float(manager: Any, operators: Collection[Operator]) -> None:
             )
 
 
-def set_ends(manager: Any, io: str) -> None:
-    """Add the type of the file's ends to a RecipeManager."""
-    from ai_edge_quantizer import qtyping
+def set_ends(manager: Any, ends: Asked) -> None:
+    """Add to a RecipeManager which ends of the file stay float32."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
 
-    ends = (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT)
-    if io == "float32":
-        for end in ends:
+    for end, integer in (
+        (TFLOperationName.INPUT, ends.integer_input),
+        (TFLOperationName.OUTPUT, ends.integer_output),
+    ):
+        if not integer:
             manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    elif io == "uint8":
-        tensor = qtyping.TensorQuantizationConfig
-        unsigned = qtyping.OpQuantizationConfig(
-            activation_tensor_config=tensor(8, symmetric=False, dtype=qtyping.TensorDataType.UINT),
-            weight_tensor_config=tensor(8, granularity=qtyping.QuantGranularity.CHANNELWISE),
-            compute_precision=qtyping.ComputePrecision.INTEGER,
-        )
-        for end in ends:
-            manager.add_quantization_config(".*", end, unsigned)
 
 
 def before_positions(graph: Graph) -> list[Operator]:
@@ -298,7 +291,7 @@ def variances(graph: Graph) -> list[Operator]:
     return [graph.operators[index] for index in sorted(leading_to(graph.operators, roots, given))]
 
 
-def float_ends(graph: Graph, io: str) -> list[Operator]:
+def float_ends(graph: Graph, ends: Asked) -> list[Operator]:
     """Operators that touch input or output and are better off in float, where the file's ends are.
 
     Average pooling of the image: XNNPACK has no int8 one, so it would split the partition, and a quarter
@@ -309,9 +302,12 @@ def float_ends(graph: Graph, io: str) -> list[Operator]:
     return [
         operator
         for operator in graph.operators
-        if io == "float32"
-        and (
-            (operator.op == "AVERAGE_POOL_2D" and graph.inputs[0] in operator.inputs)
-            or (operator.op == "RESIZE_BILINEAR" and graph.outputs[0] in operator.outputs)
+        if (
+            not ends.integer_input and operator.op == "AVERAGE_POOL_2D" and graph.inputs[0] in operator.inputs
+        )
+        or (
+            not ends.integer_output
+            and operator.op == "RESIZE_BILINEAR"
+            and graph.outputs[0] in operator.outputs
         )
     ]

@@ -182,7 +182,14 @@ def _key(mixer: mix.Mixer, against: Reference, level: str) -> str:
     for part in (
         mixer.path.read_bytes(),
         repr(
-            (mixer.io, mixer.ranges, level, version("ai-edge-quantizer"), version("ai-edge-litert"))
+            (
+                mixer.ends.input,
+                mixer.ends.output,
+                mixer.ranges,
+                level,
+                version("ai-edge-quantizer"),
+                version("ai-edge-litert"),
+            )
         ).encode(),
         repr(sorted((name, str(value)) for name, value in mixer.statistics.items())).encode(),
         against.sample.images.tobytes(),

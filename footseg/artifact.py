@@ -11,21 +11,36 @@ from typing import Any
 from footseg import files, records
 from footseg.clients import Standing
 from footseg.errors import FootsegError
+from footseg.graphs.ends import End
 
 # As a file's name ends.
 FORMATS = ("tflite", "onnx")
 
 
-def file_name(network: str, size: tuple[int, ...], precision: str, format_: str = "tflite") -> str:
-    """What an exported file is called: "fast_linknet_256x256_int8.tflite"; ``size`` begins with (H, W)."""
-    return f"{network}_{size[0]}x{size[1]}_{precision}.{format_}"
+def file_name(
+    network: str,
+    size: tuple[int, ...],
+    precision: str,
+    format_: str = "tflite",
+    *,
+    takes: str = "float32",
+    gives: str = "logits",
+) -> str:
+    """What an exported file is called: "fast_linknet_256x256_int8_in-uint8_out-mask.tflite".
+
+    ``size`` begins with (H, W). Ends other than float32 in, logits out are named: files that differ in them
+    stand side by side.
+    """
+    ends = ("" if takes == "float32" else f"_in-{takes}") + ("" if gives == "logits" else f"_out-{gives}")
+    return f"{network}_{size[0]}x{size[1]}_{precision}{ends}.{format_}"
 
 
 @dataclass(frozen=True)
 class Artifact:
     """One exported file.
 
-    ``input_shape`` is (1, H, W, 3), float32 RGB in [0, 1]; the output is logits (1, H, W, classes).
+    ``input_shape`` is (1, H, W, 3); ``input`` and ``output`` say what the file takes and gives, their names
+    are empty where the sidecar is older than that (then float32 RGB in [0, 1], and logits, or codes of them).
     ``recipe`` is the precision ("fp32", "fp16", "int8", ...) and ``details`` what became of its operators;
     ``parameters`` counts those of the Keras network it came from; ``parent`` is the SHA-256 of that
     ``model.keras`` and ``run`` its folder. ``verification`` holds what the export check measured, ``speed``
@@ -40,6 +55,8 @@ class Artifact:
     network_options: dict[str, Any] = field(default_factory=dict)
     input_shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
+    input: End = field(default_factory=End)
+    output: End = field(default_factory=End)
     recipe: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     parameters: int = 0

@@ -13,30 +13,20 @@ from typing import Any
 
 from footseg import __version__, records
 from footseg.data.images import PADDING, Size
+from footseg.graphs.ends import INPUTS, OUTPUTS
 
 # What Pillow's BILINEAR is, for whoever writes the same in an app.
 KERNEL = "bilinear, antialiased where it shrinks, half-pixel centres"
-INPUTS = {
-    "float32": "float32",
-    "uint8": "uint8, the pixels as they are",
-    "int8": "int8, codes by scale and zero point",
-}
-OUTPUTS = {
-    "logits": "a channel for each class, the largest wins",
-    "probabilities": "a channel for each class, 0 to 1, the largest wins",
-    "foreground": "one channel, 0 to 1: the probability of the second of two classes",
-    "mask": "class indices",
-}
 
 
 @dataclass(frozen=True)
 class Description:
     """One file that gives a photograph's pixels their classes.
 
-    ``size`` is (height, width) in pixels. ``input`` is the type that it takes, of ``INPUTS``, ``output`` what
-    it gives, of ``OUTPUTS``. (pixel - ``mean``) / ``std``, of pixels from 0 to 255, are the numbers that the
-    network takes, in all three channels. ``recipe`` is the precision, ``parent`` the SHA-256 of the file that
-    it was made from, ``footseg`` the version that made it.
+    ``size`` is (height, width) in pixels. ``input`` is the type that it takes and ``output`` what it gives,
+    of ``INPUTS`` and ``OUTPUTS`` in ``graphs.ends``. (pixel - ``mean``) / ``std``, of pixels from 0 to 255,
+    are the numbers that the network takes, in all three channels. ``recipe`` is the precision, ``parent`` the
+    SHA-256 of the file that it was made from, ``footseg`` the version that made it.
     """
 
     network: str

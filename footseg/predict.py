@@ -19,6 +19,7 @@ from footseg.data.images import (
     overlay,
     read_image,
     unletterbox_logits,
+    unletterbox_mask,
     write_image,
     write_mask,
 )
@@ -84,13 +85,18 @@ def predict(
 def segment(segmenter: runtime.Segmenter, image: np.ndarray) -> np.ndarray:
     """The likeliest class of each pixel of a photograph: uint8 (H, W, 3) to uint8 (H, W).
 
-    Logits are enlarged and then compared, not masks enlarged: outlines stay smooth at any size.
+    Logits are enlarged and then compared, not masks enlarged: outlines stay smooth at any size. Those of a
+    file that gives probabilities are its logarithms, whose differences are the logits'. A file that gives
+    masks has nothing else to enlarge: each pixel takes the class of the nearest.
 
     Raises:
         FootsegError: the model yields NaN or infinity.
     """
     canvas, box = letterbox(image, segmenter.size)
-    return enlarge_argmax(finite_logits(segmenter, canvas[None])[0], box)
+    logits = finite_logits(segmenter, canvas[None])[0]
+    if segmenter.ends.output.name == "mask":
+        return unletterbox_mask(logits.argmax(axis=-1).astype(np.uint8), box)
+    return enlarge_argmax(logits, box)
 
 
 def enlarge_argmax(logits: np.ndarray, box: Letterbox) -> np.ndarray:

@@ -1,13 +1,14 @@
 """One way to run any model file on images: ``.keras``, ``.tflite``, ``.onnx`` or the folder of a run.
 
-Every runtime gets its pixels from ``to_float`` and gives float32 logits back, so that a difference
-between two files is a difference between the files and never one of pre-processing.
+Every runtime gets the same pixels, by ``to_float`` where a file does not take them itself, and gives float32
+logits back, so that a difference between two files is a difference between the files and never one of
+pre-processing. What a file gives (logits, probabilities, classes) is read from its graph.
 """
 
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, Protocol, TypedDict
@@ -17,9 +18,11 @@ import numpy as np
 from footseg import records
 from footseg import run as runs
 from footseg.errors import FootsegError, require
+from footseg.graphs import ends, tflite
+from footseg.graphs.ends import End, Ends
 from footseg.graphs.graph import leading_to
-from footseg.graphs.tflite import read as read_tflite
 from footseg.quiet import quiet
+from footseg.segmenter import FileSegmenter, channels, check_images, image_to_map
 
 SUFFIXES = (".keras", ".tflite", ".onnx")
 # Bounds the float32 copy of the images (16 of 256x256 are 12.6 MB) however many are asked for.
@@ -28,23 +31,45 @@ KERAS_BATCH = 16
 LARGEST_MODEL = 4_000_000_000
 # Bytes 4 to 8 of every flatbuffer that holds a TFLite model.
 TFLITE_IDENTIFIER = b"TFL3"
-# What ONNX Runtime calls the types of a network's ends.
-ONNX_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32}
+# What ONNX Runtime calls the types of images, and of what else a network may give.
+ONNX_INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+ONNX_TYPES = {**ONNX_INPUTS, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
 
 
 class Segmenter(Protocol):
-    """A loaded model file. ``size`` is (height, width) in pixels; ``classes`` counts the logits."""
+    """A loaded model file. ``size`` is (height, width) in pixels; ``ends`` says what it takes and gives."""
 
     path: Path
     size: tuple[int, int]
-    classes: int
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits float32 (N, H, W, classes) of ``images``, uint8 (N, H, W, 3) RGB at ``size``.
+    @property
+    def ends(self) -> Ends:
+        """What the file takes and gives.
+
+        Raises:
+            FootsegError: what it gives cannot be told.
+        """
+        ...
+
+    @property
+    def classes(self) -> int:
+        """The number of classes that the file tells apart."""
+        ...
+
+    def values(self, images: np.ndarray) -> np.ndarray:
+        """What the file itself gives for ``images``, uint8 (N, H, W, 3) RGB at ``size``.
+
+        Returns:
+            float32 (N, H, W, channels), the real numbers where the file has integers in their place.
 
         Raises:
             ValueError: the images have another shape or type.
+            FootsegError: the file cannot be run.
         """
+        ...
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32 (N, H, W, classes) of images as in ``values``; see ``Ends.logits``."""
         ...
 
 
@@ -76,9 +101,17 @@ def load(path: Path, threads: int = 1) -> Segmenter:
 
     Raises:
         FootsegError: no such file, an unknown kind of file, a damaged one, or a network that is not
-            one image (1, H, W, 3) in and one map of logits (1, H, W, classes) out.
+            one image (1, H, W, 3) in and one map (1, H, W, channels) out, or of whose map nobody can tell
+            what it means.
         MissingExtraError: the package that runs this kind of file is not installed.
     """
+    found = opened(path, threads)
+    _ = found.ends
+    return found
+
+
+def opened(path: Path, threads: int = 1) -> Segmenter:
+    """As ``load``, but what the file gives is found out when it is first asked for."""
     if path.is_dir():
         path = runs.load_trained(path).model
     if path.suffix not in SUFFIXES:
@@ -142,7 +175,7 @@ def delegation(path: Path, threads: int = 1) -> Delegation:
     """
     nodes = interpreter(path, threads)._get_ops_details()  # nothing public tells partitions
     partitions = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    operators = read_tflite(path).operators
+    operators = tflite.read(path).operators
     delegated: set[int] = set()
     for partition in partitions:
         delegated |= leading_to(operators, partition["outputs"], given=partition["inputs"])
@@ -169,15 +202,23 @@ class KerasSegmenter:
             why = _foreign(path) or _first_line(error)
             raise FootsegError(f"Keras cannot load {path}: {why}") from error
         self.path = path
-        self.size, self.classes = _image_to_logits(
-            path,
-            [tuple(tensor.shape) for tensor in self.model.inputs],
-            [tuple(tensor.shape) for tensor in self.model.outputs],
+        inputs = [tuple(tensor.shape) for tensor in self.model.inputs]
+        outputs = [tuple(tensor.shape) for tensor in self.model.outputs]
+        self.size = image_to_map(path, inputs, outputs)
+        self.classes: int = outputs[0][3]
+        self.ends = Ends(
+            End("float32", "float32", ends.INPUTS["float32"]),
+            End("logits", "float32", ends.OUTPUTS["logits"]),
+            self.classes,
         )
+
+    def values(self, images: np.ndarray) -> np.ndarray:
+        """Logits: what is trained here gives nothing else; see ``Segmenter``."""
+        return self.logits(images)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits float32 (N, H, W, classes) of uint8 (N, H, W, 3) images; see ``Segmenter``."""
-        _check_images(images, self.size)
+        check_images(images, self.size)
         out = np.empty((len(images), *self.size, self.classes), np.float32)
         for start in range(0, len(images), KERAS_BATCH):
             chunk = slice(start, start + KERAS_BATCH)
@@ -231,36 +272,40 @@ def _foreign(path: Path) -> str:
     return f"{', '.join(found)}, {own}" if found else ""
 
 
-class TfliteSegmenter:
+class TfliteSegmenter(FileSegmenter):
     """A ``.tflite`` file, float or quantized, run by LiteRT one image at a time."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self.interpreter = interpreter(path, threads)
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         self.path = path
-        self.size, self.classes = _image_to_logits(
-            path, [_signature(tensor) for tensor in inputs], [_signature(tensor) for tensor in outputs]
-        )
+        shapes = [_signature(tensor) for tensor in outputs]
+        self.size = image_to_map(path, [_signature(tensor) for tensor in inputs], shapes)
+        self.channels = channels(shapes[0])
         self.input, self.output = inputs[0], outputs[0]
+        if self.input["dtype"] == np.int8 and not self.input["quantization"][0]:
+            raise FootsegError(
+                f"{path} takes int8 without a scale, which cannot hold pixels: quantize its input, or let it "
+                "take uint8 or float32"
+            )
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits float32 (N, H, W, classes) of uint8 (N, H, W, 3) images; see ``Segmenter``."""
-        _check_images(images, self.size)
-        out = np.empty((len(images), *self.size, self.classes), np.float32)
-        for index, image in enumerate(_one_by_one(images)):
-            self.interpreter.set_tensor(self.input["index"], _quantize(image, self.input))
-            try:
-                self.interpreter.invoke()
-            except RuntimeError as error:  # For one: variables that nobody froze and nothing fills.
-                raise FootsegError(
-                    f"LiteRT cannot run {self.path}: {_first_line(error)}; export it again"
-                ) from error
-            out[index] = _dequantize(self.interpreter.get_tensor(self.output["index"]), self.output)[0]
-        return out
+    def _one(self, image: np.ndarray) -> np.ndarray:
+        self.interpreter.set_tensor(self.input["index"], _quantize(image, self.input))
+        try:
+            self.interpreter.invoke()
+        except RuntimeError as error:  # For one: variables that nobody froze and nothing fills.
+            raise FootsegError(
+                f"LiteRT cannot run {self.path}: {_first_line(error)}; export it again"
+            ) from error
+        return _dequantize(self.interpreter.get_tensor(self.output["index"]), self.output)
 
 
-class OnnxSegmenter:
-    """An ``.onnx`` file, run by ONNX Runtime on the processor one image at a time."""
+class OnnxSegmenter(FileSegmenter):
+    """An ``.onnx`` file, run by ONNX Runtime on the processor one image at a time.
+
+    ``input`` is the name of its input and ``type`` what that takes: float32 or float16 in [0, 1], or uint8
+    pixels.
+    """
 
     def __init__(self, path: Path, threads: int) -> None:
         onnxruntime = require("onnxruntime", "onnx")
@@ -280,28 +325,18 @@ class OnnxSegmenter:
             ) from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.path = path
-        self.size, self.classes = _image_to_logits(
-            path, [tuple(tensor.shape) for tensor in inputs], [tuple(tensor.shape) for tensor in outputs]
-        )
-        if inputs[0].type != "tensor(float)":
+        shapes = [tuple(tensor.shape) for tensor in outputs]
+        self.size = image_to_map(path, [tuple(tensor.shape) for tensor in inputs], shapes)
+        self.channels = channels(shapes[0])
+        if inputs[0].type not in ONNX_INPUTS:
             raise FootsegError(
-                f"{path} takes {inputs[0].type}: footseg runs ONNX files that take tensor(float)"
+                f"{path} takes {inputs[0].type}: footseg runs ONNX files that take {', '.join(ONNX_INPUTS)}"
             )
-        self.input = inputs[0].name
+        self.input, self.type = inputs[0].name, np.dtype(ONNX_INPUTS[inputs[0].type])
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits float32 (N, H, W, classes) of uint8 (N, H, W, 3) images; see ``Segmenter``."""
-        _check_images(images, self.size)
-        out = np.empty((len(images), *self.size, self.classes), np.float32)
-        for index, image in enumerate(_one_by_one(images)):
-            out[index] = self.session.run(None, {self.input: image})[0][0]
-        return out
-
-
-def _one_by_one(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Each image as a float32 batch of one."""
-    for image in images:
-        yield to_float(image[None])
+    def _one(self, image: np.ndarray) -> np.ndarray:
+        fed = image if self.type == np.uint8 else to_float(image).astype(self.type)
+        return np.asarray(self.session.run(None, {self.input: fed})[0]).astype(np.float32)
 
 
 def inference(model: Segmenter) -> Callable[[], Any]:
@@ -328,60 +363,39 @@ def inference(model: Segmenter) -> Callable[[], Any]:
 
 
 def noise(tensor: Mapping[str, Any]) -> np.ndarray:
-    """What to time an input tensor of an interpreter with: noise over its range, always the same.
+    """What to time an input tensor with: noise over its range, always the same, by its "shape" and "dtype".
 
     Most kernels' time does not depend on the values.
     """
     values = np.random.default_rng(0).random(tuple(tensor["shape"]), dtype=np.float32)
-    if tensor["dtype"] == np.float32:
-        return values
+    if np.dtype(tensor["dtype"]).kind == "f":
+        return values.astype(tensor["dtype"])
     limits = np.iinfo(tensor["dtype"])
     return (limits.min + values * (limits.max - limits.min)).astype(tensor["dtype"])
 
 
-def _quantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
-    """``values`` in the type of ``tensor``: as they are for float32, by scale and zero point for integers."""
-    if tensor["dtype"] == np.float32:
-        return values
-    scale, zero_point = tensor["quantization"]
-    limits = np.iinfo(tensor["dtype"])
-    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(tensor["dtype"])
+def _quantize(image: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """Pixels uint8 as ``tensor`` takes them: floats, codes by scale and zero point, pixels without these."""
+    kind, (scale, zero_point) = tensor["dtype"], tensor["quantization"]
+    if np.dtype(kind).kind == "f":
+        return to_float(image).astype(kind)
+    if not scale:
+        return image.astype(kind)
+    limits = np.iinfo(kind)
+    return np.clip(np.rint(to_float(image) / scale) + zero_point, limits.min, limits.max).astype(kind)
 
 
 def _dequantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
-    """The real numbers that ``values`` of ``tensor`` stand for."""
-    if tensor["dtype"] == np.float32:
-        return values
+    """The real numbers, float32, that ``values`` of ``tensor`` stand for."""
     scale, zero_point = tensor["quantization"]
+    if values.dtype.kind not in "iu" or not scale:
+        return values.astype(np.float32)
     return (values.astype(np.float32) - zero_point) * np.float32(scale)
 
 
 def _signature(tensor: dict[str, Any]) -> tuple[int, ...]:
     """A tensor's shape as the file states it, -1 where it is free."""
     return tuple(int(size) for size in tensor["shape_signature"])
-
-
-def _image_to_logits(
-    path: Path, inputs: list[tuple[Any, ...]], outputs: list[tuple[Any, ...]]
-) -> tuple[tuple[int, int], int]:
-    """The size and the number of classes of a network, once its shapes are those of a segmenter."""
-    expected = "footseg runs networks with one input (1, H, W, 3) and one output (1, H, W, classes)"
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise FootsegError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs: {expected}")
-    (image,), (logits,) = inputs, outputs
-    fixed = len(image) == len(logits) == 4 and all(
-        isinstance(size, int) and size > 0 for size in (*image[1:], *logits[1:])
-    )
-    if not fixed or image[3] != 3 or image[1:3] != logits[1:3]:
-        raise FootsegError(f"{path} takes {image} and gives {logits}: {expected}")
-    return (image[1], image[2]), logits[3]
-
-
-def _check_images(images: np.ndarray, size: tuple[int, int]) -> None:
-    if images.ndim != 4 or images.shape[1:] != (*size, 3):
-        raise ValueError(
-            f"images must be (N, {size[0]}, {size[1]}, 3), got {images.shape}: letterbox them to that size"
-        )
 
 
 def _first_line(error: BaseException) -> str:

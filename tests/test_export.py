@@ -12,6 +12,7 @@ import pytest
 from footseg import artifact, files, runtime
 from footseg.errors import FootsegError
 from footseg.export import freeze, onnx, quantize, tflite, verify
+from footseg.export.ends import Asked
 from footseg.export.pipeline import export_run
 from footseg.graphs.tflite import read
 
@@ -114,7 +115,7 @@ def test_int8_ends_are_read_by_their_scale(tiny_run: Path, tiny_data: Path, tmp_
     )
     file = runtime.interpreter(made.path)
     assert file.get_input_details()[0]["dtype"] == file.get_output_details()[0]["dtype"] == np.int8
-    assert made.details["io"] == "int8"
+    assert (made.input.name, made.output.type) == ("int8", "int8")
     assert made.details["ranges"] == {"weights": "octav", "activations": "minmax"}
     assert made.details["weights"].keys() == {"int8"}
     assert f"{made.name}: computed in float: DEPTH_TO_SPACE 1" in said
@@ -184,8 +185,8 @@ def test_a_cut_network_trained_for_int8(
 
     class Converter:
         @staticmethod
-        def convert(saved_model: Path, io: str) -> bytes:
-            assert (saved_model, io) == (run / "qat", "float32")
+        def convert(saved_model: Path, ends: Asked) -> bytes:
+            assert (saved_model, ends) == (run / "qat", Asked())
             return tflite.convert(saved_model)
 
         @staticmethod
@@ -239,7 +240,11 @@ def test_neither_calibration_nor_verification_opens_test_images(
         ({"precisions": ["int4"]}, "unknown precision 'int4': did you mean 'int4w'"),
         ({"precisions": []}, "no precision given"),
         ({"precisions": ["int8"], "io": "int16"}, "unknown io 'int16': did you mean"),
-        ({"precisions": ["fp16"], "io": "uint8"}, "fp16 files take float32, not uint8: uint8 is for int8"),
+        ({"output": "masks"}, "unknown output 'masks': did you mean 'mask'"),
+        (
+            {"precisions": ["fp16"], "io": "int8"},
+            "fp16 files take float32 or uint8, not int8: that is for int8",
+        ),
         ({"precisions": ["int8"], "ranges": "min"}, "unknown ranges 'min': did you mean"),
         ({"calibration_count": 0}, "at least one image"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from footseg import runtime
 from footseg.export import quantize, speed, tflite
+from footseg.export.ends import Asked
 from footseg.export.precisions import PRECISIONS
 from footseg.graphs.graph import Tensor
 from footseg.graphs.tflite import read
@@ -127,25 +128,23 @@ def test_estimators_that_a_precision_takes(precision: str, ranges: str, expected
     assert quantize.estimators(precision, ranges) == expected
 
 
-def test_integer_ends_are_the_same_bits_shifted(network: Path, tmp_path: Path) -> None:
-    (tmp_path / "u").mkdir()
-    signed = made(network, tmp_path, "int8", io="int8")
-    unsigned = made(network, tmp_path / "u", "int8", io="uint8")
-    for path, dtype in ((signed, np.int8), (unsigned, np.uint8)):
-        file = runtime.interpreter(path)
-        ends = [*file.get_input_details(), *file.get_output_details()]
-        assert [end["dtype"] for end in ends] == [dtype, dtype]
-    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-
-    def logits(path: Path) -> Any:
-        return runtime.load(path).logits(images)
-
-    np.testing.assert_array_equal(logits(unsigned), logits(signed))
-    # The image is 0 to 1 in 255 steps: uint8 pixels are the numbers themselves.
-    assert runtime.interpreter(unsigned).get_input_details()[0]["quantization"] == (
-        pytest.approx(1 / 255),
-        0,
-    )
+@pytest.mark.parametrize(
+    ("ends", "types"),
+    [
+        (Asked(), (np.float32, np.float32)),
+        (Asked("uint8", "mask"), (np.float32, np.float32)),
+        (Asked("int8"), (np.int8, np.int8)),
+        (Asked("int8", "mask"), (np.int8, np.float32)),
+    ],
+)
+def test_the_quantizer_makes_codes_of_ends_and_nothing_else(
+    ends: Asked, types: tuple[Any, Any], network: Path, tmp_path: Path
+) -> None:
+    file = runtime.interpreter(made(network, tmp_path, "int8", ends=ends))
+    assert tuple(end["dtype"] for end in (*file.get_input_details(), *file.get_output_details())) == types
+    # The image is 0 to 1 in 255 steps: codes are pixels less 128.
+    if types[0] == np.int8:
+        assert file.get_input_details()[0]["quantization"] == (pytest.approx(1 / 255), -128)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int8w", "dynamic"])
@@ -183,9 +182,8 @@ def test_operators_outside_xnnpack_are_counted(network: Path, tmp_path: Path) ->
         (("int16x8", EXTREMES[:0]), {}, "int16x8 needs calibration images and got none"),
         (("int8", EXTREMES[:, :4]), {}, r"must be uint8 \(N, 8, 8, 3\), got uint8 \(2, 4, 8, 3\): letterbox"),
         (("int8", EXTREMES / 255), {}, r"must be uint8 \(N, 8, 8, 3\), got float64"),
-        (("int8", EXTREMES), {"io": "float16"}, "unknown io 'float16'"),
         (("int8", EXTREMES), {"ranges": "median"}, "unknown ranges 'median'"),
-        (("int16x8", EXTREMES), {"io": "uint8"}, "int16x8 files take float32, not uint8: uint8 is for int8"),
+        (("int16x8", EXTREMES), {"ends": Asked("int8")}, "int16x8 files take float32 or uint8, not int8"),
         (("int8w", None), {"keep": ["conv9"]}, "no operator of fp32.tflite has the output conv9"),
     ],
 )

@@ -10,7 +10,8 @@ from footseg.artifact import FORMATS, Artifact
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
-from footseg.export.precisions import ENDS, ESTIMATORS, INTEGER_ENDS, PRECISIONS
+from footseg.export.precisions import ESTIMATORS, INTEGER_ENDS, IO, PRECISIONS
+from footseg.graphs.ends import OUTPUTS
 from footseg.terminal import table, wrapped
 
 if TYPE_CHECKING:
@@ -59,11 +60,15 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
         help="operators that stay in float, by the names of their outputs, as --sensitivity gives them",
     )  # fmt: skip
     sub.add_argument(
-        "--io",
-        choices=ENDS,
-        default="float32",
-        help=f"input and output of {' and '.join(INTEGER_ENDS)} files",
-    )
+        "--io", choices=IO, default="float32",
+        help="what the files take: float32 in [0, 1]; uint8, pixels; int8, the codes of "
+        f"{' and '.join(INTEGER_ENDS)} files, as their logits then are, too (default: float32)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--output", choices=OUTPUTS, default="logits",
+        help="what they give: logits; probabilities; foreground, that of the second of two classes; mask, "
+        "the numbers of the classes (default: logits)",
+    )  # fmt: skip
     threads_argument(sub)
 
 
@@ -86,6 +91,7 @@ def _export(args: Arguments) -> Output:
         seed=args.seed,
         threads=args.threads,
         io=args.io,
+        output=args.output,
         ranges=args.ranges,
         keep=tuple(args.keep),
         speed=not args.no_speed,
@@ -122,7 +128,7 @@ def _export_auto(args: Arguments) -> Output:
 def _auto_config(args: Arguments, max_loss: float) -> "AutoConfig":
     from footseg.export.auto import AutoConfig
 
-    same = ("images", "margin", "fast", "io", "ranges", "seed", "threads")
+    same = ("images", "margin", "fast", "io", "output", "ranges", "seed", "threads")
     given = {name: getattr(args, name) for name in same}
     return AutoConfig(max_loss, data_dir=args.data, calibration_count=args.calibration, **given)
 

@@ -227,6 +227,17 @@ def unletterbox_logits(logits: np.ndarray, box: Letterbox) -> np.ndarray:
     return result
 
 
+def unletterbox_mask(mask: np.ndarray, box: Letterbox) -> np.ndarray:
+    """Bring a mask uint8 (h, w) back to the photograph: uint8 (H, W), nearest, the padding cut away.
+
+    Raises:
+        ValueError: the mask is not of the canvas's size.
+    """
+    if mask.shape != box.size:
+        raise ValueError(f"the mask must be {box.size} as the letterbox is, got {mask.shape}")
+    return resize(mask[box.place], *box.source, Image.Resampling.NEAREST)
+
+
 def _height_width(array: np.ndarray) -> Size:
     return array.shape[0], array.shape[1]
 

@@ -166,6 +166,7 @@ class _File:
         artifact = self.measured.artifact
         settings = [(step["method"], step.get("settings")) for step in self.steps]
         chosen = [artifact.details.get(name) for name in ("io", "ranges", "keep")]
+        chosen += [artifact.input.name or "float32", artifact.output.name or "logits"]
         network = (artifact.network, artifact.network_options, artifact.input_shape)
         calibration = artifact.calibration.get("count")
         return self.label, json.dumps((network, settings, chosen, calibration), sort_keys=True, default=str)
