@@ -71,6 +71,11 @@ def image_to_map(
 
 
 def check_images(images: np.ndarray, size: tuple[int, int]) -> None:
+    """Refuse images that a network of ``size`` (height, width) cannot take.
+
+    Raises:
+        ValueError: they are not (N, H, W, 3).
+    """
     if images.ndim != 4 or images.shape[1:] != (*size, 3):
         raise ValueError(
             f"images must be (N, {size[0]}, {size[1]}, 3), got {images.shape}: letterbox them to that size"

@@ -8,12 +8,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from footseg.errors import FootsegError
 from footseg.graphs import onnx, tflite
 from footseg.graphs.graph import VIEWS, Graph, Key, Operator
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # What an input is, by its type.
 INPUTS: Mapping[str, str] = {
@@ -59,12 +61,14 @@ class Ends:
     output: End
     classes: int
 
-    def logits(self, values: np.ndarray) -> np.ndarray:
+    def logits(self, values: "np.ndarray") -> "np.ndarray":
         """What a file gives, float32 (N, H, W, channels), as logits, float32 (N, H, W, classes).
 
         Of probabilities their logarithms: softmax gives them back. Of classes 1 for a pixel's own and 0 for
         all others: only which is largest means something then.
         """
+        import numpy as np
+
         if self.output.name == "logits":
             return values
         if self.output.name == "mask":
