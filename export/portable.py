@@ -9,6 +9,7 @@ convolution of stride 1, they do not. And transposed convolutions of maps that t
 they take the padding from the input's size; without padding, and the border cut off behind it, they do not.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -115,10 +116,8 @@ def cut_borders(model: Any, graph: Any) -> None:
         kernel, strides = graph.tensors[operator.inputs[1]].shape[1:3], (options.strideH, options.strideW)
         if options.padding != schema.Padding.SAME or any(k < s for k, s in zip(kernel, strides, strict=True)):
             continue
-        # Of height and width: where the padding begins, and where a GPU takes it to begin.
-        begins = [(k - s) // 2 for k, s in zip(kernel, strides, strict=True)]
-        sides = zip(image.shape[1:3], kernel, strides, strict=True)
-        if begins == [max(k - (side % s or s), 0) // 2 for side, k, s in sides]:
+        begins, taken = paddings(image.shape[1:3], kernel, strides)
+        if begins == taken:
             continue
         sides = zip(image.shape[1:3], kernel, strides, strict=True)
         height, width = ((side - 1) * s + k for side, k, s in sides)
@@ -133,6 +132,15 @@ def cut_borders(model: Any, graph: Any) -> None:
         operator.inputs = [shape, *operator.inputs[1:]]
         kind, cut = schema.BuiltinOperator.SLICE, schema.SliceOptionsT()
         add_operator(model, graph, kind, [whole, begin, size], [number], options=cut, after=operator)
+
+
+def paddings(
+    sides: Sequence[int], kernel: Sequence[int], strides: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Where the padding of a transposed convolution begins, (height, width), and where GPUs take it to."""
+    begins = [max(k - s, 0) // 2 for k, s in zip(kernel, strides, strict=True)]
+    taken = [max(k - (side % s or s), 0) // 2 for side, k, s in zip(sides, kernel, strides, strict=True)]
+    return begins, taken
 
 
 def saturates(fused: int, tensor: Any) -> bool:

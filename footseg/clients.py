@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from footseg.grouping import grouped
 from footseg.terminal import aligned, counted, percent, wrapped
+from footseg.verifications import Row
 
 # What becomes of a file on a client. What runs wrongly gives masks, others than LiteRT's on the processor.
 RUNS, IN_PART, WRONG, NOT, UNKNOWN = "runs", "runs in part", "runs wrongly", "does not run", "not known"
@@ -43,13 +44,43 @@ class Standing:
         """All that is to be said beside the verdict, in one line."""
         since = f"from {released(self.since)} on, for {' and '.join(self.asking)}" if self.since else ""
         pieces = f"in {counted(self.partitions, 'partition')}" if self.partitions else ""
-        equal = "" if self.equal is None else f"{percent(self.equal)} of pixels as on this processor"
-        return "; ".join(part for part in (since, pieces, equal, self.why) if part)
+        return "; ".join(part for part in (since, pieces, self.why) if part)
+
+
+def with_checked(standings: Sequence[Standing], rows: Sequence[Row]) -> tuple[Standing, ...]:
+    """The same, with what clients made of the file in the place of what was computed.
+
+    What is simulated is no client's, and stays out; a client that was not asked keeps what was computed.
+    """
+    ran = {row.client: row for row in rows if row.status in ("ok", "failed", "not run") and not row.simulated}
+    found = tuple(_checked(one, ran[one.client]) if one.client in ran else one for one in standings)
+    known = {one.client for one in standings}
+    new = (Standing(row.client, row.title, "", "") for row in ran.values() if row.client not in known)
+    return (*found, *(_checked(one, ran[one.client]) for one in new))
+
+
+def _checked(computed: Standing, row: Row) -> Standing:
+    verdict, why = RUNS, row.why
+    if row.error:
+        verdict = NOT
+    elif row.failures:
+        verdict = WRONG
+    elif row.fallen:
+        verdict, why = IN_PART, f"{row.fallen} operators on the CPU"
+    return dataclasses.replace(
+        computed,
+        verdict=verdict,
+        basis=CHECKED,
+        why=why,
+        operators={} if verdict == RUNS else computed.operators,
+        equal=row.equal_cpu,
+        version=row.version,
+    )
 
 
 def text(standings: Sequence[Standing], width: int) -> str:
     """A table for a terminal of ``width`` columns."""
-    rows = [(one.title, one.verdict, one.basis if one.basis != one.verdict else "") for one in standings]
+    rows = [(one.title, one.verdict, _basis(one)) for one in standings]
     lines = aligned(("client", "verdict", "by"), rows, left=(0, 1, 2)).splitlines()
     column = max(map(len, lines)) + 2
     said = ("", *(one.words for one in standings))
@@ -57,6 +88,11 @@ def text(standings: Sequence[Standing], width: int) -> str:
         wrapped(f"{line:<{column}}{why}".rstrip(), width, indent=column)
         for line, why in zip(lines, said, strict=True)
     )
+
+
+def _basis(standing: Standing) -> str:
+    equal = "" if standing.equal is None else f", {percent(standing.equal)}"
+    return "" if standing.verdict == UNKNOWN else standing.basis + equal
 
 
 def summary(standings: Iterable[Standing]) -> list[str]:
@@ -75,7 +111,7 @@ def _reason(standing: Standing) -> str:
     """What a summary says beside a client's name: of one that runs a file its release alone."""
     if standing.verdict != RUNS:
         return standing.words
-    return dataclasses.replace(standing, why="", partitions=None, equal=None).words
+    return dataclasses.replace(standing, why="", partitions=None).words
 
 
 def released(version: str) -> str:

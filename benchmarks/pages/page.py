@@ -50,7 +50,7 @@ class Plot:
 def write(template: Path, out: Path, **values: Any) -> Path:
     """Fill a template, which extends ``page.html.j2``, and write the page to ``out``; returns ``out``.
 
-    The style sheet is ``page.css`` and what the template's own, of its name and beside it, adds.
+    The style sheet is ``page.css`` and what one of the template's name beside it adds.
 
     Raises:
         FootsegError: the disk is full.
@@ -64,7 +64,8 @@ def write(template: Path, out: Path, **values: Any) -> Path:
     )
     environment.filters["breakable"] = breakable
     own = template.with_name(template.name.replace(".html.j2", ".css"))
-    style = "".join(sheet.read_text(encoding="utf-8") for sheet in (HERE / "page.css", own))
+    sheets = [sheet for sheet in (HERE / "page.css", own) if sheet.is_file()]
+    style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
     text = environment.get_template(template.name).render(
         style=Markup(style),
         created=provenance.now(),

@@ -50,7 +50,7 @@ def galleries(
         return
     names = _picture_names(next(iter(columns.values())).path / "samples")
     rows = [_sample_row(name, columns) for name in names]
-    kept = _within([row for row in rows if row[1]], PICTURE_BYTES // 2)
+    kept = within([row for row in rows if row[1]], PICTURE_BYTES // 2)
     yield Gallery(
         "Sample images",
         "Evenly spaced in the test set, neither chosen nor left out for how they look. "
@@ -63,7 +63,7 @@ def galleries(
         return
     worst = [_worst_row(name, evaluation) for name in _picture_names(evaluation.path / "worst")]
     worst.sort(key=lambda row: _image_iou(evaluation, row[0]))
-    kept = _within(worst, PICTURE_BYTES // 2)
+    kept = within(worst, PICTURE_BYTES // 2)
     if kept:
         yield Gallery(
             "The worst images",
@@ -121,7 +121,7 @@ def _image_iou(evaluation: SavedEvaluation, name: str) -> str:
     return figures.known(evaluation.image_iou(name), "{:.3f}")
 
 
-def _within(rows: Sequence[Row], budget: int) -> tuple[Row, ...]:
+def within(rows: Sequence[Row], budget: int) -> tuple[Row, ...]:
     """As many rows from the first on as fit into ``budget`` bytes of pictures."""
     kept = []
     for row in rows:

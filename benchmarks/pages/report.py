@@ -15,6 +15,8 @@ from footseg import run as runs_
 from footseg.benchmarks import figures, places
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
+from footseg.benchmarks.pages import verified as verified_
+from footseg.benchmarks.pages import where as where_
 from footseg.benchmarks.pages.page import Plot
 from footseg.benchmarks.pages.pictures import galleries
 from footseg.benchmarks.pages.report_plots import Accuracy, CostAxis, Profile
@@ -63,6 +65,7 @@ def write_report(
     out: Path,
     runs: Sequence[Path] = (),
     evaluations: Sequence[Path] = (),
+    verified: Sequence[Path] = (),
     baseline: Path | None = None,
     title: str = "footseg report",
 ) -> Path:
@@ -74,11 +77,12 @@ def write_report(
         out: the .html file.
         runs: run folders, for the training curves and the provenance.
         evaluations: folders of footseg evaluate, matched to artifacts by the SHA-256 of the model.
+        verified: records of footseg verify, matched to artifacts by SHA-256 in the table of where files run.
         baseline: earlier results, to compare these with.
         title: the page's title.
 
     Raises:
-        FootsegError: results, a run or an evaluation cannot be read, or the disk is full.
+        FootsegError: results, a run, an evaluation or a record cannot be read, or the disk is full.
         ValueError: the page would replace the results or the baseline.
     """
     for kept in filter(None, (results, baseline)):
@@ -88,16 +92,19 @@ def write_report(
     latest = places.latest(measured)
     evaluated, other = page.comparable([SavedEvaluation.load(path) for path in evaluations], latest)
     trained = [runs_.load(path) for path in runs]
+    recorded = [verified_.read(path) for path in verified]
     groups = [members for _, members in places.by_device(latest)]
     sections = [_section(f"place-{i}", members, evaluated) for i, members in enumerate(groups, start=1)]
     head = report_head.Head.of(groups, evaluated)
+    rows = grouped((file.sha256, row) for one in recorded for file in one.files for row in file.rows)
+    where = where_.where((m.artifact for m in report_tables.files_of(latest)), rows)
     return page.write(
         page.HERE / "report.html.j2",
         out,
         title=title,
         headline=head.sentence(len(groups) > 1),
         tiles=head.tiles(),
-        parts=_parts(sections, baseline is not None),
+        parts=_parts(sections, baseline is not None, where),
         sections=sections,
         against=report_baseline.against(latest, baseline) if baseline else None,
         costs=report_tables.costs(latest, report_plots.numbered(report_tables.files_of(latest))),
@@ -106,6 +113,8 @@ def write_report(
         uncounted=sorted({op for m in latest for op in m.cost["uncounted"] if m.artifact.format == "tflite"}),
         omitted_lines=len(measured) - len(latest),
         other_test_sets=sorted({evaluation.test_set for evaluation in other}),
+        where=where,
+        verified=[section for one in recorded for section in verified_.sections(one)],
         galleries=list(galleries(latest, evaluated, head.best.artifact.sha256)),
         trainings=[training(run) for run in trained],
         artifacts=page.artifact_provenance(latest),
@@ -114,13 +123,16 @@ def write_report(
     )
 
 
-def _parts(sections: Sequence[Section], against: bool) -> list[tuple[str, str, str]]:
+def _parts(
+    sections: Sequence[Section], against: bool, where: where_.Where | None
+) -> list[tuple[str, str, str]]:
     """Anchors, titles and details of what a page of several parts has; of a short one none."""
     if len(sections) == 1 and not against:
         return []
     baseline = [("baseline", "Against the baseline", "")] if against else []
     own = [(section.anchor, section.title, section.detail) for section in sections]
-    return [*own, *baseline, ("cost", "Cost and verification", "")]
+    runs = [("where", "Where it runs", "")] if where else []
+    return [*own, *baseline, ("cost", "Cost and verification", ""), *runs]
 
 
 # --- sections ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from footseg import files, provenance
 from footseg.artifact import Artifact
-from footseg.export import where
+from footseg.clients import with_checked
 from footseg.export.clients import install, known
 from footseg.export.clients.compare import Subject, compare
 from footseg.export.clients.known import Client
@@ -83,7 +83,7 @@ def checked(
         for row in verified.rows:
             if not row.ok:
                 say(f"{artifact.name} on {row.title}: {row.status}, {row.why}")
-        standings = where.with_checked(artifact.clients, verified.rows)
+        standings = with_checked(artifact.clients, verified.rows)
         made.append(dataclasses.replace(artifact, clients=standings))
         made[-1].save_sidecar()
     return made

@@ -5,14 +5,12 @@
 """
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from footseg import provenance, runtime
-from footseg.clients import CHECKED, IN_PART, NOT, RUNS, WRONG, Standing
+from footseg.clients import CHECKED, RUNS, Standing
 from footseg.errors import FootsegError
-from footseg.verifications import Row
 
 
 def of_file(path: Path) -> tuple[Standing, ...]:
@@ -55,34 +53,3 @@ def of_verified(path: Path) -> tuple[Standing, ...]:
                 f"outside of XNNPACK: {', '.join(f'{n} {kind}' for kind, n in found.outside.items())}"
             )
     return tuple(dataclasses.replace(one, **ran) if one.client == client else one for one in of_file(path))
-
-
-def with_checked(standings: Sequence[Standing], rows: Sequence[Row]) -> tuple[Standing, ...]:
-    """The same, with what clients made of the file in the place of what was computed.
-
-    What is simulated is no client's, and stays out; a client that was not asked keeps what was computed.
-    """
-    ran = {row.client: row for row in rows if row.status in ("ok", "failed", "not run") and not row.simulated}
-    found = tuple(_checked(one, ran[one.client]) if one.client in ran else one for one in standings)
-    known = {one.client for one in standings}
-    new = (Standing(row.client, row.title, "", "") for row in ran.values() if row.client not in known)
-    return (*found, *(_checked(one, ran[one.client]) for one in new))
-
-
-def _checked(computed: Standing, row: Row) -> Standing:
-    verdict, why = RUNS, row.why
-    if row.error:
-        verdict = NOT
-    elif row.failures:
-        verdict = WRONG
-    elif row.fallen:
-        verdict, why = IN_PART, f"{row.fallen} operators on the CPU"
-    return dataclasses.replace(
-        computed,
-        verdict=verdict,
-        basis=CHECKED,
-        why=why,
-        operators={} if verdict == RUNS else computed.operators,
-        equal=row.equal_cpu,
-        version=row.version,
-    )

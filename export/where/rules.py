@@ -8,9 +8,12 @@ files of all networks here in all precisions.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from footseg.clients import NOT, WRONG
+from footseg.clients import NOT, UNKNOWN, WRONG
+from footseg.export.portable import paddings
 from footseg.graphs.graph import Graph, Operator
 
+# Of the schema's padding: as much as makes the output as large as the input, over the stride.
+SAME = 0
 # How a rule tells an operator.
 Test = Callable[[Operator, Graph], bool]
 
@@ -73,10 +76,19 @@ def _strided_projection(operator: Operator, graph: Graph) -> bool:
     return _type(operator, graph, 0) == "int8" and kernel[1:3] == (1, 1) and strides != (1, 1)
 
 
-def _one_pixel(operator: Operator, graph: Graph) -> bool:
-    """A transposed convolution that makes several pixels of one."""
-    data = graph.tensors[operator.reads[2]].shape or ()
-    return data[1:3] == (1, 1) and operator.shape[1:3] != (1, 1)
+def _misplaced(operator: Operator, graph: Graph) -> bool:
+    """A transposed convolution whose padding GPUs begin at another place."""
+    sides, kernel = ((graph.tensors[operator.reads[place]].shape or ())[1:3] for place in (2, 1))
+    strides = (operator.options.get("strideH", 1), operator.options.get("strideW", 1))
+    begins, taken = paddings(sides, kernel, strides)
+    return operator.options.get("padding") == SAME and begins != taken
+
+
+def _stretched(operator: Operator, graph: Graph) -> bool:
+    """An int8 sum or product of two maps of different shapes, none of them a constant."""
+    tensors = [graph.tensors[key] for key in operator.reads[:2]]
+    made = all(tensor.stored is None for tensor in tensors)
+    return made and tensors[0].kind == "int8" and len({tensor.shape for tensor in tensors}) > 1
 
 
 def _padded_channels(operator: Operator, graph: Graph) -> bool:
@@ -119,7 +131,16 @@ RULES = (
         "int8 1x1 with a stride, as if there were none", "docs/faults/litert_gpu_strided_projection.md",
     ),
     Rule(
-        GPU, ("TRANSPOSE_CONV",), _one_pixel, WRONG, "of an input of one pixel, wrongly", "seen",
+        GPU, ("TRANSPOSE_CONV",), _misplaced, WRONG,
+        "of maps that the stride does not divide, with padding begun at another place",
+        "seen, and docs/faults",
+    ),
+    Rule(
+        GPU, ("ADD",), _stretched, WRONG, "of int8 maps of different shapes, wrongly", "seen",
+    ),
+    Rule(
+        GPU, ("SUB", "MUL"), _stretched, UNKNOWN, "of int8 maps of different shapes: not tried, of ADD wrong",
+        "seen of ADD",
     ),
     Rule(
         GPU, ("ARG_MAX",), _padded_channels, WRONG,
@@ -140,7 +161,7 @@ CODES = (*FLOAT, "int8", "uint8")
 _SEEN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("ADD", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D"), CODES),
     **dict.fromkeys(("DEQUANTIZE", "MAX_POOL_2D", "MUL", "PAD", "QUANTIZE", "RESHAPE"), CODES),
-    **dict.fromkeys(("RESIZE_BILINEAR", "SUB", "TRANSPOSE_CONV"), CODES),
+    **dict.fromkeys(("RESIZE_BILINEAR", "SLICE", "SUB", "TRANSPOSE_CONV"), CODES),
     **dict.fromkeys(("AVERAGE_POOL_2D", "DEPTH_TO_SPACE", "LOGISTIC", "PRELU", "RELU"), FLOAT),
     **dict.fromkeys(("CEIL", "MINIMUM", "SPLIT"), FLOAT),
 }

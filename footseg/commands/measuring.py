@@ -98,6 +98,10 @@ def _report_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--evaluation", type=Path, nargs="+", default=[], metavar="DIR", help="accuracy and pictures of these"
     )
+    sub.add_argument(
+        "--verified", type=Path, nargs="+", default=[], metavar="PAGE.json",
+        help="what footseg verify --out found, as a part of the page",
+    )  # fmt: skip
     sub.add_argument("--baseline", type=Path, metavar="FILE.jsonl", help="compare with these earlier results")
     sub.add_argument(
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
@@ -108,7 +112,7 @@ def _report_arguments(sub: argparse.ArgumentParser) -> None:
 def _report(args: Arguments) -> Output:
     title = {"title": args.title} if args.title else {}
     if args.results.is_dir():
-        for name in ("run", "evaluation", "baseline"):
+        for name in ("run", "evaluation", "verified", "baseline"):
             if getattr(args, name):
                 raise ValueError(
                     f"--{name} means nothing with a folder: a search's page has all of its own runs"
@@ -124,6 +128,7 @@ def _report(args: Arguments) -> Output:
         args.out,
         runs=args.run,
         evaluations=args.evaluation,
+        verified=args.verified,
         baseline=args.baseline,
         **title,
     )

@@ -55,10 +55,15 @@ def _verify(args: Arguments) -> Output:
     )
     found = verify_files(given, clients, say)
     record = found.record
+    if args.out:
+        from footseg.benchmarks.pages import verified
+
+        verified.write(verified.record(record, found.shown), args.out)
     lines = ["\n".join(_text(file)) for file in record.files]
     if not args.on:
         lacks = [(client.title, install.missing(client)) for client in known.CLIENTS]
         lines += [f"not asked: {title}, {lack}" for title, lack in lacks if lack]
+    lines += [str(args.out)] if args.out else []
     return Output(dataclasses.asdict(record), "\n\n".join(lines), ok=record.ok)
 
 
