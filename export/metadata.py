@@ -97,8 +97,8 @@ def _model(said: Description) -> Table:
 def _input(said: Description) -> Table:
     """``NormalizationOptions`` are for float32 alone: pixels go in as they are.
 
-    With a mask at the other end there are none: MediaPipe would take its rows for channels, and so refuses
-    the file. With pixels in, nothing keeps it from that.
+    With a mask at the other end there are none: MediaPipe would give 0 for every class but the first, and so
+    refuses the file. With pixels in, nothing keeps it from that.
     """
     height, width = said.size
     black, white = said.range

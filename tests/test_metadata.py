@@ -1,20 +1,29 @@
 """What files say of themselves: by our writer, read here and by MediaPipe."""
 
 import io
+import json
+import subprocess
 import zipfile
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from footseg import artifact, description, files
+from footseg import artifact, description, files, predict, runtime
+from footseg.data.folder import load_split, open_data
 from footseg.description import Description
 from footseg.errors import FootsegError
 from footseg.export import metadata, plain
+from footseg.export.clients import install, known
+from footseg.export.ends import Asked, finished
 from footseg.graphs import metadata as said_by
 from footseg.graphs.metadata import Metadata
 from tests.small_graphs import T, tflite
 
+MEDIAPIPE = Path(__file__).with_name("mediapipe_client.py")
 FEET = Description("tiny", ("background", "foot"), (8, 4), recipe="fp32", parent="0" * 64)
 
 
@@ -42,7 +51,7 @@ def described(file: Path, said: Description) -> Metadata:
         ({"output": "probabilities"}, (0.0,), "none", ("background", "foot")),
         # MediaPipe calls the class of a single channel 0, and all else 255.
         ({"output": "foreground"}, (0.0,), "none", ("foot",)),
-        # It would take the rows of a mask for channels: without a normalization it refuses the file.
+        # It would give 0 for every class but the first: without a normalization it refuses the file.
         ({"output": "mask"}, (), "", ("background", "foot")),
     ],
 )
@@ -121,7 +130,7 @@ def test_how_it_is_fed() -> None:
         (lambda data: b"PK" + data, "not a .tflite file"),
     ],
 )
-def test_what_is_damaged(damage: object, complaint: str, file: Path) -> None:
+def test_what_is_damaged(damage: Callable[[bytes], bytes], complaint: str, file: Path) -> None:
     data = metadata.describe(file.read_bytes(), FEET)
     file.write_bytes(damage(data))
     assert file.read_bytes() != data
@@ -147,3 +156,113 @@ def test_an_exported_file_says_what_its_sidecar_says(
         parent=files.sha256(tiny_run / "model.keras"),
         footseg=sidecar.versions["footseg"],
     )
+
+
+# ---- MediaPipe, in an environment of its own
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One file with these ends, and what MediaPipe makes of it."""
+
+    path: Path
+    record: dict[str, Any]
+    masks: np.ndarray | None
+    confidences: np.ndarray | None
+
+
+Key = tuple[str, str, str]
+PRECISIONS, INPUTS = ("fp32", "fp16", "int8"), ("float32", "uint8")
+OUTPUTS = ("logits", "probabilities", "foreground")
+MASK: Key = ("fp32", "float32", "mask")
+
+
+@pytest.fixture(scope="module")
+def images(tiny_data: Path) -> np.ndarray:
+    """Of the network's size, so that nobody resizes."""
+    return load_split(open_data(tiny_data), "test", (64, 64)).images
+
+
+@pytest.fixture(scope="module")
+def opened(
+    tiny_artifacts: dict[str, Path], images: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Key, Opened]:
+    """Exported files with all ends, opened by MediaPipe with no option."""
+    client = next(client for client in known.CLIENTS if client.name == "mediapipe")
+    if lacking := install.missing(client):
+        pytest.skip(f"MediaPipe: {lacking}")
+    folder, paths = tmp_path_factory.mktemp("mediapipe"), {}
+    for key in [*((p, i, o) for p in PRECISIONS for i in INPUTS for o in OUTPUTS), MASK]:
+        precision, taken, given = key
+        ours = said_by.read(tiny_artifacts[precision]).ours
+        assert ours is not None
+        data, asked = tiny_artifacts[precision].read_bytes(), Asked(taken, given)
+        paths[key] = folder / ("_".join(key) + ".tflite")
+        paths[key].write_bytes(finished(data, asked, replace(ours, input=taken, output=given)))
+    np.save(folder / "images.npy", images)
+    python, out = install.home() / client.environment / "bin" / "python", folder / "out.npz"
+    command = [python, MEDIAPIPE, out, folder / "images.npy", *paths.values()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = np.load(out)
+    return {
+        key: Opened(path, json.loads(record), found.get(f"masks{n}"), found.get(f"confidences{n}"))
+        for n, ((key, path), record) in enumerate(zip(paths.items(), found["records"], strict=True))
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("taken", INPUTS)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_mediapipe_gives_the_masks_of_predict(
+    precision: str, taken: str, output: str, opened: dict[Key, Opened], tiny_artifacts: dict[str, Path],
+    images: np.ndarray,
+) -> None:  # fmt: skip
+    found = opened[precision, taken, output]
+    assert found.masks is not None, found.record["error"]
+    assert found.confidences is not None
+    segmenter = runtime.load(tiny_artifacts[precision])
+    expected = np.stack([predict.segment(segmenter, image) for image in images])
+    assert 0.02 < expected.mean() < 0.98
+    masks, classes = found.masks, 2
+    if output == "foreground":
+        assert set(np.unique(masks)) == {0, 255}  # its one class, and none
+        masks, classes = np.where(masks == 0, 1, 0), 1
+    # Its own XNNPACK may round a sum otherwise: of a thousand pixels one may lie on the edge.
+    assert (masks == expected).mean() >= 0.999
+    assert found.record["labels"] == ["background", "foot"][-classes:]
+    logits = segmenter.logits(images).astype(np.float64)
+    exact = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    # Integers may be a code off where a product lies between two; float32 is off by its last bits.
+    assert np.abs(found.confidences - exact[..., -classes:]).max() < (0.05 if precision == "int8" else 1e-4)
+
+
+@pytest.mark.slow
+def test_mediapipe_refuses_masks_as_it_would_misread_them(opened: dict[Key, Opened]) -> None:
+    assert "NormalizationOptions" in opened[MASK].record["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [("fp32", i, o) for i in INPUTS for o in OUTPUTS] + [MASK])
+def test_the_classes_of_its_schemas_read_every_field(key: Key, opened: dict[Key, Opened]) -> None:
+    _, taken, output = key
+    ours = said_by.read(opened[key].path).ours
+    assert ours is not None
+    normalized = taken == "float32" and key != MASK
+    assert opened[key].record["described"] == {
+        "name": "fast_linknet",
+        # Custom metadata came with 1.5.0.
+        "parser": "1.0.0" if key == MASK else "1.5.0",
+        "input": ours.feeding,
+        "colour": 1,  # RGB
+        "size": [64, 64],
+        "kinds": [1] if normalized else [],  # NormalizationOptions
+        "mean": [[0.0]] if normalized else [],
+        "std": [[255.0]] if normalized else [],
+        "range": [[0.0], [1.0 if taken == "float32" else 255.0]],
+        "output": [output, ours.reading],
+        "labels": ["labels.txt", 3 if key == MASK else 2],  # TENSOR_VALUE_LABELS, TENSOR_AXIS_LABELS
+        # SOFTMAX, NONE
+        "activation": [] if key == MASK else [[2 if output == "logits" else 0, "1.0.0"]],
+    }

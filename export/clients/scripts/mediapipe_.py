@@ -17,8 +17,11 @@ def main(path, images, out):
             image = mediapipe.Image(
                 image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels)
             )
-            mask = segmenter.segment(image).category_mask.numpy_view()
-            found.append(mask.reshape(pixels.shape[:2]).copy())
+            answer = segmenter.segment(image)
+            mask = answer.category_mask.numpy_view().reshape(pixels.shape[:2])
+            # Of one channel its class is 0 for MediaPipe, and what is not is 255.
+            one = len(answer.confidence_masks) == 1
+            found.append(np.where(mask == 0, np.uint8(1), np.uint8(0)) if one else mask.copy())
         labels = segmenter.labels
     write(out, np.stack(found), version=f"MediaPipe {mediapipe.__version__}", labels=labels)
 
