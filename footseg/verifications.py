@@ -26,7 +26,8 @@ class Row:
     with most pixels of another class than the reference's, and that share. An accelerator ran
     ``accelerated`` operators and left ``fallen`` to the processor, None where it does not say; ``refused``
     are the kinds that it did not take, with its reasons. ``simulated`` says that the client is no runtime
-    of anybody's but arithmetic like it.
+    of anybody's but arithmetic like it. A client that opens a file and runs nothing has read ``operators`` of
+    its operators, and has no other figure.
 
     ``failures`` are limits that it does not hold. A client that gave nothing has no figures, and in
     ``error`` why, or how it is installed (``absent``), or why there is nothing to ask it (``unconcerned``).
@@ -47,6 +48,7 @@ class Row:
     accelerated: int | None = None
     fallen: int | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    operators: int | None = None
     failures: tuple[str, ...] = ()
     error: str = ""
     absent: bool = False

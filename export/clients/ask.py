@@ -85,7 +85,7 @@ def ask(client: Client, file: Path, images: np.ndarray, *, home: Path) -> Answer
         given, out = Path(folder) / "images.npy", Path(folder) / "out.npy"
         np.save(given, images)
         words = [
-            argument.format_map({"modules": str(home / "node_modules")}) for argument in client.arguments
+            argument.format_map({"modules": str(home / client.modules)}) for argument in client.arguments
         ]
         script = str(SCRIPTS / client.script)
         done = _run(

@@ -16,6 +16,7 @@ from footseg.export.clients.ask import Answer, ClientError, ask
 from footseg.export.clients.known import Client
 from footseg.export.precisions import PRECISIONS, Tolerance
 from footseg.export.verify import Sample
+from footseg.graphs.tflite import read
 from footseg.terminal import percent
 from footseg.verifications import Row, Shown
 
@@ -27,6 +28,8 @@ EQUAL_FLOAT, EQUAL = 0.9999, 0.999
 FLOATS = ("fp32", "fp16")
 # What a file of which no sidecar says its precision is held to, and a simulation of half precision.
 UNKNOWN, HALF = "int8", "fp16"
+# So many operators are named of those that a client reads otherwise.
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,28 @@ def _one(subject: Subject, client: Client) -> Compared:
             path = Path(folder) / path.name
             path.write_bytes(data)
         try:
-            return _judged(row, subject, ask(client, path, images, home=install.home()), client)
+            answer = ask(client, path, images, home=install.home())
+            if client.reads:
+                return Compared(_read(row, path, answer))
+            return _judged(row, subject, answer, client)
         except ClientError as error:
             fell = {name: getattr(error, name) for name in ("refused", "accelerated", "fallen")}
             return Compared(dataclasses.replace(row, error=str(error), **fell))
+
+
+def _read(row: Row, path: Path, answer: Answer) -> Row:
+    """What a client that runs nothing made of a file: the operators that it found, against those in it."""
+    found, there = list(map(_plain, answer.values)), [_plain(op.op) for op in read(path).operators]
+    row = dataclasses.replace(row, version=answer.version, operators=len(found))
+    other = [f"{a} is {b} to it" for a, b in zip(there, found, strict=False) if a != b]
+    if len(found) != len(there):
+        other.insert(0, f"it found {len(found)} of {len(there)} operators")
+    return dataclasses.replace(row, failures=tuple(other[:NAMED]))
+
+
+def _plain(kind: str) -> str:
+    """A kind of operator as no two programs write it otherwise: "Conv2D" and "CONV_2D" are conv2d."""
+    return str(kind).replace("_", "").lower()
 
 
 def _judged(row: Row, subject: Subject, answer: Answer, client: Client) -> Compared:

@@ -84,7 +84,7 @@ def install(client: Client) -> bool:
 def _folders(client: Client) -> list[tuple[Path, tuple[str, ...]]]:
     """The folders that a client needs, and the packages in each."""
     own = [(home() / client.environment, client.packages)] if client.environment else []
-    return own + ([(home() / MODULES, client.npm)] if client.npm else [])
+    return own + ([(home() / client.modules / MODULES, client.npm)] if client.npm else [])
 
 
 def _made(folder: Path, packages: tuple[str, ...]) -> bool:
@@ -123,7 +123,7 @@ def _pip(folder: Path, packages: tuple[str, ...], interpreter: str) -> None:
 def _npm(folder: Path, packages: tuple[str, ...]) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise FootsegError("npm not found, which brings LiteRT.js: apt-get install npm")
+        raise FootsegError("npm not found, which brings packages of JavaScript: apt-get install npm")
     with tempfile.TemporaryDirectory(dir=folder.parent) as prefix:
         options = ["--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", prefix]
         _run([npm, "install", *options, *packages])

@@ -42,10 +42,11 @@ class Client:
     ``name`` is its name on the command line, ``title`` in tables. ``script`` (of scripts/) runs a file;
     ``arguments`` follow its file names, with {modules} filled in. It runs in ``environment``, a Python of
     its own made of ``packages``, for which there are wheels up to ``newest_python``; or, where that is empty,
-    in ours, in which the ``extra`` of footseg brings the packages. ``npm`` are packages of node_modules.
+    in ours, in which the ``extra`` of footseg brings the packages. ``npm`` are packages of JavaScript.
     What it gives is an array like the file's output, or ``masks``. With ``half`` it runs the file's half
     precision, simulated, instead of the file. ``quick`` says that it starts in a second or two, so that
-    export asks it, too.
+    export asks it, too. One that ``reads`` opens a file and runs nothing: it gives kinds of operators, in
+    order. One that is asked ``by_name`` only gets most files wrong by faults of its own (docs/clients.md).
     """
 
     name: str
@@ -62,6 +63,13 @@ class Client:
     masks: bool = False
     half: bool = False
     quick: bool = False
+    reads: bool = False
+    by_name: bool = False
+
+    @property
+    def modules(self) -> str:
+        """The folder of its packages of JavaScript, beside the environments; "" without any."""
+        return self.npm[0].rpartition("@")[0].strip("@").replace("/", "-") if self.npm else ""
 
 
 DRIVERS = ("VK_ICD_FILENAMES", "VK_DRIVER_FILES")
@@ -72,7 +80,9 @@ VULKAN = Need(
     ("/usr/lib/x86_64-linux-gnu/libvulkan.so.1", "/usr/lib/aarch64-linux-gnu/libvulkan.so.1"),
 )
 CHROMIUM = Need("chromium", "chromium", ("chromium", "google-chrome", "chrome"))
-LITERT_JS = ("@litertjs/core@2.5.3",)
+NODE = Need("node", "nodejs", ("node",))
+LITERT_JS, ORT_WEB = ("@litertjs/core@2.5.3",), ("onnxruntime-web@1.30.0",)
+MNN = ("MNN==3.6.1", "numpy==2.4.6")
 TFLITE = (".tflite",)
 
 CLIENTS = (
@@ -94,16 +104,46 @@ CLIENTS = (
         environment="mediapipe", packages=("mediapipe==1.2.2",), masks=True, quick=True,
     ),
     Client(
-        "tf213", "TensorFlow Lite 2.13", TFLITE, "tflite213.py",
+        "tf213", "TensorFlow Lite 2.13", TFLITE, "interpreter.py", ("tensorflow.lite.python.interpreter",),
         environment="tf213", packages=("tensorflow-cpu==2.13.1",), newest_python=(3, 11),
     ),
     Client(
-        "web", "LiteRT.js, wasm", TFLITE, "web.py", ("wasm", "{modules}"),
+        "tflite_runtime", "tflite-runtime 2.14", TFLITE, "interpreter.py", ("tflite_runtime.interpreter",),
+        environment="tflite_runtime", packages=("tflite-runtime==2.14.0", "numpy==1.26.4"),
+        newest_python=(3, 11),
+    ),
+    Client("mnn", "MNN", (".onnx",), "mnn_.py", environment="mnn", packages=MNN),
+    Client(
+        "mnn_tflite", "MNN, its reader of .tflite", TFLITE, "mnn_.py",
+        environment="mnn", packages=MNN, by_name=True,
+    ),
+    Client(
+        "tf2onnx", "tf2onnx, ONNX Runtime", TFLITE, "tf2onnx_.py",
+        packages=("tf2onnx", "onnxruntime", "tensorflow"), extra="onnx",
+    ),
+    Client(
+        "web", "LiteRT.js, wasm", TFLITE, "web.py", ("litert", "wasm", "{modules}"),
         npm=LITERT_JS, needs=(CHROMIUM,),
     ),
     Client(
-        "webgpu", "LiteRT.js, WebGPU", TFLITE, "web.py", ("webgpu", "{modules}"),
+        "webgpu", "LiteRT.js, WebGPU", TFLITE, "web.py", ("litert", "webgpu", "{modules}"),
         npm=LITERT_JS, needs=(CHROMIUM, SWIFTSHADER),
+    ),
+    Client(
+        "ort_web", "ONNX Runtime Web", (".onnx",), "web.py", ("onnx", "wasm", "{modules}"),
+        npm=ORT_WEB, needs=(CHROMIUM,),
+    ),
+    Client(
+        "netron", "Netron", TFLITE, "netron_.py",
+        environment="netron", packages=("netron==9.3.3", "numpy==2.4.6"), needs=(NODE,), reads=True,
+    ),
+    Client(
+        "metadata_writer", "MediaPipe's metadata writer", TFLITE, "metadata_writer.py",
+        environment="metadata_writer", newest_python=(3, 12), reads=True,
+        # The last MediaPipe whose writer can be imported; of what it asks for, the writer needs these.
+        packages=(
+            "--no-deps", "mediapipe==0.10.21", "absl-py==2.3.1", "flatbuffers==25.12.19", "numpy==1.26.4",
+        ),
     ),
 )  # fmt: skip
 

@@ -98,7 +98,7 @@ def _cells(row: "Row") -> tuple[str, ...]:
         logits(row.logit_max),
         logits(row.logit_mean),
         *("-" if figure is None else f"{figure.difference:+.4f}" for figure in (row.iou, row.boundary_f)),
-        row.status,
+        row.status + ("" if row.operators is None else f", reads {counted(row.operators, 'operator')}"),
     )
 
 

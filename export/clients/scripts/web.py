@@ -1,6 +1,6 @@
-"""MODEL IMAGES.npy OUT.npy wasm|webgpu MODULES: LiteRT.js in headless Chromium.
+"""MODEL IMAGES.npy OUT.npy litert|onnx wasm|webgpu MODULES: LiteRT.js or ONNX Runtime Web in Chromium.
 
-MODULES is the folder ``node_modules`` with @litertjs. Chromium stays in this script's process group, so that
+MODULES is the folder ``node_modules`` that has them. Chromium stays in this script's process group, so that
 whoever ends that ends both.
 """
 
@@ -19,9 +19,19 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from shared import write
 
-PAGE = Path(__file__).parent / "web.html"
-TYPES = {"Float32Array": np.float32, "Int32Array": np.int32, "Uint8Array": np.uint8}
-KINDS = {".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html"}
+# By runtime: the page that uses it, its package, its name.
+RUNTIMES = {
+    "litert": ("web.html", "@litertjs/core", "LiteRT.js"),
+    "onnx": ("web_onnx.html", "onnxruntime-web", "ONNX Runtime Web"),
+}
+TYPES = {
+    "Float32Array": np.float32,
+    "Int32Array": np.int32,
+    "BigInt64Array": np.int64,
+    "Uint8Array": np.uint8,
+}
+JAVASCRIPT = "text/javascript"
+KINDS = {".js": JAVASCRIPT, ".mjs": JAVASCRIPT, ".wasm": "application/wasm", ".html": "text/html"}
 # As root in a container there is no sandbox; the other switches keep Chromium from calling home.
 CHROMIUM = [
     "--headless=new",
@@ -76,13 +86,15 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def main(path, images, out, accelerator, modules):
+def main(path, images, out, runtime, accelerator, modules):
     """Run the model on the images and write what comes out."""
+    page, package, title = RUNTIMES[runtime]
     said = queue.Queue()
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "images"
         raw.write_bytes(np.load(images).tobytes())
-        files = {"/": PAGE, "/model.tflite": Path(path), "/images": raw, "/modules/": Path(modules)}
+        place = Path(__file__).with_name(page)
+        files = {"/": place, "/model": Path(path), "/images": raw, "/modules/": Path(modules)}
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Page, files, said))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -98,8 +110,8 @@ def main(path, images, out, accelerator, modules):
             process.kill()
             process.wait()
             server.shutdown()
-    version = json.loads((Path(modules) / "@litertjs/core/package.json").read_text())["version"]
-    write(out, np.stack(found), version=f"LiteRT.js {version}")
+    version = json.loads(Path(modules, package, "package.json").read_text())["version"]
+    write(out, np.stack(found), version=f"{title} {version}")
 
 
 def outputs(said, process):
