@@ -27,17 +27,18 @@ class Found:
 
 
 def chosen(paths: Sequence[Path], names: Sequence[str]) -> tuple[Client, ...]:
-    """The clients of these names; without names all that are installed.
+    """The clients of these names; without names all that are installed, but for those asked ``by_name``.
 
     Raises:
         ValueError: an unknown name, or a file that none of them reads.
     """
-    found = known.named(names) if names else [one for one in known.CLIENTS if install.missing(one) is None]
+    usual = (one for one in known.CLIENTS if not one.by_name and install.missing(one) is None)
+    found = known.named(names) if names else tuple(usual)
     for path in paths:
         if not any(path.suffix in client.suffixes for client in found):
             able = [client.name for client in known.CLIENTS if path.suffix in client.suffixes]
             raise ValueError(f"none of these clients reads {path.name}: give --on {' or '.join(able)}")
-    return tuple(found)
+    return found
 
 
 def verify_files(
