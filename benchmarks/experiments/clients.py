@@ -4,7 +4,7 @@
 
 FOLDER has what ``footseg export RUN --to tflite onnx --precision fp32 fp16 int8`` gave of trained runs. Each
 file is run by ``footseg verify`` on every client that is installed, those too that are asked by name only; a
-processor that plays a GPU needs seconds for an image, and gets fewer of them.
+processor that plays a GPU gets fewer images.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from footseg.terminal import percent
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "clients.json"
 IMAGES, EMULATED_IMAGES = 100, 8
+# A processor plays their GPU, at seconds for an image.
+EMULATED = ("gpu", "webgpu")
 KEPT = ("client", "title", "version", "images", "equal_cpu", "equal_reference", "logit_max", "operators")
 
 
@@ -88,11 +90,11 @@ def main() -> None:
     parser.add_argument("--files", type=Path, required=True, help="folder of exported files")
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: %(default)s")
     args = parser.parse_args()
-    clients = [client for client in CLIENTS if not install.missing(client)]
+    clients = [client for client in CLIENTS if install.missing(client) is None]
     found: dict[str, list[dict[str, Any]]] = {}
     for emulated, images in ((False, IMAGES), (True, EMULATED_IMAGES)):
         for paths in alike(args.files):
-            able = [c for c in clients if paths[0].suffix in c.suffixes and c.emulated == emulated]
+            able = [c for c in clients if paths[0].suffix in c.suffixes and (c.name in EMULATED) == emulated]
             if not able:
                 continue
             record = verify(paths, able, args.data, images)

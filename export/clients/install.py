@@ -84,7 +84,7 @@ def install(client: Client) -> bool:
 def _folders(client: Client) -> list[tuple[Path, tuple[str, ...]]]:
     """The folders that a client needs, and the packages in each."""
     own = [(home() / client.environment, client.packages)] if client.environment else []
-    return own + ([(home() / client.modules / MODULES, client.npm)] if client.npm else [])
+    return own + ([(home() / client.modules, client.npm)] if client.npm else [])
 
 
 def _made(folder: Path, packages: tuple[str, ...]) -> bool:

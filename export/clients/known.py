@@ -68,8 +68,9 @@ class Client:
 
     @property
     def modules(self) -> str:
-        """The folder of its packages of JavaScript, beside the environments; "" without any."""
-        return self.npm[0].rpartition("@")[0].strip("@").replace("/", "-") if self.npm else ""
+        """Where its packages of JavaScript are, beside the environments; "" without any."""
+        package = self.npm[0].rpartition("@")[0].strip("@") if self.npm else ""
+        return package and f"{package.replace('/', '-')}/node_modules"
 
 
 DRIVERS = ("VK_ICD_FILENAMES", "VK_DRIVER_FILES")
