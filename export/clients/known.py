@@ -105,11 +105,11 @@ CLIENTS = (
         environment="mediapipe", packages=("mediapipe==1.2.2",), masks=True, quick=True,
     ),
     Client(
-        "tf213", "TensorFlow Lite 2.13", TFLITE, "interpreter.py", ("tensorflow.lite.python.interpreter",),
+        "tf213", "TensorFlow Lite 2.13", TFLITE, "interpreter.py", ("tensorflow",),
         environment="tf213", packages=("tensorflow-cpu==2.13.1",), newest_python=(3, 11),
     ),
     Client(
-        "tflite_runtime", "tflite-runtime 2.14", TFLITE, "interpreter.py", ("tflite_runtime.interpreter",),
+        "tflite_runtime", "tflite-runtime 2.14", TFLITE, "interpreter.py", ("tflite_runtime",),
         environment="tflite_runtime", packages=("tflite-runtime==2.14.0", "numpy==1.26.4"),
         newest_python=(3, 11),
     ),

@@ -1,30 +1,38 @@
-"""MODEL IMAGES.npy OUT.npy MODULE: the interpreter of an older TensorFlow Lite, as many apps still pin it.
+"""MODEL IMAGES.npy OUT.npy tensorflow|tflite_runtime: the interpreter of an older TensorFlow Lite.
 
-MODULE has it: tensorflow.lite.python.interpreter, or tflite_runtime.interpreter.
+Many apps still pin the one of 2.13, and small computers tflite-runtime, the last of that name.
 """
 
-import importlib
 import sys
 
 import numpy as np
 from shared import fed, real, write
 
-TITLES = {"tensorflow": "TensorFlow", "tflite_runtime": "tflite-runtime"}
 
-
-def main(path, images, out, module):
+def main(path, images, out, package):
     """Run the model on the images and write what comes out."""
-    interpreter = importlib.import_module(module).Interpreter(model_path=path)
+    kind, version = found(package)
+    interpreter = kind(model_path=path)
     interpreter.allocate_tensors()
     (image,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    found = []
+    values = []
     for pixels in np.load(images):
         interpreter.set_tensor(image["index"], fed(pixels[None], image))
         interpreter.invoke()
-        found.append(interpreter.get_tensor(result["index"])[0])
-    package = module.partition(".")[0]
-    version = f"{TITLES[package]} {importlib.import_module(package).__version__}"
-    write(out, real(np.stack(found), result), version=version)
+        values.append(interpreter.get_tensor(result["index"])[0])
+    write(out, real(np.stack(values), result), version=version)
+
+
+def found(package):
+    """The interpreter of a package, and its version."""
+    if package == "tensorflow":
+        import tensorflow as tf
+
+        return tf.lite.Interpreter, f"TensorFlow {tf.__version__}"
+    import tflite_runtime
+    from tflite_runtime.interpreter import Interpreter
+
+    return Interpreter, f"tflite-runtime {tflite_runtime.__version__}"
 
 
 main(*sys.argv[1:])
