@@ -65,6 +65,9 @@ def _checked(computed: Standing, row: Row) -> Standing:
         verdict = NOT
     elif row.failures:
         verdict = WRONG
+    elif computed.verdict == WRONG and (row.equal_cpu or 0) < 1:
+        # Rules know why, and a few images may show too little of it.
+        verdict, why = WRONG, computed.why
     elif row.fallen:
         verdict, why = IN_PART, f"{row.fallen} operators on the CPU"
     return dataclasses.replace(
