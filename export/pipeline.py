@@ -62,6 +62,7 @@ def export_run(
     output: str = "logits",
     ranges: str = "minmax",
     keep: Collection[str] = (),
+    made_for: str = "any",
     speed: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Artifact]:
@@ -76,8 +77,9 @@ def export_run(
     ``io`` is what the files take and ``output`` what they give (see ``export.ends``; files without integer
     codes take float32 beside one that has them). ``ranges`` and ``keep`` are those of ``export.quantize``,
     for the files that have them. An int8 ``.tflite`` of a run trained for quantization (RUN/qat) is that
-    training's. With ``speed`` each file in another precision than fp32 is timed against the fp32 one, a
-    second or two, and is said to be slower where it is. ``say`` gets a line for each step.
+    training's. ``.tflite`` files are ``made_for`` a target of ``export.portable``. With ``speed`` each file
+    in another precision than fp32 is timed against the fp32 one, a second or two, and is said to be slower
+    where it is. ``say`` gets a line for each step.
 
     Raises:
         ValueError: an unknown format, precision, io, output, ranges or tensor, or no calibration image.
@@ -89,14 +91,14 @@ def export_run(
     asked = Asked(io, output)
     targets = _targets(formats, precisions, asked, say)
     _check_ends([target.precision for target in targets], asked, ranges)
-    _check_onnx(targets, asked, ranges, keep)
+    _check_onnx(targets, asked, ranges, keep, made_for)
     run = runs.load_trained(run_dir)
     ends.check_foreground(output, len(run.classes))
     data_dir = Path(run.data) if data_dir is None else data_dir
     sample = verify.sample(data_dir, run.input_shape[:2])
     check_classes(data_dir, run)
     quantization = _Quantization(
-        ranges, tuple(keep), _calibration(run, data_dir, targets, calibration_count, seed, say)
+        ranges, tuple(keep), made_for, _calibration(run, data_dir, targets, calibration_count, seed, say)
     )
 
     say(f"{run.network}: verifying on {len(sample.names)} images of {sample.split}")
@@ -120,6 +122,7 @@ class _Quantization:
 
     ranges: str
     keep: tuple[str, ...]
+    made_for: str
     calibration: quantize.Calibration | None
 
 
@@ -161,7 +164,7 @@ class _Conversions:
         if self.trained_for(target):
             from footseg.export import qat
 
-            return qat.convert(self.qat, target.ends)
+            return qat.convert(self.qat, target.ends, self.quantization.made_for)
         fp32, ranges = self.float_file(target.format), self.quantization.ranges
         images = self.quantization.calibration.images if self.quantization.calibration else None
         if target.format == "onnx":
@@ -174,6 +177,7 @@ class _Conversions:
             ranges=ranges,
             keep=self.quantization.keep,
             weight_ranges=self.shared(target),
+            target=self.quantization.made_for,
             threads=self.threads,
         )
 
@@ -234,7 +238,7 @@ class _Conversions:
         """What a file is called."""
         return file_name(
             self.run.network, self.run.input_shape, target.precision, target.format,
-            takes=target.ends.input, gives=target.ends.output,
+            takes=target.ends.input, gives=target.ends.output, target=self.quantization.made_for,
         )  # fmt: skip
 
 
@@ -426,7 +430,9 @@ def _trained(target: _Asked) -> bool:
     return (target.format, target.precision) == ("tflite", "int8")
 
 
-def _check_onnx(targets: Sequence[_Asked], asked: Asked, ranges: str, keep: Collection[str]) -> None:
+def _check_onnx(
+    targets: Sequence[_Asked], asked: Asked, ranges: str, keep: Collection[str], made_for: str
+) -> None:
     """Refuse options that an ``.onnx`` cannot have.
 
     Raises:
@@ -435,6 +441,7 @@ def _check_onnx(targets: Sequence[_Asked], asked: Asked, ranges: str, keep: Coll
     precisions = {target.precision for target in targets if target.format == "onnx"}
     given = [f"io {asked.input}"] if asked.input != "float32" else []
     given += [f"output {asked.output}"] if asked.output != "logits" else []
+    given += [f"for {made_for}"] if made_for != "any" else []
     given += ["keep"] if keep and "int8" in precisions else []
     if precisions and given:
         raise ValueError(f"{given[0]} is for .tflite files: export the .onnx apart, without it")

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from footseg.errors import check_known
 from footseg.export import plain
+from footseg.export.precisions import TARGETS
 from footseg.export.surgery import add_constant, add_operator, of_kind, tensor_like
 from footseg.export.versions import INT8, INT16, INT32, UINT8
 
@@ -24,18 +26,22 @@ CODES = {INT8: (-128, 127), UINT8: (0, 255), INT16: (-32768, 32767)}
 ONE = 127
 
 
-def portable(data: bytes) -> bytes:
+def portable(data: bytes, target: str = "any") -> bytes:
     """A ``.tflite`` as one plain flatbuffer (see ``export.plain``) that computes the same everywhere.
 
+    With the ``target`` "cpu" (of ``precisions.TARGETS``) what GPUs need stays out, unless it costs nothing.
+
     Raises:
-        ValueError: a buffer lies outside of the file.
+        ValueError: another target, or a buffer lies outside of the file.
     """
+    check_known("no target", target, TARGETS)
     model = plain.unpack(data)
     for graph in model.subgraphs:
         drop_saturated_activations(model, graph)
-        split_activations(model, graph)
-        thin_out(model, graph)
-        cut_borders(model, graph)
+        split_activations(model, graph, integers=target == "any")
+        if target == "any":
+            thin_out(model, graph)
+            cut_borders(model, graph)
     return plain.pack(model)
 
 
@@ -48,8 +54,11 @@ def drop_saturated_activations(model: Any, graph: Any) -> None:
             operator.builtinOptions.fusedActivationFunction = 0
 
 
-def split_activations(model: Any, graph: Any) -> None:
-    """Make an operator of its own of what is left of activations in TRANSPOSE_CONV."""
+def split_activations(model: Any, graph: Any, integers: bool = True) -> None:
+    """Make an operator of its own of what is left of activations in TRANSPOSE_CONV.
+
+    Of those in ``integers``, too: XNNPACK has no RELU there, so that it costs the processor.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     kinds = {
@@ -59,7 +68,7 @@ def split_activations(model: Any, graph: Any) -> None:
     }
     for operator in of_kind(model, graph, "TRANSPOSE_CONV"):
         fused = operator.builtinOptions.fusedActivationFunction
-        if fused not in kinds:
+        if fused not in kinds or (graph.tensors[operator.outputs[0]].type in CODES and not integers):
             continue
         operator.builtinOptions.fusedActivationFunction = 0
         before = tensor_like(graph, operator.outputs[0], b"/linear")

@@ -140,6 +140,8 @@ PRECISIONS: Mapping[str, Precision] = {
 # them.
 IO = ("float32", "uint8", "int8")
 INTEGER_ENDS = tuple(name for name, row in PRECISIONS.items() if row.integer_ends)
+# What a .tflite is for: phones' GPUs as well, or processors alone, where some fused forms are faster.
+TARGETS = ("any", "cpu")
 
 
 @dataclass(frozen=True)

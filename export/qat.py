@@ -17,10 +17,11 @@ FLOAT = Asked()
 WRAPPED = "quant_"
 
 
-def convert(saved_model: Path, ends: Asked = FLOAT) -> bytes:
+def convert(saved_model: Path, ends: Asked = FLOAT, target: str = "any") -> bytes:
     """The int8 ``.tflite`` of a fake-quantized SavedModel.
 
     Of its ``ends`` only integer codes are made here, all others are float32 (see ``export.ends.with_ends``).
+    ``target`` is what the file is for (see ``footseg.export.portable``).
 
     Raises:
         FootsegError: no such SavedModel, or the converter refused the network.
@@ -36,7 +37,7 @@ def convert(saved_model: Path, ends: Asked = FLOAT) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.int8 if ends.integer_input else tf.float32
         converter.inference_output_type = tf.int8 if ends.integer_output else tf.float32
-        return portable(converter.convert())
+        return portable(converter.convert(), target)
 
 
 def islands(path: Path, left_out: Collection[str] = ()) -> tuple[str, ...]:

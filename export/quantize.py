@@ -94,6 +94,7 @@ def quantize(
     ranges: str = "minmax",
     keep: Collection[str] = (),
     weight_ranges: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    target: str = "any",
     threads: int = 1,
 ) -> bytes:
     """The fp32 ``.tflite`` at ``path`` in another precision.
@@ -102,11 +103,12 @@ def quantize(
     Of its ``ends`` only integer codes are made here, all others are float32 (see ``export.ends.with_ends``).
     ``ranges`` is how ranges are estimated (of ``ESTIMATORS``) and ``keep`` names the output tensors of
     operators that stay in float. ``weight_ranges`` are {"min", "max"} by name of weight tensors, in place of
-    their extremes (see ``footseg.export.shared``).
+    their extremes (see ``footseg.export.shared``). ``target`` is what the file is for (see
+    ``footseg.export.portable``).
 
     Raises:
         ValueError: as ``check_options``; no images for a precision that needs some, or of another size or
-            type; a name in ``keep`` that is no operator's output.
+            type; an unknown target; a name in ``keep`` that is no operator's output.
         FootsegError: the quantizer refused the network.
     """
     check_options(precision, ends, ranges)
@@ -117,7 +119,7 @@ def quantize(
             "keep takes names of tensors of the fp32 file"
         )
     if precision == "fp32":
-        return portable(path.read_bytes())
+        return portable(path.read_bytes(), target)
     calibrated = PRECISIONS[precision].calibrated
     if calibrated:
         _check_images(graph, precision, images)
@@ -138,7 +140,7 @@ def quantize(
         done = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(
             measured, enable_progress_bar=False, enable_progress_report=False
         )
-        return portable(bytes(done.quantized_model))
+        return portable(bytes(done.quantized_model), target)
 
 
 def _check_images(graph: Graph, precision: str, images: np.ndarray | None) -> None:

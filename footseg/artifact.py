@@ -25,14 +25,16 @@ def file_name(
     *,
     takes: str = "float32",
     gives: str = "logits",
+    target: str = "any",
 ) -> str:
     """What an exported file is called: "fast_linknet_256x256_int8_in-uint8_out-mask.tflite".
 
     ``size`` begins with (H, W). Ends other than float32 in, logits out are named: files that differ in them
-    stand side by side.
+    stand side by side, as do those for processors alone (``target`` "cpu": "..._cpu.tflite").
     """
     ends = ("" if takes == "float32" else f"_in-{takes}") + ("" if gives == "logits" else f"_out-{gives}")
-    return f"{network}_{size[0]}x{size[1]}_{precision}{ends}.{format_}"
+    alone = "" if target == "any" else f"_{target}"
+    return f"{network}_{size[0]}x{size[1]}_{precision}{ends}{alone}.{format_}"
 
 
 @dataclass(frozen=True)

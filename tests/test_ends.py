@@ -174,6 +174,7 @@ def test_a_file_that_gives_something_else_is_found_out(made: Callable[..., Path]
 def test_names_tell_ends_apart() -> None:
     name = artifact.file_name
     assert name("unet", (64, 32, 3), "int8") == "unet_64x32_int8.tflite"
+    assert name("unet", (64, 32, 3), "int8", target="cpu") == "unet_64x32_int8_cpu.tflite"
     assert name("unet", (64, 32, 3), "int8", takes="uint8") == "unet_64x32_int8_in-uint8.tflite"
     assert (
         name("unet", (64, 32, 3), "fp32", "onnx", takes="uint8", gives="mask")

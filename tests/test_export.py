@@ -407,3 +407,17 @@ def test_a_network_trained_in_mixed_precision_is_lowered_to_float32() -> None:
     lowered = lower(model)
     assert lowered.layers[-1].compute_dtype == "float32"
     np.testing.assert_array_equal(lowered.get_weights()[0], model.get_weights()[0])
+
+
+def test_a_file_for_processors_alone_stands_beside_the_other(tiny_run: Path, tmp_path: Path) -> None:
+    from footseg.cli import main
+
+    said = ["--precision", "int8", "--no-speed", "--no-clients"]
+    assert main(["export", str(tiny_run), "--out", str(tmp_path), *said, "--for", "cpu"]) == 0
+    (path,) = tmp_path.glob("*.tflite")
+    assert path.name == "fast_linknet_64x64_int8_cpu.tflite"
+    # Projections keep their stride, of which a GPU makes nothing.
+    strided = [o for o in read(path).operators if o.op == "CONV_2D" and o.options["strideH"] == 2]
+    assert len(strided) > 1
+    assert main(["export", str(tiny_run), "--out", str(tmp_path), "--to", "onnx", "--for", "cpu"]) == 1
+    assert main(["export", str(tiny_run), "--out", str(tmp_path), "--auto", "0.1", "--for", "cpu"]) == 1

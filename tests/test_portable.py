@@ -62,7 +62,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
 def raw(network: Path) -> dict[str, bytes]:
     """The files as converter and quantizer write them."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(quantize, "portable", lambda data: data)
+        patched.setattr(quantize, "portable", lambda data, target: data)
         return {
             precision: quantize.quantize(network, precision, IMAGES) for precision in ("fp32", "fp16", "int8")
         }
@@ -121,6 +121,20 @@ def test_in_integers_it_goes_and_the_projection_is_thinned_out(raw: dict[str, by
     assert (delegation.delegated, delegation.partitions) == (delegation.operators, 1)
 
 
+def test_for_processors_alone_integers_keep_what_is_fused(tmp_path: Path) -> None:
+    fault = (FAULTS / "strided_projection_int8.tflite").read_bytes()
+    assert "DEPTHWISE_CONV_2D" in dict(kinds(portable.portable(fault), tmp_path))
+    assert "DEPTHWISE_CONV_2D" not in dict(kinds(portable.portable(fault, "cpu"), tmp_path))
+    odd = (FAULTS / "transposed_odd_float32.tflite").read_bytes()
+    assert [kind for kind, _ in kinds(portable.portable(odd, "cpu"), tmp_path)] == ["TRANSPOSE_CONV"]
+    with pytest.raises(ValueError, match="no target 'gpu'"):
+        portable.portable(odd, "gpu")
+
+
+def test_for_processors_alone_floats_are_split_all_the_same(raw: dict[str, bytes], tmp_path: Path) -> None:
+    assert ("RELU", 1) in kinds(portable.portable(raw["fp32"], "cpu"), tmp_path)
+
+
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A transposed convolution of stride 2 at 5x8, as the converter writes it."""
@@ -143,7 +157,7 @@ def test_an_odd_map_is_made_larger_without_padding_and_cut(
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 5, 8, 3), np.uint8)
     after = quantize.quantize(odd, precision, images)
-    monkeypatch.setattr(quantize, "portable", lambda data: data)
+    monkeypatch.setattr(quantize, "portable", lambda data, target: data)
     found = []
     for data in (quantize.quantize(odd, precision, images), after):
         (tmp_path / "file.tflite").write_bytes(data)

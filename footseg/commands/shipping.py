@@ -10,7 +10,7 @@ from footseg.artifact import FORMATS, Artifact
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import threads_argument
 from footseg.errors import require
-from footseg.export.precisions import ESTIMATORS, INTEGER_ENDS, IO, PRECISIONS
+from footseg.export.precisions import ESTIMATORS, INTEGER_ENDS, IO, PRECISIONS, TARGETS
 from footseg.graphs.ends import OUTPUTS
 from footseg.terminal import table, wrapped
 
@@ -69,6 +69,10 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
         help="what they give: logits; probabilities; foreground, that of the second of two classes; mask, "
         "the numbers of the classes (default: logits)",
     )  # fmt: skip
+    sub.add_argument(
+        "--for", choices=TARGETS, default="any", dest="made_for",
+        help="any: GPUs run it, too (default); cpu: what is faster without them, NAME_cpu.tflite",
+    )  # fmt: skip
     threads_argument(sub)
 
 
@@ -92,6 +96,7 @@ def _export(args: Arguments) -> Output:
         threads=args.threads,
         io=args.io,
         output=args.output,
+        made_for=args.made_for,
         ranges=args.ranges,
         keep=tuple(args.keep),
         speed=not args.no_speed,
@@ -120,6 +125,8 @@ def _export_auto(args: Arguments) -> Output:
     from footseg.benchmarks.pages import frontier
     from footseg.export.auto import auto
 
+    if args.made_for != "any":
+        raise ValueError(f"--for {args.made_for} is not for --auto, whose files run anywhere: leave it out")
     found = auto(args.run, args.out, _auto_config(args, args.auto), say)
     page = frontier.write(found.record)
     return Output(dataclasses.asdict(found.frontier), f"{found.artifact.path}\n{found.record}\n{page}")
