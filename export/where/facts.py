@@ -32,7 +32,7 @@ class Facts:
     asking: tuple[str, ...]
     stated: str
     outside: int
-    uncoded: Mapping[str, int]
+    uncoded: Counter[str]
     normalized: bool
 
     @property
@@ -87,7 +87,7 @@ def _facts(graph: Graph, data: bytes, said: metadata.Metadata) -> Facts:
         tuple(sorted(name for name in _asking(needed, since))),
         shown(said.runtime),
         sum(buffer.offset > 1 for buffer in model.buffers),
-        dict(uncoded),
+        uncoded,
         len(set(said.mean)) == len(set(said.std)) == 1,
     )
 

@@ -175,7 +175,7 @@ _SEEN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("DEQUANTIZE", "MAX_POOL_2D", "MUL", "PAD", "QUANTIZE", "RESHAPE"), CODES),
     **dict.fromkeys(("RESIZE_BILINEAR", "SLICE", "SUB", "TRANSPOSE_CONV"), CODES),
     **dict.fromkeys(("AVERAGE_POOL_2D", "DEPTH_TO_SPACE", "LOGISTIC", "PRELU", "RELU"), FLOAT),
-    **dict.fromkeys(("CEIL", "MINIMUM", "SPLIT"), FLOAT),
+    **dict.fromkeys(("CEIL", "MEAN", "MINIMUM", "RSQRT", "SPLIT", "SQUARED_DIFFERENCE"), FLOAT),
 }
 # Clients of which it is not enough that nothing stands against a file.
 KNOWN: Mapping[str, Mapping[str, tuple[str, ...]]] = {

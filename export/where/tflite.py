@@ -17,6 +17,9 @@ TYPES = {
 # Verdicts from the worst on: one thing that stands against a file is enough.
 WORST = (NOT, WRONG, IN_PART, UNKNOWN, RUNS)
 
+# So many kinds of operators are named.
+MOST_KINDS = 3
+
 # A verdict with its reason.
 Found = tuple[str, str]
 
@@ -65,20 +68,24 @@ def _ends(client: str, facts: Facts) -> list[Found]:
 
 def _by_rules(client: str, facts: Facts) -> tuple[list[Found], Counter[str]]:
     """What rules say of the operators, and how many of each kind they speak against."""
-    spoken: Counter[tuple[str, rules.Rule]] = Counter()
+    spoken: dict[rules.Rule, Counter[str]] = {}
     strange: Counter[str] = Counter()
     for operator in facts.graph.operators:
         if rule := rules.against(client, operator, facts.graph):
-            spoken[operator.op, rule] += 1
+            spoken.setdefault(rule, Counter())[operator.op] += 1
         elif not rules.known(client, operator, facts.graph):
             strange[operator.op] += 1
-    found = [(rule.verdict, f"{count} {kind}: {rule.why}") for (kind, rule), count in spoken.items()]
+    found = [(rule.verdict, f"{_counted(kinds)}: {rule.why}") for rule, kinds in spoken.items()]
     if strange:
         found.append((UNKNOWN, f"not seen there yet: {', '.join(sorted(strange))}"))
-    against: Counter[str] = Counter()
-    for (kind, _), count in spoken.items():
-        against[kind] += count
-    return found, against
+    return found, sum(spoken.values(), Counter())
+
+
+def _counted(kinds: Counter[str]) -> str:
+    """Kinds with their numbers; of many kinds the number alone."""
+    if len(kinds) > MOST_KINDS:
+        return f"{kinds.total()} operators"
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
 def _rounded(facts: Facts) -> list[Found]:
@@ -160,6 +167,7 @@ def _plain(facts: Facts) -> list[Found]:
     """What stands against a file with readers that know older flatbuffers only."""
     found = _behind(facts)
     if facts.uncoded:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in facts.uncoded.items())
-        found.append((NOT, f"{kinds}: without deprecated_builtin_code, so that it reads ADD"))
+        found.append(
+            (NOT, f"{_counted(facts.uncoded)}: without deprecated_builtin_code, so that it reads ADD")
+        )
     return found
