@@ -161,6 +161,7 @@ RULES = (
     Rule(
         OPENVINO, ("TRANSPOSE_CONV",), _fused, WRONG, "it drops the fused activation", "seen",
     ),
+    Rule(OPENVINO, ("RELU_N1_TO_1",), _always, NOT, "an operator that it does not have", "seen"),
     Rule(OPENVINO, (), _in_int4, NOT, "in int4, which it does not read", "seen"),
     Rule(
         OLDER, ("TRANSPOSE_CONV",), _hybrid, NOT, "of float values with int8 weights", "seen",
@@ -175,7 +176,9 @@ _SEEN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("DEQUANTIZE", "MAX_POOL_2D", "MUL", "PAD", "QUANTIZE", "RESHAPE"), CODES),
     **dict.fromkeys(("RESIZE_BILINEAR", "SLICE", "SUB", "TRANSPOSE_CONV"), CODES),
     **dict.fromkeys(("AVERAGE_POOL_2D", "DEPTH_TO_SPACE", "LOGISTIC", "PRELU", "RELU"), FLOAT),
-    **dict.fromkeys(("CEIL", "MEAN", "MINIMUM", "RSQRT", "SPLIT", "SQUARED_DIFFERENCE"), FLOAT),
+    **dict.fromkeys(
+        ("CEIL", "DIV", "MEAN", "MINIMUM", "RELU_N1_TO_1", "RSQRT", "SPLIT", "SQUARED_DIFFERENCE"), FLOAT
+    ),
 }
 # Clients of which it is not enough that nothing stands against a file.
 KNOWN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
