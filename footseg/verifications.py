@@ -30,7 +30,8 @@ class Row:
     its operators, and has no other figure.
 
     ``failures`` are limits that it does not hold. A client that gave nothing has no figures, and in
-    ``error`` why, or how it is installed (``absent``), or why there is nothing to ask it (``unconcerned``).
+    ``error`` why, or how it is installed (``absent``). ``note`` says what is to be known though all is well:
+    of one that there is nothing to ask (``unconcerned``), why.
     """
 
     client: str
@@ -51,6 +52,7 @@ class Row:
     operators: int | None = None
     failures: tuple[str, ...] = ()
     error: str = ""
+    note: str = ""
     absent: bool = False
     unconcerned: bool = False
 

@@ -44,6 +44,8 @@ def _verify(args: Arguments) -> Output:
     from footseg.export.clients.subjects import subjects
     from footseg.export.clients.verifying import chosen, verify_files
 
+    if args.out and args.out.suffix != ".html":
+        raise ValueError(f"--out {args.out} must end in .html: it is a page")
     clients = chosen(args.files, args.on)
     given = subjects(
         args.files,
@@ -76,8 +78,8 @@ def _text(file: "Verified") -> Iterator[str]:
     )  # fmt: skip
     yield table(heads, [_cells(row) for row in file.rows])
     for row in file.rows:
-        if row.why:
-            yield f"{row.title}: {row.why}"
+        if row.why or row.note:
+            yield f"{row.title}: {row.why or row.note}"
         if row.fallen:
             yield f"{row.title}: {counted(row.fallen, 'operator')} fell back to the CPU"
         if row.failures and row.worst:
