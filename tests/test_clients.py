@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from footseg import cli, records
@@ -96,6 +97,8 @@ def test_the_document_is_the_record(verify: Ask) -> None:
         ("np.save(out, values); print('hello'); os._exit(0)", "what it gave cannot be read"),
         ("open(out, 'wb').write(b'no'); print('{\"version\": \"1\"}'); sys.stdout.flush(); os._exit(0)",
          "what it gave cannot be read"),
+        ("sys.exit('RuntimeError: Exception from a.cpp:1:\\nException from b.cpp:2:\\nNo translator.')",
+         "No translator."),
         ("print('No adapters found', file=sys.stderr); sys.exit(1)", "no GPU: Vulkan has no driver"),
     ],
 )  # fmt: skip
@@ -122,6 +125,10 @@ def test_masks_are_held_against_masks(verify: Ask) -> None:
     code, out, _ = verify("values = np.full(values.shape[:3], 255, np.uint8)", masks=True)
     assert code == 1
     assert "Fake: it gave class 255 where there are 2" in out
+
+
+def test_a_map_of_another_shape_is_no_mask(verify: Ask) -> None:
+    assert "it gave (4, 32, 32), not (4, 32, 32, 2)" in verify("values = values.argmax(-1)")[1]
 
 
 def test_operators_that_an_accelerator_refuses_are_named(verify: Ask) -> None:
@@ -253,3 +260,65 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.heavy
+def test_files_with_other_ends_are_held_against_the_same_network(
+    tiny_float: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Pixels in, and probabilities, foreground or masks out: what LiteRT gives in a process of its own."""
+    from footseg.export.ends import Asked, with_ends
+
+    paths = []
+    for given, output in (("float32", "logits"), ("uint8", "probabilities"), ("uint8", "foreground"),
+                          ("uint8", "mask")):  # fmt: skip
+        paths.append(tmp_path / f"{output}.tflite")
+        paths[-1].write_bytes(with_ends(tiny_float.read_bytes(), Asked(given, output)))
+    against = ["--against", str(paths[0]), "--data", str(tiny_data), "--images", "2", "--on", "cpu", "half"]
+    assert cli.main(["verify", *map(str, paths), *against, "--json"]) == 0
+    for file in records.of(Verifications, json.loads(capsys.readouterr().out)).files:
+        cpu, half = file.rows
+        assert (cpu.equal_cpu, cpu.logit_max) == (1.0, None if file.file == "mask.tflite" else 0.0)
+        # Of 8192 pixels one may tie where pixels are scaled in the file.
+        assert cpu.equal_reference is not None
+        assert cpu.equal_reference > 0.9998
+        assert half.simulated
+        assert half.logit_max is None or half.logit_max > 0
+    assert file.reference == "logits.tflite"
+
+
+def test_half_precision_of_integers_is_no_question(
+    tiny_artifacts: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tiny_artifacts["int8"]), str(tiny_artifacts["fp16"]), "--on", "half", "--images", "2"]
+    assert cli.main(["verify", *words, "--json"]) == 0
+    integers, floats = records.of(Verifications, json.loads(capsys.readouterr().out)).files
+    assert integers.rows[0].status == "not concerned"
+    assert "it computes in integers" in integers.rows[0].note
+    # Rounding to 11 bits is seen, and is no more than weights in 16 bits may cost.
+    (row,) = floats.rows
+    assert row.status == "ok"
+    assert row.logit_mean is not None
+    assert 1e-5 < row.logit_mean < 1e-2
+    assert integers.reference.endswith("model.keras")
+
+
+@pytest.mark.heavy
+def test_half_precision_that_overflows_is_seen(
+    tiny_float: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights beyond 65,504 are infinite in float16."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    from footseg.export import plain
+
+    model = plain.unpack(tiny_float.read_bytes())
+    held = [t for t in model.subgraphs[0].tensors if model.buffers[t.buffer].data is not None]
+    biases = [t for t in held if len(t.shape) == 1 and t.type == schema.TensorType.FLOAT32]
+    last = model.buffers[biases[-1].buffer]
+    last.data = np.full(len(last.data) // 4, 1e6, np.float32).view(np.uint8)
+    (tmp_path / "large.tflite").write_bytes(plain.pack(model))
+    words = [str(tmp_path / "large.tflite"), "--data", str(tiny_data), "--images", "2", "--on", "half"]
+    assert cli.main(["verify", *words]) == 1
+    assert "it gave NaN or infinity on 2 of 2 images" in capsys.readouterr().out

@@ -180,8 +180,8 @@ def reason(done: _Done, refused: Mapping[str, str]) -> str:
         return f"its process was ended by {signal.Signals(number).name} ({signal.strsignal(number)})"
     if NO_ADAPTER in done.stderr:
         return "no GPU: Vulkan has no driver that it can use (see VK_ICD_FILENAMES)"
-    # LiteRT says where in its sources an error is, and on the next line which.
-    log = re.sub(r"ERROR: \[\S+\]\n└ ", "", done.stderr)
+    # LiteRT and OpenVINO say where in their sources an error is, and on the next line which.
+    log = re.sub(r"ERROR: \[\S+\]\n└ |(\w+Error: )?Exception from \S+:\n", "", done.stderr)
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"\S*(Error|Exception)\b", line)]
     return re.sub(r"^\w*(Error|Exception): ", "", (errors or lines or ["it said nothing"])[-1])[:300]

@@ -16,6 +16,7 @@ from footseg.export.clients.ask import Answer, ClientError, ask
 from footseg.export.clients.known import Client
 from footseg.export.precisions import PRECISIONS, Tolerance
 from footseg.export.verify import Sample
+from footseg.graphs.ends import Ends
 from footseg.graphs.tflite import read
 from footseg.terminal import percent
 from footseg.verifications import Row, Shown
@@ -40,11 +41,13 @@ NAMED = 3
 class Subject:
     """A file to be looked at: the images, and logits (N, H, W, classes) of them here and of the reference.
 
-    ``recipe`` is the file's precision, "" where nobody says; ``reference`` says what the reference is,
-    ``data`` what the data set is called.
+    ``ends`` says what it gives, in so many ``channels``; ``recipe`` is its precision, "" where nobody says;
+    ``reference`` says what the reference is, ``data`` what the data set is called.
     """
 
     path: Path
+    ends: Ends
+    channels: int
     recipe: str
     data: str
     sample: Sample
@@ -124,7 +127,7 @@ def _judged(row: Row, subject: Subject, answer: Answer, client: Client) -> Compa
     Raises:
         ClientError: it is of another shape than the file's output, or has no numbers or unknown classes.
     """
-    logits, on = _logits(answer.values, subject.cpu.shape, client.masks), subject.sample
+    logits, on = _logits(answer.values, subject, client.masks), subject.sample
     mask, here, before = (values.argmax(axis=-1) for values in (logits, subject.cpu, subject.expected))
     valid = on.masks != IGNORE
     found = verify.compare(subject.expected, logits, on)
@@ -143,7 +146,7 @@ def _judged(row: Row, subject: Subject, answer: Answer, client: Client) -> Compa
         accelerated=answer.accelerated,
         fallen=answer.fallen,
     )
-    if not client.masks:
+    if not client.masks and subject.ends.output.name != "mask":
         distance = np.abs(logits - subject.cpu) / (float(subject.cpu.std()) or 1.0)
         row = dataclasses.replace(row, logit_max=float(distance.max()), logit_mean=float(distance.mean()))
     row = dataclasses.replace(row, failures=tuple(_failures(row, subject.recipe, client, limits)))
@@ -154,23 +157,25 @@ def _judged(row: Row, subject: Subject, answer: Answer, client: Client) -> Compa
     return Compared(row, tuple(shown))
 
 
-def _logits(values: np.ndarray, shape: tuple[int, ...], masks: bool) -> np.ndarray:
-    """What a client gave, as logits of this shape; masks say 1 of their class and 0 of the others.
+def _logits(values: np.ndarray, subject: Subject, masks: bool) -> np.ndarray:
+    """What a client gave, as logits (N, H, W, classes); masks say 1 of their class and 0 of the others.
 
     Raises:
         ClientError: it cannot be read so.
     """
-    expected = shape[:-1] if masks else shape
-    if values.shape != expected:
+    *images, classes = subject.cpu.shape
+    expected = (*images, *(() if masks else (subject.channels,)))
+    # A map of classes may come without a channel of its own.
+    if values.shape not in (expected, tuple(images) if subject.channels == 1 else expected):
         raise ClientError(f"it gave {values.shape}, not {expected}")
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum())
         raise ClientError(f"it gave NaN or infinity on {wrong} of {len(values)} images")
     if not masks:
-        return values.astype(np.float32)
-    if values.max() >= shape[-1]:
-        raise ClientError(f"it gave class {values.max()} where there are {shape[-1]}")
-    return np.eye(shape[-1], dtype=np.float32)[values]
+        return subject.ends.logits(values.reshape(expected).astype(np.float32))
+    if values.max() >= classes:
+        raise ClientError(f"it gave class {values.max()} where there are {classes}")
+    return np.eye(classes, dtype=np.float32)[values]
 
 
 def _tolerance(recipe: str, client: Client) -> Tolerance:

@@ -57,15 +57,25 @@ def subjects(
 
     for (artifact, segmenter), reference, folder in zip(opened, chosen, folders, strict=True):
         on = sample(folder, segmenter.size)
-        cpu = segmenter.logits(on.images)
+        values = segmenter.values(on.images)
+        cpu = segmenter.ends.logits(values)
         network = expected(reference.model, folder, segmenter.size) if reference.model else cpu
         if network.shape != cpu.shape:
             raise FootsegError(
                 f"{artifact.name} gives {cpu.shape[1:]} and {reference.model} {network.shape[1:]}: "
                 "they are no files of one network, give another --against"
             )
-        name = folder.resolve().name
-        yield Subject(artifact.path, artifact.recipe, name, on, cpu, network, reference.words)
+        yield Subject(
+            path=artifact.path,
+            ends=segmenter.ends,
+            channels=values.shape[-1],
+            recipe=artifact.recipe,
+            data=folder.resolve().name,
+            sample=on,
+            cpu=cpu,
+            expected=network,
+            reference=reference.words,
+        )
 
 
 @dataclass(frozen=True)

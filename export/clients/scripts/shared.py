@@ -28,6 +28,8 @@ def fed(pixels, tensor):
     if kind == np.float32:
         return pixels.astype(np.float32) / np.float32(255)
     scale, zero = tensor["quantization"]
+    if not scale:
+        return pixels.astype(kind)
     limits = np.iinfo(kind)
     values = np.rint(pixels.astype(np.float32) / np.float32(255) / scale) + zero
     return np.clip(values, limits.min, limits.max).astype(kind)
