@@ -28,6 +28,7 @@ Arguments = argparse.Namespace
 
 GROUPS: dict[tuple[str, ...], str] = {
     ("data",): "make, check and look at data sets",
+    ("golden",): "photographs, tensors and masks to test an app by",
     ("reproduce",): "make published results anew",
 }
 
