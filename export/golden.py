@@ -10,7 +10,6 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +18,7 @@ from footseg import __version__, files, predict, records, runtime
 from footseg.data import shapes
 from footseg.data.images import Letterbox, Size, letterbox, read_image, write_mask
 from footseg.errors import FootsegError
+from footseg.segmenter import FileSegmenter
 
 RECORD = "golden.json"
 FORMAT = 1
@@ -127,7 +127,7 @@ def make(path: Path, out: Path, threads: int = 1) -> Golden:
     if out.exists() and not (out / RECORD).is_file() and (out.is_file() or any(out.iterdir())):
         raise FootsegError(f"{out} holds something else: give a new or empty folder")
     segmenter = runtime.load(path, threads)
-    if isinstance(segmenter, runtime.KerasSegmenter):
+    if not isinstance(segmenter, FileSegmenter):
         raise FootsegError(f"{path} goes into no app: give the .tflite or .onnx file that does")
     with files.atomic_path(out) as temporary:
         cases, moved = [], []
@@ -203,7 +203,7 @@ def _png(pixels: np.ndarray, orientation: int) -> bytes:
 
 
 def _case(
-    segmenter: Any, folder: Path, name: str, text: str, orientation: int
+    segmenter: FileSegmenter, folder: Path, name: str, text: str, orientation: int
 ) -> tuple[Case, tuple[float, float]]:
     """Write the vectors of a photograph; with how far output and mask move as its pixels do by one level."""
     image = read_image(folder / name / "photograph.png")
@@ -234,18 +234,19 @@ def _raw(values: np.ndarray) -> bytes:
     return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
 
 
-def _input(segmenter: Any) -> Tensor:
+def _input(segmenter: FileSegmenter) -> Tensor:
     """What the input takes; pixels of a uint8 input stand for [0, 1] as everywhere."""
     kind, text = segmenter.ends.input.type, segmenter.ends.input.text
     shape = (1, *segmenter.size, 3)
     if kind in ("float32", "float16"):
         return Tensor(shape, kind, text)
-    of_tflite = isinstance(segmenter, runtime.TfliteSegmenter)
-    scale, zero_point = segmenter.input["quantization"] if of_tflite else (0.0, 0)
+    scale, zero_point = 0.0, 0
+    if isinstance(segmenter, runtime.TfliteSegmenter):
+        scale, zero_point = segmenter.input["quantization"]
     return Tensor(shape, kind, text, float(scale) or 1 / 255, int(zero_point))
 
 
-def _limits(segmenter: Any, output: float, mask: float) -> dict[str, Limit]:
+def _limits(segmenter: FileSegmenter, output: float, mask: float) -> dict[str, Limit]:
     input_ = _input(segmenter)
     code = 255 * input_.scale if input_.type == "int8" else 0.0
     return {

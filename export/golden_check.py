@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from footseg.graphs.ends import End, Ends
 
 from footseg import predict
 from footseg.data.images import Letterbox, open_image, read_image
 from footseg.errors import FootsegError
 from footseg.export import golden, golden_guess
 from footseg.export.golden import Case, Golden
+from footseg.graphs.ends import End, Ends
 
 STEPS = ("input", "output", "mask")
 WRONG = ("differs", "unreadable")

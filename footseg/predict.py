@@ -25,6 +25,7 @@ from footseg.data.images import (
 )
 from footseg.errors import FootsegError
 from footseg.evaluate import finite_logits, resize_longer
+from footseg.graphs.ends import Ends
 
 # The overlay is for looking at: drawn at full size, it took half of the time and 600 of the 1560 MB that a
 # photograph of 48 megapixels then took.
@@ -93,8 +94,12 @@ def segment(segmenter: runtime.Segmenter, image: np.ndarray) -> np.ndarray:
         FootsegError: the model yields NaN or infinity.
     """
     canvas, box = letterbox(image, segmenter.size)
-    logits = finite_logits(segmenter, canvas[None])[0]
-    if segmenter.ends.output.name == "mask":
+    return enlarged(segmenter.ends, finite_logits(segmenter, canvas[None])[0], box)
+
+
+def enlarged(ends: Ends, logits: np.ndarray, box: Letterbox) -> np.ndarray:
+    """The mask uint8 (H, W) of a photograph, of logits (h, w, classes) of a file with these ends."""
+    if ends.output.name == "mask":
         return unletterbox_mask(logits.argmax(axis=-1).astype(np.uint8), box)
     return enlarge_argmax(logits, box)
 

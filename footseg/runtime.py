@@ -289,8 +289,12 @@ class TfliteSegmenter(FileSegmenter):
                 "take uint8 or float32"
             )
 
+    def fed(self, image: np.ndarray) -> np.ndarray:
+        """See ``FileSegmenter``."""
+        return _quantize(image, self.input)
+
     def _one(self, image: np.ndarray) -> np.ndarray:
-        self.interpreter.set_tensor(self.input["index"], _quantize(image, self.input))
+        self.interpreter.set_tensor(self.input["index"], self.fed(image))
         try:
             self.interpreter.invoke()
         except RuntimeError as error:  # For one: variables that nobody froze and nothing fills.
@@ -334,9 +338,12 @@ class OnnxSegmenter(FileSegmenter):
             )
         self.input, self.type = inputs[0].name, np.dtype(ONNX_INPUTS[inputs[0].type])
 
+    def fed(self, image: np.ndarray) -> np.ndarray:
+        """See ``FileSegmenter``."""
+        return image if self.type == np.uint8 else to_float(image).astype(self.type)
+
     def _one(self, image: np.ndarray) -> np.ndarray:
-        fed = image if self.type == np.uint8 else to_float(image).astype(self.type)
-        return np.asarray(self.session.run(None, {self.input: fed})[0]).astype(np.float32)
+        return np.asarray(self.session.run(None, {self.input: self.fed(image)})[0]).astype(np.float32)
 
 
 def inference(model: Segmenter) -> Callable[[], Any]:

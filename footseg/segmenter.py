@@ -42,6 +42,10 @@ class FileSegmenter:
         """See ``Segmenter``."""
         return self.ends.logits(self.values(images))
 
+    def fed(self, image: np.ndarray) -> np.ndarray:
+        """The tensor that the file takes for one image, uint8 (1, H, W, 3)."""
+        raise NotImplementedError
+
     def _one(self, image: np.ndarray) -> np.ndarray:
         """What the file gives for one image, uint8 (1, H, W, 3)."""
         raise NotImplementedError
