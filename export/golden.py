@@ -17,11 +17,14 @@ from PIL import Image
 from footseg import __version__, files, predict, records, runtime
 from footseg.data import shapes
 from footseg.data.images import Letterbox, Size, letterbox, read_image, write_mask
-from footseg.errors import FootsegError
+from footseg.errors import FootsegError, check_known
+from footseg.graphs.ends import OUTPUTS
 from footseg.segmenter import FileSegmenter
 
 RECORD = "golden.json"
 FORMAT = 1
+STEPS = ("input", "output", "mask")
+TYPES = ("float32", "float16", "uint8", "int8")
 ORIENTATION = 0x0112
 """The EXIF tag."""
 UPRIGHT, TURNED = 1, 6
@@ -38,6 +41,9 @@ class Tensor:
     text: str
     scale: float = 1.0
     zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        check_known("no type", self.type, TYPES)
 
     def real(self, path: Path) -> np.ndarray:
         """The numbers of a raw file, float32, as what they stand for.
@@ -103,6 +109,13 @@ class Golden:
     cases: tuple[Case, ...]
     footseg: str
 
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise ValueError(f"format {self.format}, not {FORMAT}")
+        check_known("no output", self.gives, OUTPUTS)
+        for step in STEPS:
+            check_known("no step", step, self.limits)
+
 
 def load(folder: Path) -> Golden:
     """The record of a folder of golden vectors.
@@ -110,12 +123,9 @@ def load(folder: Path) -> Golden:
     Raises:
         FootsegError: there is none, or it is damaged or of another version.
     """
-    found = records.read(
+    return records.read(
         Golden, folder / RECORD, "record of golden vectors", "make them with footseg golden make"
     )
-    if found.format != FORMAT:
-        raise FootsegError(f"{folder / RECORD} has format {found.format}, not {FORMAT}: make it anew")
-    return found
 
 
 def make(path: Path, out: Path, threads: int = 1) -> Golden:

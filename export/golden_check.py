@@ -11,10 +11,9 @@ from footseg import predict
 from footseg.data.images import Letterbox, open_image, read_image
 from footseg.errors import FootsegError
 from footseg.export import golden, golden_guess
-from footseg.export.golden import Case, Golden
+from footseg.export.golden import STEPS, Case, Golden
 from footseg.graphs.ends import End, Ends
 
-STEPS = ("input", "output", "mask")
 WRONG = ("differs", "unreadable")
 Status = Literal["right", "differs", "follows", "unreadable", "not given"]
 
@@ -158,7 +157,7 @@ def ends(record: Golden) -> Ends:
 
 
 def _box(record: Golden, case: Case) -> Letterbox:
-    return Letterbox(case.source, record.size, case.top, case.left, case.height, case.width)
+    return Letterbox.fit(case.source, record.size)
 
 
 def _logits(

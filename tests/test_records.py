@@ -20,6 +20,7 @@ from footseg.clients import Standing
 from footseg.compress.sizes import LayerSize, read_sizes
 from footseg.errors import FootsegError
 from footseg.evaluate import Evaluation, ImageScore, SavedEvaluation
+from footseg.export import golden
 from footseg.mixtures import Frontier, Mixture, QuantizationCost, Sensitivity
 from footseg.reproduce import settings
 from footseg.run import Run
@@ -139,6 +140,15 @@ def a_measurement(folder: Path) -> Path:
     return folder / "results.jsonl"
 
 
+def golden_vectors(folder: Path) -> Path:
+    tensor, limit = golden.Tensor((1, 8, 8, 3), "uint8", "pixels", 1 / 255), golden.Limit(1.0, "rounding")
+    case = golden.Case("thin", "", "a.png", 1, (9, 1), 0, 4, 8, 1, "i.bin", "o.bin", "m.png")
+    limits = dict.fromkeys(golden.STEPS, limit)
+    made = golden.Golden(1, "a.tflite", SHA, (8, 8), 2, "logits", tensor, tensor, limits, (case,), "0")
+    files.write_json(folder / golden.RECORD, asdict(made))
+    return folder / golden.RECORD
+
+
 KINDS = {
     "run": Kind(
         a_run, lambda path: run.load(path.parent), ("path", "network_options", "machine", "layers.conv")
@@ -160,6 +170,7 @@ KINDS = {
     ),
     "sensitivity": Kind(a_sensitivity, layers.sensitivity),
     "frontier": Kind(a_frontier, frontier.write),
+    "golden vectors": Kind(golden_vectors, lambda path: golden.load(path.parent)),
     "measurement": Kind(
         a_measurement,
         read_all,

@@ -173,7 +173,7 @@ def test_wrong_rules_are_refused_before_anything_is_decoded(names: list[str], me
     assert sampling.rules(dataclasses.replace(config, resize=0.0)) == ()
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_layers")
 def test_a_run_that_was_killed_goes_on_to_the_same_history(tiny_data: Path, tmp_path: Path) -> None:
     def history(out: Path) -> list[str]:
