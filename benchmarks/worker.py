@@ -45,7 +45,7 @@ def main(path: Path, threads: int, cores: tuple[int, ...] = ()) -> None:
     if cores:
         os.sched_setaffinity(0, cores)
     if path.suffix not in RUNTIMES:
-        raise FootsegError(f"{path} is neither .tflite nor .onnx: export a run first (footseg export RUN)")
+        raise FootsegError(f"{path} is neither .tflite nor .onnx, and no other is timed: footseg export RUN")
     name, package, module, extra = RUNTIMES[path.suffix]
     require(module, extra)
     before, _ = _memory_bytes()

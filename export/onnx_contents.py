@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from footseg.errors import require
 from footseg.export.conversion import conversion
 from footseg.export.tflite import Contents
@@ -38,6 +40,20 @@ def contents(path: Path) -> Contents:
             kind = graph.tensors[stored.get(tensor, tensor)].kind
             weights.setdefault(kind, Counter())[operator.op] += 1
     return Contents({kind: dict(count) for kind, count in weights.items()}, floats(path))
+
+
+def weights(path: Path) -> list[np.ndarray]:
+    """The weights of an fp32 file's convolutions, operator by operator, as they lie there: output channels
+    first, of transposed ones second.
+
+    Raises:
+        FootsegError: not an ONNX file.
+    """
+    with conversion(f"reading {path.name}"):
+        onnx = require("onnx", "onnx")
+        graph = onnx.load(path).graph
+        held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        return [held[node.input[1]] for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
 
 
 def floats(path: Path) -> dict[str, int]:

@@ -12,11 +12,12 @@ import numpy as np
 
 from footseg import files, paired, provenance, runtime
 from footseg import run as runs
-from footseg.artifact import FORMATS, Artifact, file_name
+from footseg.artifact import Artifact, file_name, format_of
 from footseg.data.folder import open_data
 from footseg.description import Description
-from footseg.errors import FootsegError, check_known
+from footseg.errors import FootsegError
 from footseg.export import (
+    coreml,
     ends,
     freeze,
     onnx,
@@ -31,21 +32,13 @@ from footseg.export import (
 from footseg.export import speed as speeds
 from footseg.export.ends import Asked
 from footseg.export.precisions import PRECISIONS
+from footseg.export.targets import Target, asked_for, check_options
+from footseg.graphs.ends import pixels_to_logits
 from footseg.graphs.ends import read as read_ends
 from footseg.run import Run
 
 # Where a run keeps its fake-quantized network, if it was trained for quantization.
 QAT = "qat"
-_LISTED = ", ".join(name for name, row in PRECISIONS.items() if "onnx" in row.formats)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One file to make."""
-
-    format: str
-    precision: str
-    ends: Asked = quantize.FLOAT
 
 
 def export_run(
@@ -89,9 +82,8 @@ def export_run(
         MissingExtraError: a package that the conversion needs is not installed.
     """
     asked = Asked(io, output)
-    targets = _targets(formats, precisions, asked, say)
-    _check_ends([target.precision for target in targets], asked, ranges)
-    _check_onnx(targets, asked, ranges, keep, made_for)
+    targets = asked_for(formats, precisions, asked, say)
+    check_options(targets, asked, ranges, keep, made_for)
     run = runs.load_trained(run_dir)
     ends.check_foreground(output, len(run.classes))
     data_dir = Path(run.data) if data_dir is None else data_dir
@@ -111,7 +103,10 @@ def export_run(
         )
         made = []
         for target in targets:
-            made.append(_make(work, target, out_dir, speed))
+            if target.format == "coreml":
+                made.append(_make_coreml(work, target, out_dir))
+            else:
+                made.append(_make(work, target, out_dir, speed))
             made[-1].save_sidecar()
     return made
 
@@ -145,7 +140,7 @@ class _Conversions:
         """The fake-quantized network, if the run has one."""
         return self.run.path / QAT
 
-    def shared(self, target: _Asked) -> dict[str, dict[str, np.ndarray]]:
+    def shared(self, target: Target) -> dict[str, dict[str, np.ndarray]]:
         """The ranges of weights of a clustered network with which its values stay shared in integers."""
         if not PRECISIONS[target.precision].calibrated or target.format != "tflite":
             return {}
@@ -155,11 +150,11 @@ class _Conversions:
     def _shared(self) -> dict[str, dict[str, np.ndarray]]:
         return shared.weight_ranges(self.float_file("tflite"), shared.clustered_kernels(self.network))
 
-    def trained_for(self, target: _Asked) -> bool:
+    def trained_for(self, target: Target) -> bool:
         """Whether the run was trained for this very file."""
-        return _trained(target) and self.qat.is_dir()
+        return target.trained and self.qat.is_dir()
 
-    def convert(self, target: _Asked) -> bytes:
+    def convert(self, target: Target) -> bytes:
         """The bytes of the file asked for, but for its ends and what it says of itself."""
         if self.trained_for(target):
             from footseg.export import qat
@@ -181,14 +176,14 @@ class _Conversions:
             threads=self.threads,
         )
 
-    def finished(self, target: _Asked, base: Path) -> bytes:
+    def finished(self, target: Target, base: Path) -> bytes:
         """What ``convert`` wrote to ``base``, with the ends asked for and what it says of itself."""
         said = description(self.run, target.precision, target.ends)
         if target.format == "onnx":
             return onnx.describe(base.read_bytes(), said)
         return ends.finished(base.read_bytes(), target.ends, said)
 
-    def check_graph(self, path: Path, target: _Asked) -> None:
+    def check_graph(self, path: Path, target: Target) -> None:
         """Refuse a ``.tflite`` with operators that have no place in it."""
         tflite.check_graph(path)
         if self.trained_for(target):
@@ -197,7 +192,7 @@ class _Conversions:
             steps = [step for step in self.run.compression if step["method"] == QAT]
             qat.check_islands(path, {name for step in steps for name in step["left_out"]})
 
-    def verify(self, path: Path, target: _Asked) -> tuple[verify.Verification, dict[str, Any]]:
+    def verify(self, path: Path, target: Target) -> tuple[verify.Verification, dict[str, Any]]:
         """Hold a file against its network; also what its sidecar says of that."""
         positions, trained = freeze.remembers_positions(self.network), self.trained_for(target)
         expected, more = self.expected, self.more
@@ -221,7 +216,7 @@ class _Conversions:
         Verified whether it is asked for or not: the wide limits of fewer bits are for their rounding alone,
         so that no fault of the conversion hides in them.
         """
-        asked = _Asked(format_, "fp32")
+        asked = Target(format_, "fp32")
         path = self.folder / self.name(asked)
         if not path.is_file():
             if format_ == "onnx":
@@ -234,7 +229,7 @@ class _Conversions:
                 self.say(f"{path.name}, which the others are made from: {doubts}")
         return path
 
-    def name(self, target: _Asked) -> str:
+    def name(self, target: Target) -> str:
         """What a file is called."""
         return file_name(
             self.run.network, self.run.input_shape, target.precision, target.format,
@@ -242,7 +237,29 @@ class _Conversions:
         )  # fmt: skip
 
 
-def _make(work: _Conversions, target: _Asked, out_dir: Path, timed: bool) -> Artifact:
+def _make_coreml(work: _Conversions, target: Target, out_dir: Path) -> Artifact:
+    """Convert one for Core ML and look at it; on a Mac hold it against the network, elsewhere say that not.
+
+    Its weights are held against those of the ``.onnx``, which is held against the network everywhere.
+    """
+    path = out_dir / work.name(target)
+    record: dict[str, Any] = {}
+    with files.atomic_path(path) as temporary:
+        said = description(work.run, target.precision, target.ends)
+        coreml.convert(work.network, target.precision, said, temporary)
+        weights = onnx_contents.weights(work.float_file("onnx"))
+        details = coreml.check(temporary, target.precision, len(work.run.classes), weights)
+        checked = f"{path.name}: {files.size(temporary) / 1e6:.2f} MB"
+        if runtime.ON_A_MAC:
+            verification, record = work.verify(temporary, target)
+            work.say(f"{checked}; {verification.summary()}")
+        else:
+            count = details["weights_compared"]
+            work.say(f"{checked}; {coreml.NOT_RUN}; its ends and {count} tensors of weights are right")
+    return artifact(work.run, path, target.precision, details=details, verification=record)
+
+
+def _make(work: _Conversions, target: Target, out_dir: Path, timed: bool) -> Artifact:
     """Convert, verify and time one file, then give it its name; its sidecar is not written yet.
 
     What is verified are its logits; other ends are put to it then, and held against these.
@@ -297,10 +314,11 @@ def description(run: Run, recipe: str, asked: Asked = quantize.FLOAT) -> Descrip
 
 def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> Artifact:
     """What a sidecar says of a run's file; ``measured``: its details, verification, calibration and speed."""
-    found = read_ends(path)
+    format_ = format_of(path)
+    found = read_ends(path) if format_ != "coreml" else pixels_to_logits(len(run.classes))
     return Artifact(
         path=path,
-        format=path.suffix.removeprefix("."),
+        format=format_,
         sha256=files.sha256(path),
         network=run.network,
         network_options=run.network_options,
@@ -319,7 +337,7 @@ def artifact(run: Run, path: Path, recipe: str, **measured: dict[str, Any]) -> A
     )
 
 
-def _details(work: _Conversions, path: Path, target: _Asked, say: Callable[[str], None]) -> dict[str, Any]:
+def _details(work: _Conversions, path: Path, target: Target, say: Callable[[str], None]) -> dict[str, Any]:
     """What became of the operators, for the sidecar; those that the precision did not reach are said."""
     found = tflite.contents(path) if target.format == "tflite" else onnx_contents.contents(path)
     asked = PRECISIONS[target.precision].weights
@@ -353,12 +371,6 @@ def _counted(kinds: dict[str, int]) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in kinds.items())
 
 
-def _check_ends(precisions: Sequence[str], asked: Asked, ranges: str) -> None:
-    """Refuse ends that none of the files can have (those that cannot are float32 beside one that can)."""
-    able = [precision for precision in precisions if asked.of(precision) == asked]
-    quantize.check_options((able or list(precisions))[0], asked, ranges)
-
-
 def check_classes(data_dir: Path, run: Run) -> None:
     """Make sure that a data set has as many classes as a run was trained on.
 
@@ -374,12 +386,12 @@ def check_classes(data_dir: Path, run: Run) -> None:
 
 
 def _calibration(
-    run: Run, data_dir: Path, targets: Sequence[_Asked], count: int, seed: int, say: Callable[[str], None]
+    run: Run, data_dir: Path, targets: Sequence[Target], count: int, seed: int, say: Callable[[str], None]
 ) -> quantize.Calibration | None:
     """Calibration images, if a file needs some; fewer than asked for are said to be so."""
     needing = [target for target in targets if PRECISIONS[target.precision].calibrated]
     if (run.path / QAT).is_dir():
-        needing = [target for target in needing if not _trained(target)]
+        needing = [target for target in needing if not target.trained]
         if any(target.precision == "int8" for target in needing):
             say(
                 "the .onnx in int8 is made of the float weights and calibrated: the ranges that training "
@@ -396,54 +408,3 @@ def _calibration(
             f"{count} were asked for"
         )
     return found
-
-
-def _targets(
-    formats: Sequence[str], precisions: Sequence[str], asked: Asked, say: Callable[[str], None]
-) -> list[_Asked]:
-    """The files to make, without doubles, in the order of FORMATS and PRECISIONS."""
-    for kind, names, known in (("format", formats, FORMATS), ("precision", precisions, PRECISIONS)):
-        if not names:
-            raise ValueError(f"no {kind} given: expected some of {', '.join(known)}")
-        for name in names:
-            check_known(f"unknown {kind}", name, known)
-    wanted = [
-        _Asked(format_, p, asked.of(p))
-        for format_ in FORMATS
-        for p in PRECISIONS
-        if format_ in formats and p in precisions
-    ]
-    targets = [target for target in wanted if target.format in PRECISIONS[target.precision].formats]
-    unmade = [target.precision for target in wanted if target not in targets]
-    if not targets:
-        raise FootsegError(
-            f"ONNX files are written in {_LISTED}, not in {' or '.join(unmade)}: "
-            "take one of these or --to tflite"
-        )
-    if unmade:
-        say(f"ONNX is written in {_LISTED} only: no .onnx in {' or '.join(unmade)}")
-    return targets
-
-
-def _trained(target: _Asked) -> bool:
-    """Whether a training for quantization is of this file."""
-    return (target.format, target.precision) == ("tflite", "int8")
-
-
-def _check_onnx(
-    targets: Sequence[_Asked], asked: Asked, ranges: str, keep: Collection[str], made_for: str
-) -> None:
-    """Refuse options that an ``.onnx`` cannot have.
-
-    Raises:
-        ValueError: other ends; in int8 ranges that clip weights, or tensors to keep: a ``.tflite`` has these.
-    """
-    precisions = {target.precision for target in targets if target.format == "onnx"}
-    given = [f"io {asked.input}"] if asked.input != "float32" else []
-    given += [f"output {asked.output}"] if asked.output != "logits" else []
-    given += [f"for {made_for}"] if made_for != "any" else []
-    given += ["keep"] if keep and "int8" in precisions else []
-    if precisions and given:
-        raise ValueError(f"{given[0]} is for .tflite files: export the .onnx apart, without it")
-    if "int8" in precisions:
-        onnx_quantize.check_ranges(ranges)

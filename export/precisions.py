@@ -79,7 +79,7 @@ PRECISIONS: Mapping[str, Precision] = {
         # The same arithmetic in another order: 30 times what was seen leaves room for other processors and
         # deeper networks, and is a thousandth of what the mildest planted fault does. A pixel may tie.
         tolerance=Tolerance(logit_max=1e-4, logit_mean=1e-5, pixels_differ=1e-4, iou=1e-3, boundary_f=2e-3),
-        formats=("tflite", "onnx"),
+        formats=("tflite", "onnx", "coreml"),
         needs=CONVERTER,
     ),
     "fp16": Precision(
@@ -88,7 +88,7 @@ PRECISIONS: Mapping[str, Precision] = {
         activations="float32",
         # fp16 keeps 11 bits: each weight moves by up to 4.9e-4 of itself, in random directions.
         tolerance=Tolerance(logit_max=2e-2, logit_mean=2e-3, pixels_differ=1e-3, iou=2e-3, boundary_f=5e-3),
-        formats=("tflite", "onnx"),
+        formats=("tflite", "onnx", "coreml"),
     ),
     "int8": Precision(
         "weights and activations in 8 bits, integer arithmetic, ranges by calibration",

@@ -13,8 +13,9 @@ from footseg.clients import Standing
 from footseg.errors import FootsegError
 from footseg.graphs.ends import End
 
-# As a file's name ends.
-FORMATS = ("tflite", "onnx")
+# As a file's name ends, by the format that is asked for. Core ML's is a folder.
+SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "coreml": ".mlpackage"}
+FORMATS = tuple(SUFFIXES)
 
 
 def file_name(
@@ -34,7 +35,7 @@ def file_name(
     """
     ends = ("" if takes == "float32" else f"_in-{takes}") + ("" if gives == "logits" else f"_out-{gives}")
     alone = "" if target == "any" else f"_{target}"
-    return f"{network}_{size[0]}x{size[1]}_{precision}{ends}{alone}.{format_}"
+    return f"{network}_{size[0]}x{size[1]}_{precision}{ends}{alone}{SUFFIXES[format_]}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Artifact:
         return path
 
 
+def format_of(path: Path) -> str:
+    """The format of a file by its name, "" where it is none of ours."""
+    return next((name for name, suffix in SUFFIXES.items() if path.suffix == suffix), "")
+
+
 def sidecar_path(path: Path) -> Path:
     """Where the sidecar of ``path`` stands."""
     return path.with_name(path.name + ".json")
@@ -94,10 +100,10 @@ def load(path: Path) -> Artifact:
     Raises:
         FootsegError: no such file, an unknown kind of file, or a sidecar that is damaged or of another file.
     """
-    if not path.is_file():
+    kind = format_of(path)
+    if not (path.is_dir() if kind == "coreml" else path.is_file()):
         raise FootsegError(f"no such file: {path}")
-    kind = path.suffix.removeprefix(".")
-    if kind not in FORMATS:
+    if not kind:
         raise FootsegError(f"{path} is neither .tflite nor .onnx: export a run first (footseg export RUN)")
     digest = files.sha256(path)
     sidecar = sidecar_path(path)

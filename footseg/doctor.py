@@ -24,6 +24,7 @@ NEEDED_FOR = {
     "train": "training, and running .keras files",
     "compress": "pruning, clustering and quantizing to int8",
     "onnx": "exporting and running .onnx files",
+    "coreml": "exporting .mlpackage folders, for Core ML",
     "pretrained": "ImageNet weights of the network efficientnet_lite",
     "search": "footseg search",
     "spark": "footseg search --spark",

@@ -155,8 +155,21 @@ def read_json(path: Path, mend: str = "make it anew") -> Any:
         raise FootsegError(f"{path} is not valid JSON ({error}); {mend}") from error
 
 
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    parts = path.rglob("*") if path.is_dir() else [path]
+    return sum(part.stat().st_size for part in parts if part.is_file())
+
+
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
+    """The SHA-256 of a file's bytes, in hex; of a folder that of its files' names and SHA-256, sorted.
+
+    These are the lines that ``sha256sum`` gives of them inside the folder.
+    """
+    if path.is_dir():
+        found = sorted(part for part in path.rglob("*") if part.is_file())
+        lines = "".join(f"{sha256(part)}  {part.relative_to(path).as_posix()}\n" for part in found)
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

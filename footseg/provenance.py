@@ -20,6 +20,7 @@ PACKAGES = (
     "onnx",
     "tf2onnx",
     "onnxruntime",
+    "coremltools",
     "numpy",
     "pillow",
 )

@@ -6,6 +6,7 @@ pre-processing. What a file gives (logits, probabilities, classes) is read from 
 """
 
 import json
+import platform
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
+from PIL import Image
 
 from footseg import records
 from footseg import run as runs
@@ -25,6 +27,8 @@ from footseg.quiet import quiet
 from footseg.segmenter import FileSegmenter, channels, check_images, image_to_map
 
 SUFFIXES = (".keras", ".tflite", ".onnx")
+COREML = ".mlpackage"
+ON_A_MAC = platform.system() == "Darwin"
 # Bounds the float32 copy of the images (16 of 256x256 are 12.6 MB) however many are asked for.
 KERAS_BATCH = 16
 # Bytes that a .keras file may unpack to: the largest network here, the teacher, has 0.12 GB.
@@ -112,6 +116,8 @@ def load(path: Path, threads: int = 1) -> Segmenter:
 
 def opened(path: Path, threads: int = 1) -> Segmenter:
     """As ``load``, but what the file gives is found out when it is first asked for."""
+    if path.suffix == COREML:
+        return CoremlSegmenter(path)
     if path.is_dir():
         path = runs.load_trained(path).model
     if path.suffix not in SUFFIXES:
@@ -344,6 +350,43 @@ class OnnxSegmenter(FileSegmenter):
 
     def _one(self, image: np.ndarray) -> np.ndarray:
         return np.asarray(self.session.run(None, {self.input: self.fed(image)})[0]).astype(np.float32)
+
+
+class CoremlSegmenter:
+    """An ``.mlpackage``, run by Core ML on the processor of a Mac; it takes pixels and gives logits."""
+
+    def __init__(self, path: Path) -> None:
+        if not ON_A_MAC:
+            raise FootsegError(
+                f"{path} is a Core ML model, which runs on macOS and iOS alone: give the .tflite or .onnx of "
+                "its run, or look at it on a Mac"
+            )
+        if not path.is_dir():
+            raise FootsegError(f"no such file: {path}")
+        tools = require("coremltools", "coreml")
+        try:
+            self.model = tools.models.MLModel(str(path), compute_units=tools.ComputeUnit.CPU_ONLY)
+        except Exception as error:  # Core ML's errors come as one kind and another.
+            raise FootsegError(
+                f"Core ML cannot load {path} ({_first_line(error)}): export it again"
+            ) from error
+        described = self.model.get_spec().description
+        (image,), (output,) = described.input, described.output
+        self.path = path
+        self.input, self.output = str(image.name), str(output.name)
+        self.size = (int(image.type.imageType.height), int(image.type.imageType.width))
+        self.classes = int(output.type.multiArrayType.shape[-1])
+        self.ends = ends.pixels_to_logits(self.classes)
+
+    def values(self, images: np.ndarray) -> np.ndarray:
+        """Logits: what is exported gives nothing else; see ``Segmenter``."""
+        return self.logits(images)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits float32 (N, H, W, classes) of uint8 (N, H, W, 3) images; see ``Segmenter``."""
+        check_images(images, self.size)
+        fed = [{self.input: Image.fromarray(image)} for image in images]
+        return np.concatenate([self.model.predict(one)[self.output] for one in fed]).astype(np.float32)
 
 
 def inference(model: Segmenter) -> Callable[[], Any]:

@@ -10,8 +10,10 @@ import pytest
 
 from footseg import artifact, description, files, runtime
 from footseg.errors import FootsegError
-from footseg.export import onnx, onnx_contents, onnx_quantize, pipeline, speed
+from footseg.export import onnx, onnx_contents, onnx_quantize, speed
+from footseg.export.ends import Asked
 from footseg.export.pipeline import export_run
+from footseg.export.targets import asked_for
 from footseg.graphs.onnx import read
 from tests.small_graphs import onnx_file
 
@@ -262,7 +264,7 @@ def test_onnx_alone_in_a_precision_that_it_has_not(tiny_run: Path, tmp_path: Pat
 
 def test_both_formats_say_which_onnx_is_not_made() -> None:
     said: list[str] = []
-    targets = pipeline._targets(["onnx", "tflite"], ["int8w", "int8", "fp32"], said.append)
+    targets = asked_for(["onnx", "tflite"], ["int8w", "int8", "fp32"], Asked(), said.append)
     assert [(t.format, t.precision) for t in targets] == [
         ("tflite", "fp32"),
         ("tflite", "int8"),
@@ -270,15 +272,15 @@ def test_both_formats_say_which_onnx_is_not_made() -> None:
         ("onnx", "fp32"),
         ("onnx", "int8"),
     ]
-    assert said == ["ONNX is written in fp32, fp16, int8 only: no .onnx in int8w"]
+    assert said == ["ONNX is written in fp32, fp16, int8 only: none in int8w"]
 
 
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
         ({"ranges": "octav"}, "clips no weights, as octav asks: take minmax or average for .onnx"),
-        ({"io": "uint8"}, "io uint8 is for .tflite files: export the .onnx apart"),
-        ({"keep": ["tensor"]}, "keep is for .tflite files: export the .onnx apart"),
+        ({"io": "uint8"}, "io uint8 is for .tflite files: export ONNX apart"),
+        ({"keep": ["tensor"]}, "keep is for .tflite files: export ONNX apart"),
     ],
 )
 def test_options_that_an_int8_onnx_cannot_have(

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,8 @@ def home() -> Path:
 
 def missing(client: Client) -> Lack | None:
     """What a client lacks here; None where it can be asked. Nothing is imported or started for it."""
+    if client.system and client.system != platform.system():
+        return Lack(f"there is none on {platform.system()}", "run footseg verify on a Mac")
     if absent := [need for need in client.needs if not need.met]:
         names, debian = ", ".join(need.name for need in absent), sorted({need.package for need in absent})
         return Lack(f"{names} not found", f"make clients, or apt-get install {' '.join(debian)}")

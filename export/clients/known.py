@@ -42,11 +42,13 @@ class Client:
     ``name`` is its name on the command line, ``title`` in tables. ``script`` (of scripts/) runs a file;
     ``arguments`` follow its file names, with {modules} filled in. It runs in ``environment``, a Python of
     its own made of ``packages``, for which there are wheels up to ``newest_python``; or, where that is empty,
-    in ours, in which the ``extra`` of footseg brings the packages. ``npm`` are packages of JavaScript.
-    What it gives is an array like the file's output, or ``masks``. With ``half`` it runs the file's half
-    precision, simulated, instead of the file. ``quick`` says that it starts in a second or two, so that
-    export asks it, too. One that ``reads`` opens a file and runs nothing: it gives kinds of operators, in
-    order. One that is asked ``by_name`` only gets most files wrong by faults of its own (docs/clients.md).
+    in ours, in which the ``extra`` of footseg brings the packages. ``system``, as Python's
+    ``platform.system`` names it, is the one that it runs on, where there is but one. ``npm`` are packages of
+    JavaScript. What it gives is an array like the file's output, or ``masks``. With ``half`` it runs the
+    file's half precision, simulated, instead of the file. ``quick`` says that it starts in a second or two,
+    so that export asks it, too. One that ``reads`` opens a file and runs nothing: it gives kinds of
+    operators, in order. One that is asked ``by_name`` only gets most files wrong by faults of its own
+    (docs/clients.md).
     """
 
     name: str
@@ -58,6 +60,7 @@ class Client:
     packages: tuple[str, ...] = ()
     newest_python: tuple[int, int] | None = None
     extra: str = ""
+    system: str = ""
     npm: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     masks: bool = False
@@ -145,6 +148,10 @@ CLIENTS = (
         packages=(
             "--no-deps", "mediapipe==0.10.21", "absl-py==2.3.1", "flatbuffers==25.12.19", "numpy==1.26.4",
         ),
+    ),
+    Client(
+        "coreml", "Core ML", (".mlpackage",), "coreml_.py",
+        packages=("coremltools",), extra="coreml", system="Darwin",
     ),
 )  # fmt: skip
 

@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from footseg import provenance, runtime
-from footseg.clients import CHECKED, RUNS, Standing
+from footseg.clients import CHECKED, RUNS, UNKNOWN, Standing
 from footseg.errors import FootsegError
+
+# Which client runs a file on the processor where it is made, and the package that it is in.
+PROCESSOR = {
+    ".tflite": ("cpu", "ai-edge-litert"),
+    ".onnx": ("ort", "onnxruntime"),
+    runtime.COREML: ("coreml", "coremltools"),
+}
 
 
 def of_file(path: Path) -> tuple[Standing, ...]:
@@ -22,6 +29,8 @@ def of_file(path: Path) -> tuple[Standing, ...]:
     """
     from footseg.export.where import facts, onnx, tflite
 
+    if path.suffix == runtime.COREML:
+        return (Standing("coreml", "Core ML", UNKNOWN, UNKNOWN, "on macOS and iOS alone"),)
     if not path.is_file():
         raise FootsegError(f"no such file: {path}")
     if path.suffix == ".tflite":
@@ -38,12 +47,14 @@ def of_file(path: Path) -> tuple[Standing, ...]:
 
 
 def of_verified(path: Path) -> tuple[Standing, ...]:
-    """The same of a file that was verified here, by LiteRT or ONNX Runtime on the processor.
+    """The same of a file that was verified here, by LiteRT, ONNX Runtime or Core ML on the processor.
 
     Raises:
         FootsegError: no such file, or a damaged one.
     """
-    client, package = {".tflite": ("cpu", "ai-edge-litert"), ".onnx": ("ort", "onnxruntime")}[path.suffix]
+    if path.suffix == runtime.COREML and not runtime.ON_A_MAC:
+        return of_file(path)
+    client, package = PROCESSOR[path.suffix]
     ran: dict[str, Any] = {"verdict": RUNS, "basis": CHECKED, "version": provenance.versions()[package]}
     if client == "cpu":
         found = runtime.delegation(path)

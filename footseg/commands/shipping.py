@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from footseg import clients
+from footseg import clients, files
 from footseg.artifact import FORMATS, Artifact
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import threads_argument
@@ -108,7 +108,8 @@ def _export(args: Arguments) -> Output:
         artifacts = checked(artifacts, args.data, say)
     doubts = [paired.doubts(paired.decisions(artifact.verification)) for artifact in artifacts]
     lines = [
-        f"{artifact.path}  {artifact.path.stat().st_size / 1e6:.2f} MB, verified"
+        f"{artifact.path}  {files.size(artifact.path) / 1e6:.2f} MB, "
+        + ("verified" if artifact.verification else "converted, not run")
         + (f", but {doubt}" if doubt else "")
         for artifact, doubt in zip(artifacts, doubts, strict=True)
     ]
@@ -154,6 +155,10 @@ def _export_sensitivity(args: Arguments) -> Output:
 
 COMMANDS = (
     Command(
-        ("export",), "write verified .tflite and .onnx files of a run", _export_arguments, _export, out_folder
+        ("export",),
+        "write verified .tflite, .onnx and .mlpackage files of a run",
+        _export_arguments,
+        _export,
+        out_folder,
     ),
 )

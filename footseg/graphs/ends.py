@@ -79,6 +79,11 @@ class Ends:
         return np.log(np.maximum(values, np.finfo(np.float32).tiny))
 
 
+def pixels_to_logits(classes: int) -> Ends:
+    """The ends of what takes an app's image and gives logits: a Core ML model."""
+    return Ends(End("uint8", "uint8", INPUTS["uint8"]), End("logits", "float32", OUTPUTS["logits"]), classes)
+
+
 def read(path: Path) -> Ends:
     """The ends of a ``.tflite`` or ``.onnx`` file; nothing is run.
 
