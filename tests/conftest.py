@@ -38,11 +38,11 @@ TINY = {
 
 # Files of tests that train, convert, emulate or wait for processes: make quick does without them.
 HEAVY = {
-    "adb", "android", "arm", "auto", "cli", "cluster", "compress", "coreml", "distill", "distribution", "enet",
-    "export", "export_verify", "finetune", "host", "job", "lessons", "network_training", "onnx_export",
-    "pretrained", "prune", "qat", "quantize", "reproduce", "runtime", "search", "search_costs",
-    "search_spark", "search_trial", "search_workers", "sensitivity", "shared", "step", "toolchain", "train",
-    "twin",
+    "adb", "android", "arm", "auto", "cli", "cluster", "compress", "coreml", "distill", "distribution",
+    "enet", "export", "export_verify", "finetune", "host", "job", "lessons", "network_training",
+    "onnx_export", "pretrained", "prune", "qat", "quantize", "reproduce", "runtime", "search",
+    "search_costs", "search_spark", "search_trial", "search_workers", "sensitivity", "shared", "step",
+    "toolchain", "train", "twin",
 }  # fmt: skip
 # Files of tests whose numbers come from TensorFlow's or JAX's kernels: tests.kernels runs them with others.
 NUMERIC = {
