@@ -56,9 +56,11 @@ def pack(model: Any) -> bytes:
         _sweep_tensors(model, number, graph)
     codes: dict[tuple[int, Any, int], int] = {}
     entries: list[Any] = []
+    told = True
     for graph in model.subgraphs:
         for operator in graph.operators or ():
             old = model.operatorCodes[operator.opcodeIndex]
+            told = told and not versions.untold(operator, old, graph.tensors)
             version = versions.lowest(operator, old, graph.tensors)
             key = (old.builtinCode, old.customCode, version)
             if key not in codes:
@@ -69,7 +71,7 @@ def pack(model: Any) -> bytes:
                 entries.append(entry)
             operator.opcodeIndex = codes[key]
     model.operatorCodes = entries
-    runtime = versions.runtime(entries)
+    runtime = versions.runtime(entries) if told else None
     if runtime is None:  # Nothing is promised, and what was promised of another graph goes.
         model.metadata = [entry for entry in model.metadata or () if entry.name != RUNTIME]
     else:

@@ -229,6 +229,15 @@ def lowest(operator: Any, code: Any, tensors: Sequence[Any]) -> int:
     return OPERATORS[kind(code)][0](use)
 
 
+def untold(operator: Any, code: Any, tensors: Sequence[Any]) -> bool:
+    """Whether an operator does what came without a version of its own, so that none tells who has it.
+
+    TRANSPOSE_CONV of float values and int8 weights: TensorFlow Lite 2.13 takes version 3 and fails on it.
+    """
+    inputs = _signature(operator, tensors).inputs
+    return kind(code) == "TRANSPOSE_CONV" and inputs[1:3] == (INT8, FLOAT32)
+
+
 def runtime(codes: Iterable[Any]) -> str | None:
     """The oldest release of TensorFlow Lite, as "2.3.0", that has all of these kinds in these versions.
 

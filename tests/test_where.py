@@ -230,6 +230,19 @@ def test_the_oldest_runtime_is_told_with_who_asks_for_it(
     assert found.why == why
 
 
+def test_nothing_is_promised_of_what_no_version_tells(tmp_path: Path) -> None:
+    """TensorFlow Lite 2.13 takes such a TRANSPOSE_CONV for one that it has, and fails on it."""
+    path = transposed(tmp_path / "a.tflite", weights="INT8")
+    model = plain.unpack(path.read_bytes())
+    plain.set_metadata(model, plain.RUNTIME, b"2.3.0".ljust(16, b"\0"))
+    path.write_bytes(plain.pack(model))
+    assert plain.RUNTIME not in {entry.name for entry in plain.unpack(path.read_bytes()).metadata or ()}
+    found = standing(path, "tflite")
+    assert (found.verdict, found.why) == (
+        UNKNOWN, "not 2.13 or older: 1 TRANSPOSE_CONV: of float values with int8 weights",
+    )  # fmt: skip
+
+
 def test_a_version_that_is_needed_counts_where_a_lower_one_is_written(tmp_path: Path) -> None:
     """Quantizers leave the float file's number: int8 CONV_2D is version 3 whatever stands there."""
     assert standing(convolution(tmp_path / "a.tflite", "INT8"), "tflite").asking == ("CONV_2D 3",)
