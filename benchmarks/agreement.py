@@ -20,17 +20,17 @@ from footseg.errors import FootsegError
 
 # Bytes of pixels that go to a device at a time: 325 images of 256x256.
 PART_BYTES = 64_000_000
-# Images whose logits are compared: 4 of 256x256 with two classes are 2 MB.
-LOGIT_IMAGES = 4
+# Images whose outputs are compared: 4 of 256x256 with two classes are 2 MB.
+VALUE_IMAGES = 4
 
 
 @dataclass(frozen=True)
 class Task:
     """Images uint8 (N, H, W, 3) at a file's size with their truth, and what this machine makes of them.
 
-    ``truth`` is None where nobody knows it; ``masks`` is this machine's argmax, uint8 (N, H, W), ``logits``
-    float32 (n, H, W, classes) those of the first images. ``input`` and ``output`` are (scale, zero point) of
-    the file's tensors, scale 0 where they are float32.
+    ``truth`` is None where nobody knows it; ``masks`` is this machine's argmax, uint8 (N, H, W), ``values``
+    float32 (n, H, W, channels) what the file gives for the first images: logits, or what is made of them.
+    ``input`` and ``output`` are (scale, zero point) of the file's tensors, scale 0 where they are float32.
     """
 
     data: str
@@ -40,7 +40,7 @@ class Task:
     images: np.ndarray
     truth: np.ndarray | None
     masks: np.ndarray
-    logits: np.ndarray
+    values: np.ndarray
     input: tuple[float, int]
     output: tuple[float, int]
 
@@ -51,12 +51,12 @@ class Task:
         for start in range(0, len(self.images), count):
             yield slice(start, min(start + count, len(self.images)))
 
-    def agreement(self, masks: np.ndarray, logits: np.ndarray | None = None) -> Agreement:
-        """What a device's ``masks``, uint8 (N, H, W), and raw ``logits`` of the first images say.
+    def agreement(self, masks: np.ndarray, values: np.ndarray | None = None) -> Agreement:
+        """What a device's ``masks``, uint8 (N, H, W), and raw ``values`` of the first images say.
 
         Raises:
             ValueError: the masks are not of these images.
-            FootsegError: they hold classes that are none, or the logits are no numbers.
+            FootsegError: they hold classes that are none, or the values are no numbers.
         """
         if masks.shape != self.masks.shape:
             raise ValueError(
@@ -67,16 +67,16 @@ class Task:
                 f"the device gave class {int(masks.max())} where there are {len(self.classes)}: "
                 "its runtime or the file on it is damaged"
             )
-        if logits is not None and not np.isfinite(logits).all():
+        if values is not None and not np.isfinite(values).all():
             raise FootsegError(
-                "the device gave logits that are no numbers: its runtime or the file on it is damaged"
+                "the device gave outputs that are no numbers: its runtime or the file on it is damaged"
             )
         found = Agreement(
             data=self.data,
             split=self.split,
             images=len(self.names),
             pixels_equal=float(np.mean(masks == self.masks)),
-            logit_max_absolute=None if logits is None else self._furthest(logits),
+            logit_max_absolute=None if values is None else self._furthest(values),
         )
         if self.truth is None:
             return found
@@ -92,10 +92,10 @@ class Task:
         )
 
     def _furthest(self, raw: np.ndarray) -> float:
-        """The largest difference of logits."""
+        """The largest difference of what the file gives."""
         scale, zero_point = self.output
         there = (raw.astype(np.float32) - zero_point) * scale if scale else raw
-        return float(np.abs(there - self.logits).max())
+        return float(np.abs(there - self.values).max())
 
 
 def prepare(path: Path, data_dir: Path, split: str, count: int, folder: Path) -> Task:
@@ -164,7 +164,7 @@ def _found_here(segmenter: runtime.TfliteSegmenter, images: np.ndarray, folder: 
         masks[chunk] = np.argmax(evaluate.finite_logits(segmenter, images[chunk]), axis=-1)
     return {
         "masks": masks,
-        "logits": segmenter.logits(images[:LOGIT_IMAGES]),
+        "values": segmenter.values(images[:VALUE_IMAGES]),
         "input": _quantization(segmenter.input),
         "output": _quantization(segmenter.output),
     }

@@ -169,6 +169,6 @@ def _run(
     timeout = START_SECONDS + INFERENCE_SECONDS * (inferences + len(task.images))
     with as_footseg(f"{facts.path} on an emulated {core}"):
         said, counts = emulator.count(kit, core, plan, timeout=timeout)
-    logits = np.fromfile(outputs, said.outputs[0].type, task.logits.size).reshape(task.logits.shape)
+    values = np.fromfile(outputs, said.outputs[0].type, task.values.size).reshape(task.values.shape)
     there = np.fromfile(masks, np.uint8).reshape(task.masks.shape)
-    return {"instructions": instructions(core, counts), "agreement": task.agreement(there, logits)}
+    return {"instructions": instructions(core, counts), "agreement": task.agreement(there, values)}

@@ -168,15 +168,16 @@ def _give_foreground(model: Any, graph: Any) -> None:
 def _give_mask(model: Any, graph: Any, classes: int) -> None:
     """The number of the largest logit, of equal ones the first, as float32: the only type that all apps take.
 
-    Of two the sign of their difference, cut off at 1 and rounded up, which XNNPACK and GPUs run. Of more
-    ARG_MAX, which runs outside of XNNPACK and on no GPU.
+    Of two classes their difference between 0 and 1, rounded up, which XNNPACK and GPUs run. Of more ARG_MAX,
+    which runs outside of XNNPACK and on no GPU.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     if classes == 2:
         _mix(model, graph, np.array([[-1.0, 1.0]], np.float32))
-        _append(model, graph, schema.BuiltinOperator.RELU_N1_TO_1, b"_sign")
+        one = add_constant(model, graph, b"one", np.ones(1, np.float32), FLOAT32)
         _append(model, graph, schema.BuiltinOperator.RELU, b"_higher")
+        _append(model, graph, schema.BuiltinOperator.MINIMUM, b"_cut", schema.MaximumMinimumOptionsT(), one)
         _append(model, graph, schema.BuiltinOperator.CEIL, b"_mask")
         return
     (old,) = graph.outputs
@@ -247,11 +248,11 @@ def _alike(model: Any, graph: Any) -> tuple[Sequence[Any], int]:
     return found, tensor
 
 
-def _append(model: Any, graph: Any, kind: int, suffix: bytes, options: Any = None) -> None:
-    """Put an operator behind the output that keeps its shape."""
+def _append(model: Any, graph: Any, kind: int, suffix: bytes, options: Any = None, *constants: int) -> None:
+    """Put an operator behind the output, of which and of ``constants`` it makes one of the same shape."""
     (old,) = graph.outputs
     new = tensor_like(graph, old, suffix)
-    add_operator(model, graph, kind, [old], [new], options=options)
+    add_operator(model, graph, kind, [old, *constants], [new], options=options)
     _ends_with(model, graph, new)
 
 

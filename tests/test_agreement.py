@@ -26,7 +26,7 @@ def task() -> Task:
         images=np.zeros((*SHAPE, 3), np.uint8),
         truth=masks.copy(),
         masks=masks,
-        logits=logits,
+        values=logits,
         input=(0.0, 0),
         output=(0.0, 0),
     )
@@ -61,7 +61,7 @@ def test_what_no_device_can_mean_is_refused(task: Task) -> None:
     with pytest.raises(FootsegError, match="class 2 where there are 2"):
         task.agreement(np.full(SHAPE, 2, np.uint8))
     for wrong in (np.nan, np.inf):
-        with pytest.raises(FootsegError, match="logits that are no numbers"):
+        with pytest.raises(FootsegError, match="outputs that are no numbers"):
             task.agreement(task.masks, np.full((1, 4, 4, 2), wrong, np.float32))
 
 

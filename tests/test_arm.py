@@ -10,6 +10,7 @@ from footseg.android_harness.emulator import Counts
 from footseg.benchmarks import arm
 from footseg.benchmarks.measurement import Agreement, Instructions, Measurement
 from footseg.errors import FootsegError
+from footseg.export.ends import Asked, with_ends
 from tests import arm_graphs
 
 
@@ -70,6 +71,16 @@ def test_integer_ends(tmp_path: Path) -> None:
     assert line.agreement is not None
     assert line.agreement.pixels_equal >= 0.998  # 1 pixel of 512
     assert line.agreement.logit_max_absolute in (0.0, pytest.approx(0.05, rel=1e-6))  # one step of int8
+
+
+@pytest.mark.parametrize("output", ["foreground", "mask"])
+def test_pixels_in_one_channel_out(output: str, tmp_path: Path) -> None:
+    path = arm_graphs.convolution(tmp_path / "g.tflite", arm_graphs.random())
+    path.write_bytes(with_ends(path.read_bytes(), Asked("uint8", output)))
+    (line,) = arm.measure_all([path], images=2, inferences=1)
+    assert line.agreement is not None
+    assert line.agreement.pixels_equal == 1
+    assert line.agreement.logit_max_absolute == pytest.approx(0, abs=5e-6)
 
 
 def test_lines_come_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -582,10 +582,11 @@ static float logit(const void *memory, int type, size_t at) {
     return type == INT8 ? ((const int8_t *)memory)[at] : ((const uint8_t *)memory)[at];
 }
 
+/* The largest channel's number; a single channel is a class already, or the probability of the second of two. */
 static void find_mask(const Tensor *tensor, const void *memory, uint8_t *mask, size_t pixels) {
     int type = tensor->type.element_type, classes = tensor->type.dimensions[3];
     for (size_t pixel = 0; pixel < pixels; pixel++) {
-        int best = 0;
+        int best = classes == 1 ? (int)rintf(logit(memory, type, pixel)) : 0;
         for (int c = 1; c < classes; c++)
             if (logit(memory, type, pixel * classes + c) > logit(memory, type, pixel * classes + best))
                 best = c;
@@ -604,9 +605,11 @@ static void check_shapes(const Model *model, bool masks) {
     if (model->outputs != 1 || out->rank != 4 || out->dimensions[0] != 1 ||
         out->dimensions[1] != in->dimensions[1] || out->dimensions[2] != in->dimensions[2] ||
         out->dimensions[3] > 256)
-        die("%s does not give one map of logits (1, H, W, classes) of its image's size", model->path);
+        die("%s does not give one map (1, H, W, channels) of its image's size", model->path);
     if (out->element_type != FLOAT32 && !is_integer(out->element_type))
         die("%s gives %s: masks are made of float32, int8 and uint8", model->path, type_name(out->element_type));
+    if (out->element_type != FLOAT32 && out->dimensions[3] == 1)
+        die("%s gives one channel of %s: such masks are float32", model->path, type_name(out->element_type));
 }
 
 static FILE *open_file(const char *path, const char *how) {

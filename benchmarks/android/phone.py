@@ -205,9 +205,9 @@ class Phone:
             for part in task.parts:
                 run(task.images[part], "masks")
                 masks[part] = np.fromfile(raw, np.uint8).reshape(masks[part].shape)
-            said = run(task.images[: len(task.logits)], "outputs")
-            logits = np.fromfile(raw, said.outputs[0].type).reshape(task.logits.shape)
-        return task.agreement(masks, logits)
+            said = run(task.images[: len(task.values)], "outputs")
+            values = np.fromfile(raw, said.outputs[0].type).reshape(task.values.shape)
+        return task.agreement(masks, values)
 
     def _tell(self, line: str) -> None:
         """Say what comes next, unless nothing more is to come."""
