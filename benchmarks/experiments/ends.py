@@ -78,7 +78,7 @@ def measure(path: Path, seconds: float) -> dict[str, dict[str, Any]]:
         for name, out, file, app, count in zip(made, paths, alone, whole, counted, strict=False):
             found = runtime.delegation(out)
             rows[name] = {
-                "file": dataclasses.asdict(file) | {"to": next(iter(made)), "to_sha256": ""},
+                "file": {key: getattr(file, key) for key in ("ratio", "low", "high", "confidence")},
                 "app": app,
                 "instructions": count.total if count else None,
                 "operators": found.operators,

@@ -88,6 +88,9 @@ def _one(subject: Subject, client: Client) -> Compared:
     )
     if lacking := install.missing(client):
         return Compared(dataclasses.replace(row, error=str(lacking), absent=True))
+    if client.masks and subject.channels == 1:
+        why = "of one channel it makes masks with 0 for the foreground: give it logits or probabilities"
+        return Compared(dataclasses.replace(row, note=why, unconcerned=True))
     with tempfile.TemporaryDirectory() as folder:
         if client.half:
             data = half.half(path.read_bytes())
