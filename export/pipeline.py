@@ -22,6 +22,7 @@ from footseg.export import (
     freeze,
     onnx,
     onnx_contents,
+    onnx_ends,
     onnx_quantize,
     quantize,
     shared,
@@ -180,7 +181,7 @@ class _Conversions:
         """What ``convert`` wrote to ``base``, with the ends asked for and what it says of itself."""
         said = description(self.run, target.precision, target.ends)
         if target.format == "onnx":
-            return onnx.describe(base.read_bytes(), said)
+            return onnx.describe(onnx_ends.with_ends(base.read_bytes(), target.ends), said)
         return ends.finished(base.read_bytes(), target.ends, said)
 
     def check_graph(self, path: Path, target: Target) -> None:

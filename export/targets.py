@@ -68,20 +68,31 @@ def check_options(
     """Refuse options that the files cannot have; ends that only some can have are float32 in the others.
 
     Raises:
-        ValueError: an unknown one, ends that none has, or what only a ``.tflite`` has: other ends, in int8
-            ranges that clip weights, tensors to keep, or a file for processors alone.
+        ValueError: an unknown one, ends that none has, or what a format does not have: integer codes, ranges
+            that clip weights, tensors to keep and a file for processors alone are a ``.tflite``'s, other ends
+            are not Core ML's.
     """
     precisions = [target.precision for target in targets]
     able = [precision for precision in precisions if asked.of(precision) == asked]
     quantize.check_options((able or precisions)[0], asked, ranges)
     others = [target for target in targets if target.format != "tflite"]
-    integers = any(target.precision == "int8" for target in others)
-    given = [f"io {asked.input}"] if asked.input != "float32" else []
-    given += [f"output {asked.output}"] if asked.output != "logits" else []
-    given += [f"for {made_for}"] if made_for != "any" else []
-    given += ["keep"] if keep and integers else []
-    if others and given:
-        title = TITLES[others[0].format]
-        raise ValueError(f"{given[0]} is for .tflite files: export {title} apart, without it")
-    if integers:
+    if given := _foreign([target.format for target in others], asked, made_for):
+        title, option = given
+        raise ValueError(f"{option} is for other files: export {title} apart, without it")
+    if any(target.precision == "int8" for target in others):
+        if keep:
+            raise ValueError("keep is for .tflite files: export ONNX apart, without it")
         onnx_quantize.check_ranges(ranges)
+
+
+def _foreign(formats: Collection[str], asked: Asked, made_for: str) -> tuple[str, str] | None:
+    """A format that cannot have an option, and the option; None where all can."""
+    codes, pixels = asked.input == "int8", asked.input == "uint8"
+    rules = (
+        ("onnx", codes, f"io {asked.input}"),
+        ("coreml", codes or pixels, f"io {asked.input}"),  # it takes an app's image anyway
+        ("coreml", asked.output != "logits", f"output {asked.output}"),
+        ("onnx", made_for != "any", f"for {made_for}"),
+        ("coreml", made_for != "any", f"for {made_for}"),
+    )
+    return next(((TITLES[name], option) for name, met, option in rules if met and name in formats), None)

@@ -10,11 +10,12 @@ import pytest
 
 from footseg import artifact, description, files, runtime
 from footseg.errors import FootsegError
-from footseg.export import onnx, onnx_contents, onnx_quantize, speed
+from footseg.export import ends, onnx, onnx_contents, onnx_ends, onnx_quantize, speed
 from footseg.export.ends import Asked
 from footseg.export.pipeline import export_run
 from footseg.export.targets import asked_for
 from footseg.graphs.onnx import read
+from tests.red_network import red_network
 from tests.small_graphs import onnx_file
 
 package = pytest.importorskip("onnx", reason="reads ONNX files: pip install 'footseg[onnx]'")
@@ -253,6 +254,52 @@ def test_what_described_a_file_before_is_replaced(tiny_artifacts: dict[str, Path
     assert properties["Image.NominalPixelRange"] == "NominalRange_0_255"
 
 
+# ---- other ends
+
+
+@pytest.mark.parametrize("takes", ["float32", "uint8"])
+@pytest.mark.parametrize("gives", ["logits", "probabilities", "foreground", "mask"])
+def test_a_file_has_the_ends_asked_for(takes: str, gives: str, tmp_path: Path) -> None:
+    """Of a network of one matrix product; what it takes and gives is read from its graph, and held."""
+    base = red_network(tmp_path / "base.onnx")
+    proto = package.load(base)
+    del proto.opset_import[:]
+    proto.opset_import.append(package.helper.make_opsetid("", onnx.OPSET))
+    proto.graph.node[-1].output[0] = proto.graph.output[0].name = "logits"
+    base.write_bytes(onnx.checked(proto))
+    path = tmp_path / "ends.onnx"
+    path.write_bytes(onnx_ends.with_ends(base.read_bytes(), Asked(takes, gives)))
+    found = runtime.load(path)
+    assert (found.ends.input.name, found.ends.output.name, found.ends.classes) == (takes, gives, 2)
+    images = np.random.default_rng(0).integers(0, 256, (3, *found.size, 3), dtype=np.uint8)
+    held = ends.hold(path, base, images)
+    assert held["pixels_equal"] == 1.0
+    if gives == "mask":
+        assert package.load(path).graph.output[0].type.tensor_type.elem_type == package.TensorProto.UINT8
+
+
+def test_ends_are_put_once_and_foreground_is_of_two_classes(tmp_path: Path) -> None:
+    data = red_network(tmp_path / "three.onnx", classes=3).read_bytes()
+    with pytest.raises(FootsegError, match="this network has 3: ask for probabilities or mask"):
+        onnx_ends.with_ends(data, Asked("float32", "foreground"))
+    pixels = onnx_ends.with_ends(data, Asked("uint8", "logits"))
+    with pytest.raises(FootsegError, match="only to a file that takes float32"):
+        onnx_ends.with_ends(pixels, Asked("float32", "mask"))
+
+
+@pytest.mark.slow
+def test_export_names_ends_and_describes_them(tiny_run: Path, tmp_path: Path) -> None:
+    (made,) = export_run(
+        tiny_run, tmp_path, formats=["onnx"], precisions=["int8"], io="uint8", output="mask", speed=False
+    )
+    assert made.name == "fast_linknet_64x64_int8_in-uint8_out-mask.onnx"
+    assert (made.input.name, made.output.name, made.output.type) == ("uint8", "mask", "uint8")
+    assert made.verification["ends"]["pixels_equal"] + made.verification["ends"]["ties"] >= 1
+    properties = {p.key: p.value for p in package.load(made.path).metadata_props}
+    assert properties["Image.NominalPixelRange"] == "NominalRange_0_255"
+    assert description.read(properties["footseg"].encode()).output == "mask"
+
+
 # ---- asking for what there is not
 
 
@@ -279,7 +326,7 @@ def test_both_formats_say_which_onnx_is_not_made() -> None:
     ("wrong", "complaint"),
     [
         ({"ranges": "octav"}, "clips no weights, as octav asks: take minmax or average for .onnx"),
-        ({"io": "uint8"}, "io uint8 is for .tflite files: export ONNX apart"),
+        ({"io": "int8"}, "io int8 is for other files: export ONNX apart"),
         ({"keep": ["tensor"]}, "keep is for .tflite files: export ONNX apart"),
     ],
 )
