@@ -357,23 +357,21 @@ class CoremlSegmenter:
 
     def __init__(self, path: Path) -> None:
         if not ON_A_MAC:
-            raise FootsegError(
-                f"{path} is a Core ML model, which runs on macOS and iOS alone: give the .tflite or .onnx of "
-                "its run, or look at it on a Mac"
+            alone = (
+                "runs on macOS and iOS alone: give the .tflite or .onnx of its run, or look at it on a Mac"
             )
+            raise FootsegError(f"{path} is a Core ML model, which {alone}")
         if not path.is_dir():
             raise FootsegError(f"no such file: {path}")
         tools = require("coremltools", "coreml")
         try:
             self.model = tools.models.MLModel(str(path), compute_units=tools.ComputeUnit.CPU_ONLY)
         except Exception as error:  # Core ML's errors come as one kind and another.
-            raise FootsegError(
-                f"Core ML cannot load {path} ({_first_line(error)}): export it again"
-            ) from error
+            why = _first_line(error)
+            raise FootsegError(f"Core ML cannot load {path} ({why}): export it again") from error
         described = self.model.get_spec().description
         (image,), (output,) = described.input, described.output
-        self.path = path
-        self.input, self.output = str(image.name), str(output.name)
+        self.path, self.input, self.output = path, str(image.name), str(output.name)
         self.size = (int(image.type.imageType.height), int(image.type.imageType.width))
         self.classes = int(output.type.multiArrayType.shape[-1])
         self.ends = ends.pixels_to_logits(self.classes)
