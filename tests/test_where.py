@@ -367,7 +367,7 @@ def asked(
     made = {name: tiny_artifacts[name] for name in ("fp32", "int8")}
     made["raw"] = tiny_float
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(quantize, "portable", lambda data: data)
+        patched.setattr(quantize, "portable", lambda data, *rest: data)
         made["raw_fp16"] = folder / "raw_fp16.tflite"
         made["raw_fp16"].write_bytes(quantize.quantize(tiny_float, "fp16"))
     for precision, taken, given in (("fp32", "uint8", "mask"), ("int8", "uint8", "foreground")):
@@ -402,6 +402,8 @@ def test_what_is_computed_is_what_the_client_does(
         try:
             mine, theirs = (classes(ask(one, path, images, home=home).values) for one in (here, there))
             least = EQUAL_INT8 if "int8" in name else EQUAL
+            # Of integers on a GPU rules say no more than that some pixel may be another.
+            least = 1.0 if computed.why.startswith("CPU only") else least
             found = RUNS if (mine == theirs).mean() >= least else WRONG
         except ClientError:
             found = NOT

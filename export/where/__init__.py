@@ -37,11 +37,8 @@ def of_file(path: Path) -> tuple[Standing, ...]:
         read = facts.read(path)
         try:
             return tflite.standings(read)
-        except (
-            IndexError,
-            KeyError,
-            TypeError,
-        ) as error:  # An operator without the inputs that it must have.
+        # An operator without the inputs that it must have.
+        except (IndexError, KeyError, TypeError) as error:
             raise FootsegError(f"{path} is damaged ({error!r}): export it again") from error
     return onnx.standings(path) if path.suffix == ".onnx" else ()
 
