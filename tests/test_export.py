@@ -185,7 +185,7 @@ def test_a_cut_network_trained_for_int8(
 
     class Converter:
         @staticmethod
-        def convert(saved_model: Path, ends: Asked) -> bytes:
+        def convert(saved_model: Path, ends: Asked, *_: Any) -> bytes:
             assert (saved_model, ends) == (run / "qat", Asked())
             return tflite.convert(saved_model)
 
