@@ -322,9 +322,8 @@ class OnnxSegmenter(FileSegmenter):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = (
-            3  # Errors reach us as exceptions; warnings are for ONNX Runtime's makers.
-        )
+        # Errors reach us as exceptions; warnings are for ONNX Runtime's makers.
+        options.log_severity_level = 3
         try:
             self.session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -367,8 +366,7 @@ class CoremlSegmenter:
         try:
             self.model = tools.models.MLModel(str(path), compute_units=tools.ComputeUnit.CPU_ONLY)
         except Exception as error:  # Core ML's errors come as one kind and another.
-            why = _first_line(error)
-            raise FootsegError(f"Core ML cannot load {path} ({why}): export it again") from error
+            raise FootsegError(f"Core ML cannot load {path} ({_first_line(error)}): export again") from error
         described = self.model.get_spec().description
         (image,), (output,) = described.input, described.output
         self.path, self.input, self.output = path, str(image.name), str(output.name)
