@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from footseg import cli, records
-from footseg.export.clients import ask, known
+from footseg.errors import FootsegError
+from footseg.export.clients import ask, install, known
 from footseg.export.clients.known import Client, Need
 from footseg.verifications import Verifications
 from tests.red_network import SIZE, block, red_network, write_data
@@ -143,6 +144,49 @@ def test_operators_that_an_accelerator_refuses_are_named(verify: Ask) -> None:
     assert dict(row.refused) == {"TRANSPOSE_CONV": "Max version supported: 3. Requested version 4."}
     assert (row.accelerated, row.fallen) == (47, 20)
     assert "20 operators fell back to the CPU" in verify(f"print(*{log!r}, sep=chr(10), file=sys.stderr)")[1]
+
+
+def test_environments_are_made_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ctrl-C, a failure and an environment whose Python has gone: each is made anew the next time."""
+    monkeypatch.setenv("FOOTSEG_CLIENTS", str(tmp_path / "clients"))
+    client = Client("quagga", "Quagga", (".onnx",), "x.py", environment="quagga", packages=("quagga==1",))
+    monkeypatch.setattr(known, "CLIENTS", (client,))
+    folder, endings = tmp_path / "clients" / "quagga", [KeyboardInterrupt(), FootsegError("pip failed"), None]
+
+    def pip(where: Path, packages: Sequence[str], interpreter: str) -> None:
+        (where / "bin").mkdir(parents=True)
+        (where / "bin" / "python").touch()
+        if ending := endings.pop(0):
+            raise ending
+
+    monkeypatch.setattr(install, "_pip", pip)
+    with pytest.raises(KeyboardInterrupt):
+        install.main()
+    assert not folder.exists()
+    said: list[str] = []
+    assert install.main(said.append) == 1
+    assert not folder.exists()
+    assert install.main(said.append) == 0
+    assert install.main(said.append) == 0
+    assert said == [
+        "Quagga: not installed: pip failed", "Quagga: made in 0 s", "Quagga: there",
+    ]  # fmt: skip
+    (folder / "bin" / "python").unlink()
+    assert str(install.missing(client)) == f"quagga==1 is not installed in {folder}: make clients"
+    # As what kill -9 leaves.
+    (folder / "bin" / "python").touch()
+    (folder / install.STAMP).unlink()
+    assert install.missing(client) is not None
+
+
+def test_a_python_that_packages_have_no_wheels_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FOOTSEG_CLIENTS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    old = Client("quagga", "Quagga", (), "", environment="q", packages=("q",), newest_python=(3, 10))
+    monkeypatch.setattr(known, "CLIENTS", (old,))
+    said: list[str] = []
+    assert install.main(said.append) == 1
+    assert "it has no wheels for a Python newer than 3.10: install Python 3.10" in said[0]
 
 
 ABSENT = Need("libquagga.so", "libquagga1", ("/nowhere/libquagga.so",), ("QUAGGA",))
@@ -322,3 +366,64 @@ def test_half_precision_that_overflows_is_seen(
     words = [str(tmp_path / "large.tflite"), "--data", str(tiny_data), "--images", "2", "--on", "half"]
     assert cli.main(["verify", *words]) == 1
     assert "it gave NaN or infinity on 2 of 2 images" in capsys.readouterr().out
+
+
+def there(*names: str) -> list[str]:
+    """The clients of these names; the test is skipped where one is not installed."""
+    for client in known.named(names):
+        if lack := install.missing(client):
+            pytest.skip(f"{client.title}: {lack}")
+    return ["--on", *names]
+
+
+REAL = ("cpu", "half", "gpu", "ort", "openvino", "mediapipe", "tf213", "web", "webgpu")
+
+
+@pytest.mark.slow
+def test_the_real_clients_give_the_masks_of_the_network(
+    tiny_artifacts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tiny_artifacts[name]) for name in ("fp32", "onnx")]
+    page = tmp_path / "page.html"
+    code = cli.main(["verify", *paths, *there(*REAL), "--images", "2", "--out", str(page), "--json"])
+    found = records.of(Verifications, json.loads(capsys.readouterr().out))
+    assert [(row.client, row.why) for file in found.files for row in file.rows if not row.ok] == []
+    assert code == 0
+    asked = [[row.client for row in file.rows] for file in found.files]
+    assert asked == [[name for name in REAL if name != "ort"], ["ort", "openvino"]]
+    assert page.with_suffix(".json").is_file()
+
+
+@pytest.mark.slow
+def test_the_real_processors_give_the_masks_of_integers(
+    tiny_artifacts: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tiny_artifacts["int8"]), "--images", "2", *there("cpu", "mediapipe", "tf213", "web")]
+    assert cli.main(["verify", *words]) == 0
+    assert capsys.readouterr().out.count("  ok\n") == 4
+
+
+@pytest.mark.slow
+def test_real_faults_are_seen(tiny_float: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An activation in a transposed convolution, as the converter writes it, and no metadata."""
+    words = [str(tiny_float), "--data", str(tiny_data), "--images", "8"]
+    code = cli.main(["verify", *words, *there("gpu", "openvino", "mediapipe", "tf213"), "--json"])
+    (file,) = records.of(Verifications, json.loads(capsys.readouterr().out)).files
+    gpu, openvino, mediapipe, older = file.rows
+    assert code == 1
+    assert set(gpu.refused) == {"TRANSPOSE_CONV"}
+    assert "Max version supported: 3" in gpu.error
+    assert gpu.fallen
+    assert openvino.status == "failed"
+    assert "NormalizationOptions" in mediapipe.error
+    assert older.ok
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_gpu(
+    tiny_artifacts: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = there("gpu")
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/nowhere/icd.json")
+    assert cli.main(["verify", str(tiny_artifacts["fp32"]), "--images", "1", *words]) == 1
+    assert "LiteRT, GPU alone: no GPU: Vulkan has no driver that it can use" in capsys.readouterr().out

@@ -59,7 +59,7 @@ def test_a_page_and_its_record(tmp_path: Path) -> None:
     text = out.read_text(encoding="utf-8")
     page = Page(text)
     assert "<script" not in text
-    assert [one[:23] for one in page.addresses] == ["data:image/jpeg;base64,"] * 4
+    assert [one[:23] for one in page.addresses] == ["data:image/jpeg;base64,"] * 5
     said = spaced(text)
     assert "1 file in other people's runtimes: 1 of 3 give the masks that they should" in said
     for part in (

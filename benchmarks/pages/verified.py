@@ -15,7 +15,7 @@ from footseg.benchmarks.pages import page
 from footseg.benchmarks.pages.pictures import PICTURE_BYTES, Gallery, ShownPicture, within
 from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.data.folder import default_colours
-from footseg.data.images import encode
+from footseg.data.images import IGNORE, encode
 from footseg.evaluate import Picture, draw
 from footseg.grouping import grouped
 from footseg.paired import Decision
@@ -23,7 +23,10 @@ from footseg.terminal import counted, percent
 from footseg.verifications import Row, Shown, Verifications, Verified
 
 # What is drawn of an image, with what stands under it.
-CAPTIONS = {"image": "photo", "reference": "reference", "mask": "client", "error": "differences"}
+CAPTIONS = {
+    "image": "photo", "truth": "ground truth", "reference": "reference", "mask": "client",
+    "error": "differences",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,8 @@ def _operators(row: Row) -> str:
 
 def _said(row: Row) -> Iterator[str]:
     """What is to be said of a client below the table."""
-    if row.why:
-        yield row.why
+    if row.why or row.note:
+        yield row.why or row.note
     yield from (f"{kind}: {why.rstrip('.')}" for kind, why in row.refused.items() if why not in row.why)
 
 
@@ -191,12 +194,17 @@ def _shown(one: ClientPicture, kind: str, row: Row) -> ShownPicture:
 
 def _drawn(one: Shown) -> dict[str, str]:
     """The pictures of an image, small: differences are those of the client's mask from the reference's."""
-    masks = [mask.astype(np.uint8) for mask in (one.reference, one.mask)]
-    colours = default_colours(max(2, *(int(mask.max()) + 1 for mask in masks)))
-    drawn = draw(Picture(one.name, one.image, *masks), colours)
+    ignored = one.truth == IGNORE
+    truth, reference, mask = (
+        np.where(ignored, IGNORE, classes).astype(np.uint8)
+        for classes in (one.truth, one.reference, one.mask)
+    )
+    known = [int(classes[~ignored].max(initial=1)) for classes in (truth, reference, mask)]
+    colours = default_colours(max(known) + 1)
+    drawn = draw(Picture(one.name, one.image, reference, mask), colours)
     named = {
-        "image": drawn["image"], "reference": drawn["truth"],
-        "mask": drawn["prediction"], "error": drawn["error"],
+        "image": drawn["image"], "truth": draw(Picture(one.name, one.image, truth, mask), colours)["truth"],
+        "reference": drawn["truth"], "mask": drawn["prediction"], "error": drawn["error"],
     }  # fmt: skip
     return {kind: base64.b64encode(encode(pixels, ".jpg")).decode() for kind, pixels in named.items()}
 

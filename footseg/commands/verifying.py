@@ -81,7 +81,8 @@ def _text(file: "Verified") -> Iterator[str]:
         if row.why or row.note:
             yield f"{row.title}: {row.why or row.note}"
         if row.fallen:
-            yield f"{row.title}: {counted(row.fallen, 'operator')} fell back to the CPU"
+            kinds = "; ".join(f"{kind}: {why.rstrip('.')}" for kind, why in row.refused.items())
+            yield f"{row.title}: {counted(row.fallen, 'operator')} fell back to the CPU ({kinds})"
         if row.failures and row.worst:
             worst = ", ".join(f"{name} ({share:.1%} of its pixels)" for name, share in row.worst.items())
             yield f"{row.title}: worst on {worst}"

@@ -127,6 +127,9 @@ def outputs(said, process):
             sys.exit(f"Error: {body.decode()}")
         if what == "/done":
             return
+        if what == "/said":
+            print(body.decode(), file=sys.stderr)
+            continue
         shape = [int(size) for size in query["shape"][0].split(",")]
         yield np.frombuffer(body, TYPES[query["type"][0]]).reshape(shape)[0]
 
