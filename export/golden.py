@@ -17,6 +17,7 @@ from PIL import Image
 from footseg import __version__, files, predict, records, runtime
 from footseg.data import shapes
 from footseg.data.images import Letterbox, Size, letterbox, read_image, write_mask
+from footseg.description import Description
 from footseg.errors import FootsegError, check_known
 from footseg.graphs.ends import OUTPUTS
 from footseg.segmenter import FileSegmenter
@@ -230,7 +231,17 @@ def _case(
         box.source, box.top, box.left, box.height, box.width,
         *(f"{name}/{step}" for step in ("input.bin", "output.bin", "mask.png")),
     )  # fmt: skip
-    return case, (float(np.abs(other - values).max()), float((enlarged != mask).mean()))
+    largest, _ = differences(segmenter.ends.output.name, other, values)
+    return case, (largest, float((enlarged != mask).mean()))
+
+
+def differences(gives: str, values: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
+    """How far an output is from another: at most and on average; of masks both are the share of pixels."""
+    if gives == "mask":
+        share = float((values != wanted).mean())
+        return share, share
+    difference = np.abs(values - wanted)
+    return float(difference.max()), float(difference.mean())
 
 
 def _by_one(canvas: np.ndarray, box: Letterbox) -> np.ndarray:
@@ -246,7 +257,8 @@ def _raw(values: np.ndarray) -> bytes:
 
 def _input(segmenter: FileSegmenter) -> Tensor:
     """What the input takes; pixels of a uint8 input stand for [0, 1] as everywhere."""
-    kind, text = segmenter.ends.input.type, segmenter.ends.input.text
+    kind = segmenter.ends.input.type
+    text = Description("", (), segmenter.size, kind.replace("float16", "float32")).feeding
     shape = (1, *segmenter.size, 3)
     if kind in ("float32", "float16"):
         return Tensor(shape, kind, text)
@@ -267,8 +279,8 @@ def _limits(segmenter: FileSegmenter, output: float, mask: float) -> dict[str, L
         ),
         "output": Limit(
             max(output, ARITHMETIC),
-            "what this file's output moved at most when each pixel was moved by up to one level, and at "
-            f"least {ARITHMETIC:g} for sums in another order",
+            "what this file's output moved at most when each pixel was moved by up to one level (of a mask "
+            f"the share of its pixels), and at least {ARITHMETIC:g} for sums in another order",
         ),
         "mask": Limit(
             max(mask, TIES),

@@ -107,11 +107,13 @@ def _step(
         # The output that it is held against is golden where the app gave none, and then not of its tensor.
         follows = wrong == {"input"} and case.name not in held["output"]
         return Found(case.name, step, "right" if right else "follows" if follows else "differs", mean=share)
-    difference = np.abs(values - getattr(record, step).real(folder / getattr(case, step)))
-    difference *= 255 if step == "input" else 1
-    status: Status = "right" if difference.max() <= limit else "differs"
+    wanted = getattr(record, step).real(folder / getattr(case, step))
+    levels = 255 if step == "input" else 1
+    gives = record.gives if step == "output" else ""
+    largest, mean = (levels * figure for figure in golden.differences(gives, values, wanted))
+    status: Status = "right" if largest <= limit else "differs"
     status = "follows" if status == "differs" and "input" in wrong else status
-    return Found(case.name, step, status, float(difference.max()), float(difference.mean()))
+    return Found(case.name, step, status, largest, mean)
 
 
 def _given(app: Path, case: Case, step: str) -> Path | None:

@@ -15,6 +15,7 @@ from footseg.data.images import Letterbox, read_image
 from footseg.data.resizing import KERNELS, Rule
 from footseg.errors import FootsegError
 from footseg.export import golden, golden_check
+from footseg.export.ends import Asked, with_ends
 from footseg.export.golden import Golden, Tensor
 from tests.test_pixels import mask as mask_of_page
 from tests.test_pixels import place as place_of_page
@@ -115,6 +116,25 @@ def test_files_of_one_network_have_one_tensor(
     assert {one.status for one in report.found if one.step == "input"} == {"right"}
     if kind == "onnx":  # float32 on both sides
         assert report.ok
+
+
+def test_files_of_pixels_and_masks(tiny_float: Path, tmp_path: Path) -> None:
+    """Pixels are the canvas as it is; masks are held against each other by the share of their pixels."""
+    path = tmp_path / "a.tflite"
+    path.write_bytes(with_ends(tiny_float.read_bytes(), Asked("uint8", "mask")))
+    made = golden.make(path, tmp_path / "vectors")
+    assert (made.gives, made.input.type, made.output.shape) == ("mask", "uint8", (1, 64, 64, 1))
+    assert "black is 0, white 255" in made.input.text
+    same = read_image(tmp_path / "vectors/same/photograph.png")
+    assert (tmp_path / "vectors/same/input.bin").read_bytes() == same.tobytes()
+    assert golden_check.check(tmp_path / "vectors", tmp_path / "vectors").ok
+    shutil.copytree(tmp_path / "vectors", tmp_path / "app")
+    classes = made.output.real(tmp_path / "app/same/output.bin")
+    (tmp_path / "app/same/output.bin").write_bytes((1 - classes).tobytes())
+    report = golden_check.check(tmp_path / "vectors", tmp_path / "app")
+    (wrong,) = (one for one in report.found if one.step == "output" and one.status == "differs")
+    assert (wrong.case, wrong.largest, wrong.mean) == ("same", 1.0, 1.0)
+    assert made.limits["output"].value < 0.1
 
 
 def test_what_is_right_is_said_to_be(app: Path, vectors: Path, capsys: pytest.CaptureFixture[str]) -> None:
