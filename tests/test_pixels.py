@@ -1,6 +1,7 @@
 """docs/pixels.md in plain numpy, as somebody writes it who has read that page alone; and that it is ours."""
 
 import io
+import json
 import math
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 from footseg.data.images import Letterbox, letterbox, read_image
 from footseg.predict import enlarge_argmax
 from footseg.runtime import to_float
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # ---- the page: nothing of footseg and nothing of Pillow
 
@@ -131,3 +134,26 @@ def test_photographs_are_turned_as_the_pages_table_says(orientation: int, tmp_pa
     Image.fromarray(stored).save(written, "PNG", exif=exif)
     (tmp_path / "turned.png").write_bytes(written.getvalue())
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), upright(stored, orientation))
+
+
+# ---- the figures of the page
+
+
+def test_the_costs_are_those_measured() -> None:
+    scores = json.loads((ROOT / "benchmarks/results/resizing.json").read_text())["cut"]["scores"]["test"]
+    plain, drawn = scores["ours alone"], scores["kernels drawn"]
+    wanted = [
+        [
+            name,
+            f"{100 * row['equal']['mean']:.2f}%",
+            *(f"{round(row[lost]['mean'], 4) + 0:.4f}" for lost in ("iou_lost", "boundary_f_lost")),
+            *(
+                f"{one[name]['iou']['mean']:.3f} ± {one[name]['iou']['deviation']:.3f}"
+                for one in (plain, drawn)
+            ),
+        ]
+        for name, row in plain.items()
+    ]
+    _, _, after = (ROOT / "docs/pixels.md").read_text().partition("| resizing |")
+    lines = after.partition("\n\n")[0].splitlines()[2:]
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == wanted

@@ -42,9 +42,7 @@ def _check(args: Arguments) -> Output:
     lines = [table(("photograph", "step", "", "largest", "on average"), rows)]
     lines += [one.text for one in report.found if one.text]
     lines += [f"{step}: {guess}" for step, guess in report.guesses.items()]
-    lines.append(
-        f"the app differs from {report.first} on" if report.first else "all that the app gave is right"
-    )
+    lines.append(f"first wrong: {report.first}" if report.first else "all that the app gave is right")
     document = {**dataclasses.asdict(report), "first": report.first, "ok": report.ok}
     return Output(document, "\n".join(lines), ok=report.ok)
 
