@@ -3,10 +3,13 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from footseg.grouping import grouped
 from footseg.terminal import aligned, counted, percent, wrapped
-from footseg.verifications import Row
+
+if TYPE_CHECKING:
+    from footseg.verifications import Row  # brings numpy, which footseg --help does without
 
 # What becomes of a file on a client. What runs wrongly gives masks, others than LiteRT's on the processor.
 RUNS, IN_PART, WRONG, NOT, UNKNOWN = "runs", "runs in part", "runs wrongly", "does not run", "not known"
@@ -47,7 +50,7 @@ class Standing:
         return "; ".join(part for part in (since, pieces, self.why) if part)
 
 
-def with_checked(standings: Sequence[Standing], rows: Sequence[Row]) -> tuple[Standing, ...]:
+def with_checked(standings: Sequence[Standing], rows: "Sequence[Row]") -> tuple[Standing, ...]:
     """The same, with what clients made of the file in the place of what was computed.
 
     What is simulated is no client's, and stays out; a client that was not asked keeps what was computed.
@@ -59,7 +62,7 @@ def with_checked(standings: Sequence[Standing], rows: Sequence[Row]) -> tuple[St
     return (*found, *(_checked(one, ran[one.client]) for one in new))
 
 
-def _checked(computed: Standing, row: Row) -> Standing:
+def _checked(computed: Standing, row: "Row") -> Standing:
     verdict, why = RUNS, row.why
     if row.error:
         verdict = NOT
