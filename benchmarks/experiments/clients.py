@@ -4,7 +4,7 @@
 
 FOLDER has what ``footseg export RUN --to tflite onnx --precision fp32 fp16 int8`` gave of trained runs. Each
 file is run by ``footseg verify`` on every client that is installed, those too that are asked by name only; a
-processor that plays a GPU gets fewer images.
+processor that plays a GPU gets fewer images. What FILE.json has of other files stays there.
 """
 
 import argparse
@@ -89,10 +89,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of a data set")
     parser.add_argument("--files", type=Path, required=True, help="folder of exported files")
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--images", type=int, default=IMAGES, help="of each client (default: %(default)s)")
     args = parser.parse_args()
     clients = [client for client in CLIENTS if install.missing(client) is None]
+    before = json.loads(args.out.read_text())["files"] if args.out.is_file() else {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for emulated, images in ((False, IMAGES), (True, EMULATED_IMAGES)):
+    for emulated, images in ((False, args.images), (True, EMULATED_IMAGES)):
         for paths in alike(args.files):
             able = [c for c in clients if paths[0].suffix in c.suffixes and (c.name in EMULATED) == emulated]
             if not able:
@@ -107,7 +109,7 @@ def main() -> None:
                     "what": "files of footseg export on other people's runtimes",
                     "data": args.data.resolve().name,
                     "split": record["files"][0]["split"],
-                    "files": found,
+                    "files": before | found,
                     "machine": record["machine"],
                     "versions": record["versions"],
                     "created": record["created"],
