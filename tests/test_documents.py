@@ -231,6 +231,13 @@ def test_the_ingredients_of_training_are_those_measured() -> None:
     assert table("docs/figures.md", "recipe") == wanted
 
 
+def test_the_table_of_clients_is_what_was_measured() -> None:
+    from footseg.benchmarks.experiments import clients
+
+    record = json.loads(read("benchmarks/results/clients.json"))
+    assert clients.tables(record) in read("docs/clients.md")
+
+
 def test_every_command_is_in_the_readme() -> None:
     text = read("README.md")
     missing = [" ".join(c.words) for c in cli.COMMANDS if f"footseg {' '.join(c.words)}" not in text]
