@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from footseg import files, provenance
+from footseg import files, installation, provenance
 from footseg.errors import FootsegError
 
 Status = Literal["ok", "missing", "old", "warning"]
@@ -143,9 +143,9 @@ def _package(requirement: Requirement) -> Diagnosis:
     base = "" in requirement.extras
     use = "; ".join(NEEDED_FOR.get(extra, f"the extra {extra!r}") for extra in requirement.extras)
     if base:
-        fix = f"python -m pip install --upgrade {PACKAGE}"
+        fix = f"python -m {installation.command()}"
     else:
-        fix = f"python -m pip install --upgrade '{PACKAGE}[{requirement.extras[0]}]'"
+        fix = f"python -m {installation.command(requirement.extras[0])}"
     try:
         installed = importlib.metadata.version(requirement.package)
     except importlib.metadata.PackageNotFoundError:

@@ -10,6 +10,8 @@ import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
 
+from footseg import installation
+
 
 class FootsegError(Exception):
     """A failure the user can mend; its text is the one line that is printed."""
@@ -48,7 +50,7 @@ def check_installed(package: str, extra: str) -> None:
 
 def _missing(package: str, extra: str) -> MissingExtraError:
     return MissingExtraError(
-        f"this needs the package {package}, which is not installed: pip install 'footseg[{extra}]'"
+        f"this needs the package {package}, which is not installed: {installation.command(extra)}"
     )
 
 

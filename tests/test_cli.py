@@ -281,7 +281,8 @@ sys.exit(main({[part.format(**places) for part in command]!r}))
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 1
-    assert f"pip install 'footseg[{extra}]'" in done.stderr.strip().splitlines()[-1]
+    assert re.search(rf"pip install (-e )?\S*\[{extra}\]'?$", done.stderr.strip().splitlines()[-1])
+    assert "footseg[" not in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not any((tmp_path / "out").rglob("*.*")), "nothing half-written"
 

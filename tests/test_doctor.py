@@ -1,6 +1,7 @@
 """The doctor, shown installations that are really there: packages as metadata folders on the path."""
 
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from footseg import doctor
+from footseg import doctor, installation
 from footseg.cli import COMMANDS, parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,13 +61,13 @@ def test_packages_are_held_against_the_lowest_version(site):
         "quagga-old",
         "old",
         "2.9.1, needs 2.21 or later, for: training, and running .keras files",
-        "python -m pip install --upgrade 'footseg[train]'",
+        "python -m pip install 'CHECKOUT[train]'",
     )
     assert found("quagga-gone") == doctor.Diagnosis(
         "quagga-gone",
         "missing",
         "needed for: exporting and running .onnx files",
-        "python -m pip install --upgrade 'footseg[onnx]'",
+        "python -m pip install 'CHECKOUT[onnx]'",
     )
     assert found("quagga-any").status == "ok"
 
@@ -75,7 +76,27 @@ def test_a_missing_base_package_is_required(site):
     install_footseg(site, "quagga-base>=2.0")
     finding = found("quagga-base")
     assert (finding.status, finding.required) == ("missing", True)
-    assert finding.fix == "python -m pip install --upgrade footseg"
+    assert finding.fix == "python -m pip install CHECKOUT"
+
+
+@pytest.mark.parametrize(
+    ("noted", "expected"),
+    [
+        ({"url": "file:///home/me/foot%20seg", "dir_info": {}}, "pip install '/home/me/foot seg[onnx]'"),
+        ({"url": "file:///src", "dir_info": {"editable": True}}, "pip install -e '/src[onnx]'"),
+        (
+            {"url": "file:///a/footseg-9-py3-none-any.whl"},
+            "pip install '/a/footseg-9-py3-none-any.whl[onnx]'",
+        ),
+        ({"url": "https://example.org/footseg.whl"}, "pip install 'CHECKOUT[onnx]'"),
+        ([], "pip install 'CHECKOUT[onnx]'"),
+    ],
+)
+def test_more_is_installed_from_where_footseg_came(site, noted, expected):
+    """On no index is a footseg of ours: its name alone would bring a stranger's."""
+    install_footseg(site)
+    (site / "footseg-9.dist-info" / "direct_url.json").write_text(json.dumps(noted))
+    assert installation.command("onnx") == expected
 
 
 def test_every_requirement_of_setup_py_is_understood(site, tmp_path):

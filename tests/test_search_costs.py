@@ -174,7 +174,7 @@ def on_jax(monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
         (without_qemu, "arm", FootsegError, "qemu-aarch64, aarch64-linux-gnu-gcc, .*not found: make arm"),
         (
             without_quantizer, "size", MissingExtraError,
-            r"this needs the package ai_edge_quantizer, which is not installed: pip install 'footseg\[comp",
+            r"this needs the package ai_edge_quantizer, which is not installed: pip install .*\[compress\]",
         ),
         (
             on_jax, "latency", FootsegError,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from footseg import installation
 from footseg.errors import FootsegError
 from footseg.export.clients import known
 from footseg.export.clients.known import Client
@@ -49,7 +50,7 @@ def missing(client: Client) -> Lack | None:
         names, debian = ", ".join(need.name for need in absent), sorted({need.package for need in absent})
         return Lack(f"{names} not found", f"make clients, or apt-get install {' '.join(debian)}")
     if client.extra and any(importlib.util.find_spec(name) is None for name in client.packages):
-        return Lack(f"{' '.join(client.packages)} is not installed", f"pip install 'footseg[{client.extra}]'")
+        return Lack(f"{' '.join(client.packages)} is not installed", installation.command(client.extra))
     for folder, packages in _folders(client):
         if not _made(folder, packages):
             return Lack(f"{' '.join(packages)} is not installed in {folder}", "make clients")

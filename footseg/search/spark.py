@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from footseg import __version__
+from footseg import __version__, installation
 from footseg.errors import FootsegError, require
 from footseg.quiet import native_stderr_to
 from footseg.search import worker, workers
@@ -33,7 +33,7 @@ from footseg.search.workers import Feed
 LOG = "spark.log"
 # Seconds for a master to take a connection, and for executors to be found and to answer.
 CONNECT, ANSWER = 5.0, 90.0
-INSTALL = "pip install 'footseg[train,search,spark]' on every machine"
+INSTALL = f"{installation.command('train,search,spark')} on every machine"
 JAVA = "Spark needs Java 17 or newer: install it (apt-get install openjdk-17-jre-headless)"
 
 
