@@ -3,11 +3,9 @@
 ``pip install footseg`` would take whatever has that name there.
 """
 
-import importlib.metadata
 import json
 import shlex
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 PACKAGE = "footseg"
 # What stands for the source where nothing tells it.
@@ -16,6 +14,8 @@ UNKNOWN = "CHECKOUT"
 
 def command(extras: str = "") -> str:
     """The command that installs it again, with extras as "onnx,train", from where pip noted that it came."""
+    from urllib.parse import unquote, urlsplit
+
     noted = _noted()
     address = urlsplit(str(noted.get("url", "")))
     source = unquote(address.path) if address.scheme == "file" else UNKNOWN
@@ -25,6 +25,8 @@ def command(extras: str = "") -> str:
 
 
 def _noted() -> dict[str, Any]:
+    import importlib.metadata  # a quarter of what footseg --help imports
+
     try:
         noted = json.loads(importlib.metadata.distribution(PACKAGE).read_text("direct_url.json") or "{}")
     except (importlib.metadata.PackageNotFoundError, ValueError):

@@ -52,6 +52,9 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 def _make_parents(folder: Path) -> list[Path]:
     """Make the folders above; returns those that were not there, the lowest first."""
     made = [parent for parent in folder.parents if not parent.exists()]
+    for parent in folder.parents:
+        if parent.exists() and not parent.is_dir():
+            raise FootsegError(f"{parent} cannot be used (Not a directory): choose another folder")
     with files.disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     return made

@@ -41,7 +41,7 @@ def faults(data: bytes) -> Iterator[str]:
     yield from _tensors(model)
     yield from _order(model.Subgraphs(0))
     yield from _signatures(model)
-    yield from _metadata(model)
+    yield from _metadata(model, schema.ModelT.InitFromPackedBuf(data))
 
 
 def _end(data: bytes) -> int:
@@ -153,7 +153,7 @@ def _signatures(model: Any) -> Iterator[str]:
                 yield f"signature {number} has {side} without a name"
 
 
-def _metadata(model: Any) -> Iterator[str]:
+def _metadata(model: Any, unpacked: Any) -> Iterator[str]:
     entries = [model.Metadata(number) for number in range(model.MetadataLength())]
     names = [entry.Name() for entry in entries]
     if len(set(names)) < len(names):
@@ -161,7 +161,12 @@ def _metadata(model: Any) -> Iterator[str]:
     held = {entry.Name(): model.Buffers(entry.Buffer()) for entry in entries}
     codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
     kinds = [schema.OperatorCodeT.InitFromObj(code) for code in codes]
-    promised = versions.runtime(kinds)
+    graph = unpacked.subgraphs[0]
+    untold = any(
+        versions.untold(operator, unpacked.operatorCodes[operator.opcodeIndex], graph.tensors)
+        for operator in graph.operators
+    )
+    promised = None if untold else versions.runtime(kinds)
     said = held.get(plain.RUNTIME)
     text = None if said is None else said.DataAsNumpy().tobytes().rstrip(b"\0").decode()
     if text != promised:

@@ -289,8 +289,6 @@ def test_refusals(tmp_path: Path) -> None:
         QAT.choose(keras.Model(image, layers.ReLU()(image), name="empty"))
     with pytest.raises(ValueError, match="momentum"):
         QuantizationAware(momentum=1.0)
-    with pytest.raises(ValueError, match="io is 'int4'"):
-        converter.convert(tmp_path, "int4")
     with pytest.raises(FootsegError, match="footseg compress --qat"):
         converter.convert(tmp_path / "nothing")
     model = positions()
