@@ -3,10 +3,11 @@
 LiteRT's GPU delegates have no TRANSPOSE_CONV with an activation of its own (version 4 of the operator), so
 the activation becomes an operator: the same bits on the processor in 0.98 to 1.00 of the time. In integers it
 goes without a trace wherever saturation does its work already: ReLU is nothing new to codes whose zero point
-is the lowest. Two things they compute wrongly, silently (seen in LiteRT 2.3, reports in ``docs/faults``).
+is the lowest. Three things they compute wrongly, silently (seen in LiteRT 2.3, reports in ``docs/faults``).
 Integer 1x1 convolutions of stride 2: they write as if the stride were 1; with the input thinned out before a
 convolution of stride 1, they do not. And transposed convolutions of maps that the stride does not divide:
 they take the padding from the input's size; without padding, and the border cut off behind it, they do not.
+And sums of int8 tensors of different shapes.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def portable(data: bytes, target: str = "any") -> bytes:
     model = plain.unpack(data)
     for graph in model.subgraphs:
         drop_saturated_activations(model, graph)
+        drop_squeezes(model, graph)
         split_activations(model, graph, integers=target == "any")
         if target == "any":
             thin_out(model, graph)
@@ -52,6 +54,24 @@ def drop_saturated_activations(model: Any, graph: Any) -> None:
         fused = operator.builtinOptions.fusedActivationFunction
         if fused and output.type in CODES and saturates(fused, output):
             operator.builtinOptions.fusedActivationFunction = 0
+
+
+def drop_squeezes(model: Any, graph: Any) -> None:
+    """Let each ADD read what a RESHAPE was given, where that is of the sum's own shape.
+
+    Keras adds maps of one pixel like a bias, of one axis. GPUs add int8 tensors of different shapes wrongly.
+    """
+    made = {operator.outputs[0]: operator for operator in of_kind(model, graph, "RESHAPE")}
+    for operator in of_kind(model, graph, "ADD"):
+        shape = list(graph.tensors[operator.outputs[0]].shape)
+        given = [made[key].inputs[0] if key in made else key for key in operator.inputs]
+        operator.inputs = [
+            new if list(graph.tensors[new].shape) == shape else key
+            for key, new in zip(operator.inputs, given, strict=True)
+        ]
+    read = {key for operator in graph.operators for key in operator.inputs} | set(graph.outputs)
+    idle = {id(operator) for key, operator in made.items() if key not in read}
+    graph.operators = [operator for operator in graph.operators if id(operator) not in idle]
 
 
 def split_activations(model: Any, graph: Any, integers: bool = True) -> None:

@@ -135,6 +135,18 @@ def test_for_processors_alone_floats_are_split_all_the_same(raw: dict[str, bytes
     assert ("RELU", 1) in kinds(portable.portable(raw["fp32"], "cpu"), tmp_path)
 
 
+def test_maps_of_one_pixel_are_added_as_maps(tiny_float: Path, tmp_path: Path) -> None:
+    """Keras adds them like a bias; FastLinkNet has two such sums at 64x64."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    before = tiny_float.read_bytes()
+    after = portable.portable(before)
+    assert "RESHAPE" in dict(kinds(before, tmp_path))
+    assert "RESHAPE" not in dict(kinds(after, tmp_path))
+    (tmp_path / "file.tflite").write_bytes(after)
+    found = [runtime.load(path).logits(images) for path in (tiny_float, tmp_path / "file.tflite")]
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A transposed convolution of stride 2 at 5x8, as the converter writes it."""
