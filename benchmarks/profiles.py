@@ -46,9 +46,9 @@ XNNPACK = {
     "RELU": ("Clamp",),
     "RELU6": ("Clamp",),
     "RESHAPE": ("Static Reshape", "Copy"),
-    "SLICE": ("Static Slice",),
+    "SLICE": ("Slice", "Static Slice"),
     "SPLIT": ("Copy", "Split"),
-    "STRIDED_SLICE": ("Static Slice",),
+    "STRIDED_SLICE": ("Slice", "Static Slice"),
     "SUB": ("Subtract",),
     "TRANSPOSE_CONV": ("Deconvolution",),
 }
