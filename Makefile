@@ -51,7 +51,7 @@ arm:
 
 # A GPU on the processor, a browser, npm; then an environment for each runtime that does not go with ours.
 clients: $(INSTALLED)
-	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(file < export/clients/packages.txt)
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(file < export/clients/packages.txt) $(if $(shell command -v npm),,npm)
 	$(BIN)/python -P -m footseg.export.clients.install
 
 clean:
