@@ -145,10 +145,11 @@ RULES = (
     Rule(
         GPU, ("TRANSPOSE_CONV",), _misplaced, WRONG,
         "of maps that the stride does not divide, with padding begun at another place",
-        "seen, and docs/faults",
+        "docs/faults/litert_gpu_transposed_odd.md",
     ),
     Rule(
-        GPU, ("ADD",), _stretched, WRONG, "of int8 maps of different shapes, wrongly", "seen",
+        GPU, ("ADD",), _stretched, WRONG, "of int8 maps of different shapes, wrongly",
+        "docs/faults/litert_gpu_sum_of_shapes.md",
     ),
     Rule(
         GPU, ("SUB", "MUL"), _stretched, UNKNOWN, "of int8 maps of different shapes: not tried, of ADD wrong",
