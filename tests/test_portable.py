@@ -441,6 +441,23 @@ def test_a_gpu_moves_an_odd_map_by_a_pixel_but_for_what_is_written_here(tmp_path
 
 
 @pytest.mark.slow
+def test_a_gpu_gives_one_operand_of_a_sum_but_for_what_is_written_here(tmp_path: Path) -> None:
+    """docs/faults: of the int8 sum of a map and a vector a GPU gives the vector, which is the file's input."""
+    fault = FAULTS / "sum_of_shapes_int8.tflite"
+    file = tmp_path / "file.tflite"
+    file.write_bytes(portable.portable(fault.read_bytes()))
+    maps = np.random.default_rng(0).integers(0, 256, (16, 1, 1, 8), np.uint8)
+    here = on_cpu(fault, maps)
+    np.testing.assert_array_equal(here, on_cpu(file, maps))
+    wrong, right = (on_gpu(path, maps, tmp_path)[0].reshape(here.shape) for path in (fault, file))
+    code = read(file).tensors[read(file).operators[-1].reads[0]].quantization
+    assert code is not None
+    assert np.abs(wrong - maps / 255).max() < code.scales[0]
+    assert np.abs(here - maps / 255).max() > 10 * code.scales[0]
+    assert np.abs(right - here).max() < 1.5 * code.scales[0]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_gpu_alone_gives_the_same_masks(
     precision: str, trained: tuple[np.ndarray, dict[str, Path]], tmp_path: Path
