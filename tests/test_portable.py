@@ -442,7 +442,7 @@ def test_a_gpu_moves_an_odd_map_by_a_pixel_but_for_what_is_written_here(tmp_path
 
 @pytest.mark.slow
 def test_a_gpu_gives_one_operand_of_a_sum_but_for_what_is_written_here(tmp_path: Path) -> None:
-    """docs/faults: of the int8 sum of a map and a vector a GPU gives the vector, which is the file's input."""
+    """docs/faults: of the int8 sum of a map and a vector a GPU gives the vector, the file's input."""
     fault = FAULTS / "sum_of_shapes_int8.tflite"
     file = tmp_path / "file.tflite"
     file.write_bytes(portable.portable(fault.read_bytes()))
