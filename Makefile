@@ -47,11 +47,11 @@ format: $(INSTALLED)
 
 # QEMU, cross compiler and adb: footseg bench --on arm and --on android, and their tests.
 arm:
-	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(file < android_harness/packages.txt)
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(strip $(file < android_harness/packages.txt))
 
 # A GPU on the processor, a browser, npm; then an environment for each runtime that does not go with ours.
 clients: $(INSTALLED)
-	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(file < export/clients/packages.txt) $(if $(shell command -v npm),,npm)
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y --no-install-recommends $(strip $(file < export/clients/packages.txt) $(if $(shell command -v npm),,npm))
 	$(BIN)/python -P -m footseg.export.clients.install
 
 clean:

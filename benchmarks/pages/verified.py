@@ -77,8 +77,8 @@ def write(recorded: Recorded, out: Path) -> Path:
     """
     if out.suffix == ".json":
         raise ValueError(f"--out {out} is the name of the record beside the page: give it as .html")
-    fine = sum(row.ok for file in recorded.files for row in file.rows)
-    asked = sum(len(file.rows) for file in recorded.files)
+    concerned = [row for file in recorded.files for row in file.rows if row.status != "not concerned"]
+    fine, asked = sum(row.ok for row in concerned), len(concerned)
     page.write(
         page.HERE / "verify.html.j2",
         out,
