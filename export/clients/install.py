@@ -150,7 +150,7 @@ def _run(command: list[str]) -> None:
 
 
 def main(say: Callable[[str], None] = print) -> int:
-    """Make all environments, a line each; returns 1 where a client of this system cannot be asked after it."""
+    """Make all environments, a line each; returns 1 where a client of this system cannot be asked then."""
     failed = 0
     for client in known.CLIENTS:
         began = time.monotonic()
