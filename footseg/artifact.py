@@ -4,6 +4,7 @@ Everything downstream (bench, report, an app's build script) needs only these tw
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,4 +115,10 @@ def load(path: Path) -> Artifact:
         raise FootsegError(
             f"{path} is not the file its sidecar {sidecar.name} describes (SHA-256 differs): export it again"
         )
+    try:
+        json.dumps(dataclasses.asdict(found), default=str, allow_nan=False)
+    except ValueError as error:  # a line of results could not hold it, after all has been measured
+        raise FootsegError(
+            f"{sidecar} is no sidecar of an artifact (it holds NaN or infinity): export the file again"
+        ) from error
     return found

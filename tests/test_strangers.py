@@ -1,6 +1,7 @@
 """Files of others that are made to harm: they end in one line, and the process lives."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 from footseg import artifact, run, runtime, strangers
+from footseg.benchmarks.pages import page
 from footseg.data.images import BadFileError, read_image
+from footseg.data.preview import preview
 from footseg.errors import FootsegError
 from tests.small_graphs import T, tflite
 
@@ -105,3 +108,35 @@ def test_a_network_is_a_name_and_no_path(tiny_run: Path, tmp_path: Path, name: s
     (tmp_path / "run.json").write_text(json.dumps(record | {"network": name}))
     with pytest.raises(FootsegError, match=r"no record of a run .its field 'network' is .*expected a name"):
         run.load(tmp_path)
+
+
+def test_a_page_replaces_no_network(tmp_path: Path) -> None:
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"PK weights of a night")
+    with pytest.raises(
+        FootsegError, match=r"model\.keras is no page, and stays as it is: give --out another"
+    ):
+        page.write(page.HERE / "verify.html.j2", model)
+    assert model.read_bytes() == b"PK weights of a night"
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_preview_replaces_no_photograph(tiny_data: Path, kind: str) -> None:
+    own = next((tiny_data / "train" / kind).iterdir())
+    before = own.read_bytes()
+    with pytest.raises(FootsegError, match="is among the data set's own files: give --out another place"):
+        preview(tiny_data, own)
+    assert own.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_sidecar_holds_numbers(tmp_path: Path, value: float) -> None:
+    """Else a finished measurement of it could not be written."""
+    path = tmp_path / "file.tflite"
+    path.write_bytes(b"x")
+    digest = artifact.load(path).sha256
+    artifact.Artifact(path, "tflite", digest, details={"deep": [{"in": value}]}).save_sidecar()
+    with pytest.raises(
+        FootsegError, match=r"json is no sidecar .*it holds NaN or infinity.: export the file"
+    ):
+        artifact.load(path)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from footseg import __version__, files, provenance
 from footseg.android_harness.ask import listed
 from footseg.benchmarks.measurement import Measurement
+from footseg.errors import FootsegError
 from footseg.evaluate import SavedEvaluation
 from footseg.grouping import grouped
 from footseg.run import Run
@@ -53,8 +54,10 @@ def write(template: Path, out: Path, **values: Any) -> Path:
     The style sheet is ``page.css`` and what one of the template's name beside it adds.
 
     Raises:
-        FootsegError: the disk is full.
+        FootsegError: the disk is full, or what stands at ``out`` is no page: a network's file, say.
     """
+    if out.is_file() and out.stat().st_size and not _is_page(out):
+        raise FootsegError(f"{out} is no page, and stays as it is: give --out another name, as report.html")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, HERE]),
         autoescape=True,
@@ -74,6 +77,11 @@ def write(template: Path, out: Path, **values: Any) -> Path:
     )
     files.write_text(out, text)
     return out
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(64).lstrip().lower().startswith(b"<!doctype html")
 
 
 def both(

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from footseg.data.folder import Colour, DataSet, Pair, images_by_name, open_data, pairs, read_pair
 from footseg.data.images import IGNORE, BadFileError, letterbox, letterbox_mask, overlay, write_image
 from footseg.data.threads import each
+from footseg.errors import FootsegError
 
 WIDTH = 1680
 """Of the sheet, in pixels; its height follows from the number of photographs."""
@@ -35,11 +36,13 @@ def preview(data_dir: Path, out: Path, split: str = "train", count: int = 24) ->
     A pair that cannot be read has its tile too, which says why.
 
     Raises:
-        FootsegError: as ``open_data`` and ``pairs``.
+        FootsegError: as ``open_data`` and ``pairs``, or ``out`` is among the images or masks of the split.
         ValueError: a count below 1, or a suffix other than .jpg and .png.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
+    if any((data_dir / split / kind).resolve() in out.resolve().parents for kind in ("images", "masks")):
+        raise FootsegError(f"{out} is among the data set's own files: give --out another place")
     data = open_data(data_dir)
     found = pairs(data, split)
     count = min(count, len(found))
