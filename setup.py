@@ -65,5 +65,5 @@ setup(
         "zstandard>=0.23",
     ],
     extras_require={**EXTRAS, "all": ALL},
-    entry_points={"console_scripts": ["footseg = footseg.cli:main"]},
+    entry_points={"console_scripts": ["footseg = footseg.__main__:main"]},
 )

@@ -114,3 +114,27 @@ def test_what_a_terminal_would_obey_is_written_out() -> None:
     assert terminal.printable("a\x1b[2Jb\r\x9bc\x7f") == "a\\x1b[2Jb\\x0d\\x9bc\\x7f"
     assert terminal.printable("two\nlines\tand Füße") == "two\nlines\tand Füße"
     assert terminal.printable(b"caf\xe9".decode(errors="surrogateescape")) == "caf\\udce9"
+
+
+INTERRUPTED_IMPORT = """
+import importlib.abc, os, signal, sys, time
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "footseg.commands":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+sys.meta_path.insert(0, Slow())
+if sys.argv[1] == "ignored":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    time.sleep = lambda seconds: None
+from footseg.__main__ import main
+sys.argv = ["footseg", "--version"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("heeded", -signal.SIGINT), ("ignored", 0)])
+def test_ctrl_c_before_a_command_has_begun_just_ends_it(how: str, code: int) -> None:
+    words = [sys.executable, "-c", INTERRUPTED_IMPORT, how]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (code, "")
