@@ -52,7 +52,7 @@ def _train(args: Arguments) -> Output:
 def _run_folder(args: Arguments) -> Path | None:
     """The run's; of several processes that train one run together, the first one's only, which writes it."""
     first = os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0"
-    return out_folder(args) if first or not args.distribute else None
+    return out_folder(args) if first else None
 
 
 def _evaluate_arguments(sub: argparse.ArgumentParser) -> None:
