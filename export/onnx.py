@@ -31,7 +31,9 @@ def convert(model: Any) -> bytes:
     with conversion("conversion to ONNX"):
         tf2onnx = require("tf2onnx", "onnx")
         require("onnx", "onnx")
-        function = serving_function(model)
+        from footseg.export.lowering import without_plain_groups
+
+        function = serving_function(without_plain_groups(model))
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=function.input_signature, opset=OPSET
         )
