@@ -9,7 +9,7 @@ import numpy as np
 
 from footseg.errors import require
 from footseg.export.conversion import conversion
-from footseg.export.tflite import Contents
+from footseg.export.tflite import Contents, kinds_of_weights
 from footseg.graphs.onnx import read
 
 # Where each operator with weights has them among its inputs.
@@ -32,14 +32,7 @@ def contents(path: Path) -> Contents:
         FootsegError: ONNX Runtime cannot load the file.
     """
     graph = read(path)
-    stored = {op.outputs[0]: op.reads[0] for op in graph.operators if op.op == DEQUANTIZE}
-    weights: dict[str, Counter[str]] = {}
-    for operator in graph.operators:
-        if operator.op in WEIGHTS:
-            tensor = operator.reads[WEIGHTS[operator.op]]
-            kind = graph.tensors[stored.get(tensor, tensor)].kind
-            weights.setdefault(kind, Counter())[operator.op] += 1
-    return Contents({kind: dict(count) for kind, count in weights.items()}, floats(path))
+    return Contents(kinds_of_weights(graph, WEIGHTS, DEQUANTIZE), floats(path))
 
 
 def weights(path: Path) -> list[np.ndarray]:

@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from footseg.errors import FootsegError
 from footseg.export.conversion import conversion
+from footseg.graphs.graph import Graph
 from footseg.graphs.tflite import read
 
 # They work out shapes while the network runs: each splits the XNNPACK partition, and neither static int8 nor
@@ -70,12 +72,20 @@ def contents(path: Path) -> Contents:
         FootsegError: not a whole ``.tflite``.
     """
     graph = read(path)
-    stored = {op.outputs[0]: op.reads[0] for op in graph.operators if op.op == "DEQUANTIZE"}
-    weights: dict[str, Counter[str]] = {}
-    for operator in graph.operators:
-        if operator.op in WEIGHTS:
-            tensor = operator.reads[WEIGHTS[operator.op]]
-            kind = graph.tensors[stored.get(tensor, tensor)].kind
-            weights.setdefault(kind, Counter())[operator.op] += 1
     floats = Counter(op.op for op in graph.operators if op.op not in CASTS and graph.gives_float(op))
-    return Contents({kind: dict(count) for kind, count in weights.items()}, dict(floats))
+    return Contents(kinds_of_weights(graph, WEIGHTS, "DEQUANTIZE"), dict(floats))
+
+
+def kinds_of_weights(graph: Graph, places: Mapping[str, int], dequantize: str) -> dict[str, dict[str, int]]:
+    """How many operators of each kind have weights of each type, by type; also behind a ``dequantize``.
+
+    ``places`` says which input of which kind of operator its weights are.
+    """
+    stored = {op.outputs[0]: op.reads[0] for op in graph.operators if op.op == dequantize}
+    found: dict[str, Counter[str]] = {}
+    for operator in graph.operators:
+        if operator.op in places:
+            tensor = operator.reads[places[operator.op]]
+            kind = graph.tensors[stored.get(tensor, tensor)].kind
+            found.setdefault(kind, Counter())[operator.op] += 1
+    return {kind: dict(count) for kind, count in found.items()}

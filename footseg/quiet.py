@@ -41,29 +41,31 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def native_quiet() -> Iterator[None]:
     """Hold back what C++ writes to stderr; Python's own still goes to the terminal, and so does a crash."""
-    python = sys.stderr
-    with tempfile.TemporaryFile() as held, native_stderr_to(held) as terminal:
-        if python is sys.__stderr__:
-            sys.stderr = terminal
+    with tempfile.TemporaryFile() as held, native_stderr_to(held) as terminal, _as_stderr(terminal):
         faulthandler.enable(terminal)
         try:
             yield
         finally:
             faulthandler.disable()
-            sys.stderr = python
 
 
 @contextlib.contextmanager
 def lasting_stderr() -> Iterator[None]:
     """Let the block go on when nobody takes what it writes to stderr."""
+    with _lasting(2) as terminal, _as_stderr(terminal):
+        yield
+
+
+@contextlib.contextmanager
+def _as_stderr(terminal: IO[str]) -> Iterator[None]:
+    """Let Python write to ``terminal`` what it would write to its own stderr; another one stays."""
     python = sys.stderr
-    with _lasting(2) as terminal:
-        if python is sys.__stderr__:
-            sys.stderr = terminal
-        try:
-            yield
-        finally:
-            sys.stderr = python
+    if python is sys.__stderr__:
+        sys.stderr = terminal
+    try:
+        yield
+    finally:
+        sys.stderr = python
 
 
 def open_closed_streams() -> None:
