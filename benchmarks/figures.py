@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from footseg import paired
-from footseg.benchmarks import places
-from footseg.benchmarks.measurement import Agreement, Instructions, Latency, Measurement, OperatorTime
+from footseg.benchmarks import places, shown
+from footseg.benchmarks.measurement import Agreement, Instructions, Measurement, OperatorTime
 from footseg.grouping import grouped
 from footseg.terminal import with_interval
 
@@ -84,6 +84,17 @@ def known(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
+def ratio_words(ratio: float, low: float | None, high: float | None) -> tuple[str, str]:
+    """A ratio and its interval, "" without one, with the places that a terminal shows."""
+    value, bracket, ends = with_interval(ratio, low, high).partition(" [")
+    return value, f"[{ends}" if bracket else ""
+
+
+def equal_pixels(share: float) -> str:
+    """In percent; of 3 of a million one sees that they differ, and what is less than all is never 100."""
+    return f"{math.floor(share * 1e6) / 1e4:.4f}%"
+
+
 def said_once(notes: Iterable[tuple[str, str]], files: int) -> list[tuple[str, str]]:
     """Each of (note, file) once, with the names of its files; of those that all ``files`` have with none."""
     return [
@@ -148,18 +159,17 @@ def _compared(key: str, form: str, minus: str = "") -> Callable[[Measurement, Me
     return _part("agreement", write)
 
 
-def _tenths(count: float) -> str:
-    return f"{count / 1e6:.1f}"
-
-
-def _latency(m: Measurement, _: Members) -> Cell:
+def _latency(m: Measurement, members: Members) -> Cell:
+    """What was measured, and where that was noisy what headline and plots have instead."""
     if not m.latency:
         return Cell(badge="throttled" if throttled(m) else "")
+    found = shown.latency(m, members)
+    instead = f"{ms(found.ms)} by its ratio" if found and found.how else ""
     means = m.latency.runs_per_sample
     # The 90th percentile of means is not that of runs.
     small = f"[{ms(m.latency.p90_ms)}]" if means == 1 else f"mean of {means}"
     badges = [name for name, said in (("noisy", m.latency.noisy), ("throttled", throttled(m))) if said]
-    return Cell(ms(m.latency.median_ms), small, badge=", ".join(badges), why=m.latency.note)
+    return Cell(ms(m.latency.median_ms), small, below=instead, badge=", ".join(badges), why=m.latency.note)
 
 
 def _ratio(m: Measurement, members: Members) -> Cell:
@@ -167,19 +177,18 @@ def _ratio(m: Measurement, members: Members) -> Cell:
     found = m.relative
     if m.is_base or (not found and places.is_fp32(m.artifact)):
         return Cell("1")
-    if found and (found.low is None or found.high is None):
-        return Cell(f"{found.ratio:.2f}")
     if found:
-        badge = "" if found.different else "not told apart"
-        return Cell(f"{found.ratio:.3f}", below=f"[{found.low:.3f}, {found.high:.3f}]", badge=badge)
-    base = _base_latency(m, members)
-    return Cell(f"~{m.latency.median_ms / base.median_ms:.2f}") if m.latency and base else Cell()
+        value, ends = ratio_words(found.ratio, found.low, found.high)
+        return Cell(value, below=ends, badge="not told apart" if found.different is False else "")
+    own, base = shown.latency(m, members), _base_latency(m, members)
+    return Cell(f"~{own.ms / base.ms:.2f}") if own and base else Cell()
 
 
-def _base_latency(m: Measurement, members: Members) -> Latency | None:
+def _base_latency(m: Measurement, members: Members) -> shown.Shown | None:
     """That of fp32, on the same runner: another one of the same format has another overhead."""
     same = [other for other in members if other.runtime == m.runtime or m.artifact.format == "onnx"]
-    return next((other.latency for other in same if places.is_fp32(other.artifact) and other.latency), None)
+    fp32 = next((other for other in same if places.is_fp32(other.artifact) and other.latency), None)
+    return shown.latency(fp32, members) if fp32 else None
 
 
 def _in_turns(m: Measurement, _: Members) -> str:
@@ -214,21 +223,22 @@ def _instructions(head: str, short: str, amount: Callable[[Instructions], int]) 
 # Of the file.
 SIZE = Figure("size", "MB", lambda m, _: mb(m.file_bytes), "\nMB")
 GZIP = Figure("gzip", "MB", lambda m, _: mb(m.gzip_bytes), "gzip\nMB")
-MACS = Figure("MACs", "M", _cost("macs", _tenths), "M\nMACs")
+MACS = Figure("MACs", "M", _cost("macs", millions), "M\nMACs")
 FILE = (
     SIZE, GZIP,
     Figure("zstd", "MB", lambda m, _: mb(m.zstd_bytes)),
     Figure("parameters", "", lambda m, _: f"{m.artifact.parameters or m.cost['parameters']:,}"),
     MACS,
-    Figure("FLOPs", f"M, 2 {TIMES} MACs", _cost("flops", _tenths)),
-    Figure("FLOPs", "M, TensorFlow's rule", _cost("flops_tf_benchmark", _tenths)),
+    Figure("FLOPs", f"M, 2 {TIMES} MACs", _cost("flops", millions)),
+    Figure("FLOPs", "M, TensorFlow's rule", _cost("flops_tf_benchmark", millions)),
     Figure("activations", "MB at peak", _cost("peak_activation_bytes", mb)),
     Figure("moved", "MB", _cost("bytes_moved", mb)),
     Figure("intensity", "FLOPs a byte", lambda m, _: f"{m.cost['flops'] / m.cost['bytes_moved']:.1f}"
            if m.cost.get("bytes_moved") else ""),
 )
 VERIFIED = (
-    Figure("equal pixels", "", _check("pixels_equal", "{:.4%}")),
+    Figure("equal pixels", "", lambda m, _: equal_pixels(share)
+           if (share := m.artifact.verification.get("pixels_equal")) is not None else ""),
     Figure("logits differ", "at most", _check("logit_max_absolute", "{:.2g}")),
     Figure("IoU", "minus Keras's", _strayed("iou")),
     Figure("boundary F", "minus Keras's", _strayed("boundary_f")),
@@ -236,8 +246,8 @@ VERIFIED = (
 
 # Of a clock.
 LATENCY = Figure("latency", "median [p90] ms", _latency, "median\nms",
-                 _part("latency", lambda found: f"{found.median_ms:.3f}"), strong=True)
-P90 = Figure("latency", "p90 ms", _part("latency", lambda found: f"{found.p90_ms:.3f}"), "p90\nms")
+                 _part("latency", lambda found: ms(found.median_ms)), strong=True)
+P90 = Figure("latency", "p90 ms", _part("latency", lambda found: ms(found.p90_ms)), "p90\nms")
 RATIO = Figure(f"{TIMES} fp32", "[interval]", _ratio, "\nx {anchor}", _in_turns)
 COLD_START = Figure("cold start", "load + first, ms",
                     _part("cold_start", lambda cold: f"{cold.load_ms:.0f} + {cold.first_inference_ms:.1f}"),
@@ -269,10 +279,10 @@ COUNTED = (
            _part("instructions", lambda i: f"{i.spread:.0e}" if i.spread else "0")),
 )
 
-# Of its outputs; of shares of pixels four decimals, for 3 of a million are not "100 %". A terminal says 100
-# only where none differs.
-EQUAL = Figure("equal pixels", "to the host's", _compared("pixels_equal", "{:.4%}"), "pixels\nequal %",
-               _part("agreement", lambda a: f"{math.floor(a.pixels_equal * 1e6) / 1e4:.10g}"))
+# Of its outputs.
+EQUAL = Figure("equal pixels", "to the host's",
+               _part("agreement", lambda a: equal_pixels(a.pixels_equal)), "pixels\nequal %",
+               _part("agreement", lambda a: f"{float(equal_pixels(a.pixels_equal)[:-1]):g}"))
 IOU = Figure("IoU", "", _compared("iou", "{:.4f}"), "IoU\nthere")
 HOST_IOU = Figure("IoU", "the host's", _compared("host_iou", "{:.4f}"), "IoU\nhere")
 MINUS_HOST = Figure("IoU", "minus the host's", _compared("iou", "{:+.4f}", "host_iou"), "- IoU\nhere")

@@ -280,7 +280,7 @@ def test_page_says_what_was_found(page: str) -> None:
     text = " ".join(Page(page).text.split())
     assert (
         "a-int8.tflite segments an image in 2.62 ms with an IoU of 0.740 from a file of 2.07 MB: "
-        "0.49 times the latency of a-fp32.tflite, 0.0029 less IoU." in text
+        "0.490 times the latency of a-fp32.tflite, 0.0029 less IoU." in text
     )
     for figure in (
         "0.7431",
@@ -488,7 +488,7 @@ def test_emulated_lines_have_counts_and_never_a_time(tmp_path: Path) -> None:
         ),
         (
             [measured("a.tflite", "fp32", 5.0, latency=None)],
-            "a.tflite segments an image with 188 million multiply-accumulates from a file of 7.18 MB.",
+            "a.tflite segments an image with 188.5 million multiply-accumulates from a file of 7.18 MB.",
         ),
         (
             [measured("a.tflite", "fp32", 5.0, relative=over("b.tflite", 0.99, 0.97, 1.02))],
@@ -510,8 +510,8 @@ def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Pa
     ]
     out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
     text = spaced(out)
-    assert "1.004 [0.992, 1.016] not told apart" in text
-    assert "0.493 [0.482, 0.504] 20 + 9.4" in text
+    assert "1.00 [0.99, 1.02] not told apart" in text
+    assert "0.49 [0.48, 0.50] 20 + 9.4" in text
     assert text.count("hollow") == 1  # the caption
     assert out.count('class="dot hollow series-2"') == 2  # on a wide screen and on a phone
     assert "95% confidence" in text
@@ -606,12 +606,12 @@ def test_the_baseline_is_told_in_words(tmp_path: Path) -> None:
     ]
     text = words(tmp_path, *now, baseline=stored)
     # 200 / 180
-    assert "b.tflite instructions worse 180,000,000 200,000,000 1.111 1.05" in text
+    assert "b.tflite instructions worse 180,000,000 200,000,000 1.1111 1.05" in text
     assert "The gate fails." in text
     assert "not checked" in text
     good = words(tmp_path / "good", *now[:1], baseline=stored)
     assert "The gate passes." in good
-    assert "a.tflite instructions ok 400,000,000 400,000,000 1.000 1.05" in good
+    assert "a.tflite instructions ok 400,000,000 400,000,000 1 1.05" in good
     assert "stored.jsonl" in good
 
 
@@ -625,7 +625,7 @@ def test_old_lines_make_a_page(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(old) + "\n")
     text = Page(report.write_report(path, tmp_path / "r.html").read_text()).text
-    assert "1.25 times the latency of b.tflite" in text
+    assert "1.250 times the latency of b.tflite" in text
     assert "told apart" not in text
 
 

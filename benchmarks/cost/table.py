@@ -6,6 +6,7 @@ from typing import Any
 
 from footseg.benchmarks.cost import Cost
 from footseg.benchmarks.cost.roofline import Bound
+from footseg.benchmarks.figures import millions
 from footseg.terminal import aligned, wrapped
 
 WIDEST_FILE = 40
@@ -52,7 +53,7 @@ def totals(files: Sequence[tuple[str, Cost, Bound | None]]) -> str:
         (
             _cut_front(name, WIDEST_FILE),
             f"{cost.parameters:,}",
-            *(f"{value / 1e6:.1f}" for value in (cost.macs, cost.flops, cost.flops_tf_benchmark)),
+            *map(millions, (cost.macs, cost.flops, cost.flops_tf_benchmark)),
             _scaled(cost.peak_activation_bytes, 1e6, 2),
             _scaled(cost.bytes_moved, 1e6, 1),
             UNKNOWN if cost.intensity is None else f"{cost.intensity:.1f}",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from footseg import run as runs_
-from footseg.benchmarks import figures, places
+from footseg.benchmarks import figures, places, shown
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
 from footseg.benchmarks.pages import verified as verified_
@@ -39,6 +39,11 @@ FACTS = {
     "cooled_seconds": "cooled down for, s",
     "battery": "battery, %",
 }
+# Where some latencies follow from ratios.
+NOISY = (
+    "Where a median was noisy, headline and plots have the ratio times the latency of another file instead, as "
+    "it stands below the median in the table."
+)
 # Of the facts, what stands in the section's own words.
 SAID = {"cpu", "cores", "system", "model", "notes", "throttled", "pinned_cores"}
 
@@ -187,7 +192,14 @@ def _plots(members: Sequence[Measurement], found: Accuracy | None, emulated: boo
             lambda m: m.instructions.total / 1e6 if m.instructions else None,
         )
         return [report_plots.pareto(members, found, counted), report_plots.instructions(members)]
-    clocked = CostAxis("Accuracy against latency", "latency, ms (measured)", "ms", report_head.latency)
+    found_ms = {id(m): one for m in members if (one := shown.latency(m, members))}
+    clocked = CostAxis(
+        "Accuracy against latency",
+        "latency, ms (measured)",
+        "ms",
+        lambda m: found_ms[id(m)].ms if id(m) in found_ms else None,
+        NOISY if any(one.how for one in found_ms.values()) else "",
+    )
     return [report_plots.pareto(members, found, clocked), report_plots.ratios(members)]
 
 
@@ -246,6 +258,8 @@ def _warnings(members: Sequence[Measurement]) -> Iterable[str]:
             yield f"{m.artifact.name}: {m.latency.note}"
         if figures.throttled(m):
             yield f"{m.artifact.name}: the device throttled while it was measured; its times are too long."
+    if any(found.how for m in members if (found := shown.latency(m, members))):
+        yield NOISY
 
 
 def _conditions(members: Sequence[Measurement]) -> Iterable[str]:

@@ -97,9 +97,9 @@ def _outcome(verdict: Verdict) -> Cell:
 def _quotient(verdict: Verdict) -> Cell:
     if verdict.ratio is None:
         return Cell()
-    low, high = (figures.known(end, "{:.3f}") for end in (verdict.low, verdict.high))
     # Counts have no interval to speak of.
-    return Cell(f"{verdict.ratio:.3f}", below=f"[{low}, {high}]" if low != high else "")
+    value, ends = figures.ratio_words(verdict.ratio, verdict.low, verdict.high)
+    return Cell(value, below=ends)
 
 
 def _allowed(verdict: Verdict) -> str:
@@ -114,5 +114,5 @@ def _figure(verdict: Verdict, value: float | None) -> str:
     if value is None:
         return ""
     if verdict.of_accuracy:
-        return f"{value:.4%}" if verdict.what == PIXELS else f"{value:.4f}"
+        return figures.equal_pixels(value) if verdict.what == PIXELS else f"{value:.4f}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else page.word(float(value))

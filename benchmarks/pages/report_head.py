@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from footseg.benchmarks import figures
+from footseg.benchmarks import figures, shown
 from footseg.benchmarks.measurement import Measurement, Relative
 from footseg.benchmarks.pages import report_plots
 from footseg.benchmarks.pages.page import Tile
 from footseg.benchmarks.pages.report_plots import Accuracy
 from footseg.benchmarks.pages.report_tables import short_place
+from footseg.benchmarks.shown import Shown
 from footseg.evaluate import SavedEvaluation
 from footseg.terminal import counted
 
@@ -19,9 +20,10 @@ SHIPPABLE_LOSS = 0.01
 
 @dataclass(frozen=True)
 class Head:
-    """The file that the page's first sentence is about, and its IoU where that is known."""
+    """The file that the page's first sentence is about, among those of its place, and what is known of it."""
 
     best: Measurement
+    members: Sequence[Measurement]
     accuracy: Accuracy | None
 
     @classmethod
@@ -39,7 +41,12 @@ class Head:
         }
         if ious:
             ranked = [m for m in ranked if ious.get(id(m), 0) >= max(ious.values()) - SHIPPABLE_LOSS]
-        return cls(min(ranked, key=_figure), accuracy)
+        return cls(min(ranked, key=lambda m: _figure(m, members)), members, accuracy)
+
+    @property
+    def latency(self) -> Shown | None:
+        """Of the file."""
+        return shown.latency(self.best, self.members)
 
     @property
     def iou(self) -> float | None:
@@ -51,13 +58,14 @@ class Head:
         best = self.best
         place = f" on {short_place(best)}" if several else ""
         words = [f"{best.artifact.name} segments an image"]
-        if median := latency(best):
-            words.append(f"in {figures.ms(median)}\u00a0ms{place}")
+        if found := self.latency:
+            about = "about " if found.how or found.noisy else ""
+            words.append(f"in {about}{figures.ms(found.ms)}\u00a0ms{place}")
         elif count := best.instructions:
             millions = figures.millions(count.total)
             words.append(f"in {millions} million instructions of an emulated {short_place(best)}")
         else:
-            words.append(f"with {best.cost['macs'] / 1e6:.0f} million multiply-accumulates")
+            words.append(f"with {figures.millions(best.cost['macs'])} million multiply-accumulates")
         if self.iou is not None:
             words.append(f"with an IoU of {self.iou:.3f}")
         words.append(f"from a file of {figures.mb(best.file_bytes)}\u00a0MB")
@@ -66,7 +74,7 @@ class Head:
     def _compared(self) -> str:
         """With the file that it was run in turns with."""
         found = self.best.relative
-        if not found or not latency(self.best) or found.to_sha256 == self.best.artifact.sha256:
+        if not found or not self.latency or found.to_sha256 == self.best.artifact.sha256:
             return ""
         words = f": {_times(found)}"
         base = self.accuracy.of(found.to_sha256) if self.accuracy else None
@@ -83,45 +91,41 @@ class Head:
             tiles.append(
                 Tile(f"{self.iou:.3f}", "IoU", "of the foreground, over all pixels", self.accuracy.words)
             )
-        if median := latency(best):
-            name = f"median latency, {counted(best.threads, 'thread')}"
-            tiles.append(
-                Tile(figures.ms(median), "ms", name, f"measured on {short_place(best)}{_doubts(best)}")
-            )
+        if found := self.latency:
+            name = f"{'' if found.how else 'median '}latency, {counted(best.threads, 'thread')}"
+            place = f"measured on {short_place(best)}{_doubts(best, found)}"
+            tiles.append(Tile(figures.ms(found.ms), "ms", name, place))
         elif count := best.instructions:
             words = f"emulated on {short_place(best)}"
             tiles.append(Tile(figures.millions(count.total), "M", "instructions for one inference", words))
         return [
             *tiles,
             Tile(figures.mb(best.file_bytes), "MB", "file size", "computed"),
-            Tile(f"{best.cost['macs'] / 1e6:.0f}", "M MACs", "for one inference", "computed"),
+            Tile(figures.millions(best.cost["macs"]), "M MACs", "for one inference", "computed"),
         ]
 
 
 def _times(found: Relative) -> str:
     if found.different is False:
         return f"its latency is not told apart from that of {found.to}"
-    return f"{found.ratio:.2f} times the latency of {found.to}"
+    value, _ = figures.ratio_words(found.ratio, found.low, found.high)
+    return f"{value} times the latency of {found.to}"
 
 
-def _doubts(m: Measurement) -> str:
-    noisy = m.latency is not None and m.latency.noisy
-    return (", noisy" if noisy else "") + (", throttled" if figures.throttled(m) else "")
-
-
-def latency(m: Measurement) -> float | None:
-    """Median milliseconds; of an emulated line never, whatever it holds."""
-    return m.latency.median_ms if m.latency and m.kind == "measured" else None
+def _doubts(m: Measurement, found: Shown) -> str:
+    """What is to be known of a latency, after where it was measured."""
+    how = f"; its median was noisy, this is {found.how}" if found.how else ", noisy" if found.noisy else ""
+    return how + (", throttled" if figures.throttled(m) else "")
 
 
 def _rank(m: Measurement) -> int:
-    if latency(m) is not None:
+    if m.latency and m.kind == "measured":
         return 0 if m.on_phone else 1
     return 2 if m.instructions else 3
 
 
-def _figure(m: Measurement) -> float:
+def _figure(m: Measurement, members: Sequence[Measurement]) -> float:
     """What makes one file better than another of the same rank: less time, fewer instructions, fewer MACs."""
-    if (median := latency(m)) is not None:
-        return median
+    if found := shown.latency(m, members):
+        return found.ms
     return m.instructions.total if m.instructions else m.cost["macs"]

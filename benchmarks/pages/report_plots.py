@@ -46,12 +46,16 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class CostAxis:
-    """What accuracy is held against: ``cost`` of a file, in ``unit``, None where nobody measured it."""
+    """What accuracy is held against: ``cost`` of a file, in ``unit``, None where nobody measured it.
+
+    ``note`` is what must be known of it.
+    """
 
     title: str
     label: str
     unit: str
     cost: Callable[[Measurement], float | None]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ def pareto(members: Sequence[Measurement], found: Accuracy | None, axis: CostAxi
         f"IoU: {found.words}. Up and to the left is better; no file betters those on the dashed line. "
         "The circle's area is the file's size; the vertical axis is zoomed to the data."
     )
+    caption = " ".join(filter(None, (caption, axis.note)))
     return Plot(
         axis.title,
         (
@@ -179,7 +184,7 @@ def ratios(members: Sequence[Measurement]) -> Plot | None:
 
 
 def _interval(m: Measurement, label: str, found: Relative) -> Whisker:
-    ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
+    value, ends = figures.ratio_words(found.ratio, found.low, found.high)
     apart = "" if found.different is not False else ", not told apart"
     return Whisker(
         label,
@@ -187,8 +192,8 @@ def _interval(m: Measurement, label: str, found: Relative) -> Whisker:
         found.low,
         found.high,
         _series(m),
-        note=f"{found.ratio:.3f}{ends}{apart}",
-        short=f"{found.ratio:.3f}{apart}",
+        note=f"{value} {ends}".rstrip() + apart,
+        short=value + apart,
         title=f"{m.artifact.name} over {found.to}, {found.rounds} rounds in {found.starts} starts",
     )
 
@@ -295,6 +300,7 @@ def _kinds_of_operators(m: Measurement) -> str:
     most = ", ".join(f"{kind} {bars.share_of(ms, whole)}" for kind, ms in longest[:4])
     runs = max(row.runs for row in m.profile)
     # The profiler takes time of its own, and what it does not see is in the latency.
-    share = f", {bars.share_of(whole, m.latency.median_ms)} of the latency" if m.latency else ""
+    quiet = m.latency if m.latency and not m.latency.noisy else None
+    share = f", {bars.share_of(whole, quiet.median_ms)} of the latency" if quiet else ""
     sums = f"{len(m.profile)} operators, {_time(whole)} ms in all{share}"
     return f"{sums}; medians of {runs} runs. By type: {most}."

@@ -91,6 +91,7 @@ def write_study(
         compared=_compared(measured, trained, evaluated, device),
         recipes=_table(points, page.boundary_px(evaluated)),
         in_turns=all(point.in_turns for point in points if point.ratio),
+        confidence=_confidence(measured),
         seeds=any(len(point.seeds) > 1 for point in points),
         warnings=[point.warning for point in points if point.slower],
         charts=_charts(points, drawn),
@@ -171,6 +172,12 @@ def _compared(
     return [(name, sorted(values)) for name, values in found.items() if values]
 
 
+def _confidence(measured: Sequence[Measurement]) -> str:
+    """Of the intervals of ratios; "" where no line has one."""
+    found = {m.relative.confidence for m in measured if m.relative and m.relative.confidence}
+    return " or ".join(f"{share:.0%}" for share in sorted(found))
+
+
 def _missing(
     points: Sequence[Point],
     trained: Sequence[Run],
@@ -228,8 +235,8 @@ def _table(points: Sequence[Point], boundary_px: Any) -> Table:
             size("gzip", "gzip_bytes"),
             size("zstd", "zstd_bytes"),
             column(there, "latency", "over fp32's", _ratio, strong=True),
-            column(there, "latency", "median ms", lambda p: Cell(figures.ms(p.latency_ms))),
-            column("computed", "MACs", "M", lambda p: Cell(f"{p.macs / 1e6:.1f}")),
+            column(there, "latency", "ms", _latency),
+            column("computed", "MACs", "M", lambda p: Cell(figures.millions(p.macs))),
         ],
         numbered=True,
         head="recipe",
@@ -249,6 +256,10 @@ def _ratio(point: Point) -> Cell:
     found = _ranged(point.ratio, "{:.2f}")
     mark = "~" if found.text and not point.in_turns else ""
     return replace(found, text=mark + found.text, badge="slower" if point.slower else "")
+
+
+def _latency(point: Point) -> Cell:
+    return Cell(figures.ms(point.latency_ms), badge="noisy" if point.noisy else "", why=point.noisy)
 
 
 def _ranged(figure: Ranged | None, form: str) -> Cell:

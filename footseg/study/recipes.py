@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
-
 from footseg import files
-from footseg.benchmarks import places
+from footseg.benchmarks import places, shown
 from footseg.benchmarks.figures import mb
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages.page import metric
@@ -32,7 +30,7 @@ SLOWER = 1.05
 
 @dataclass(frozen=True)
 class Ranged:
-    """A figure and its range: over seeds from least to greatest; of one file's latency, quartiles."""
+    """A figure and its range: over seeds from least to greatest; of one file's ratio, bench's interval."""
 
     value: float
     low: float
@@ -46,7 +44,8 @@ class Point:
     ``loss`` is the baseline's IoU minus its own, ``ratio`` its latency over the baseline's (``in_turns`` if
     both ran in turns), ``smaller`` how many times smaller than the baseline's its "file", "gzip" and "zstd"
     bytes are. ``outside`` counts the operators that XNNPACK does not run, by kind where that is known.
-    None stands for what nobody has measured.
+    ``noisy`` says how ``latency_ms`` is known where its median was noisy. None stands for what nobody has
+    measured.
     """
 
     label: str
@@ -68,6 +67,7 @@ class Point:
     operators: int = 0
     outside: Mapping[str, int] = field(default_factory=dict)
     is_baseline: bool = False
+    noisy: str = ""
 
     @property
     def slower(self) -> bool:
@@ -141,11 +141,12 @@ WITHIN_A_HUNDREDTH = Budget()
 
 @dataclass(frozen=True)
 class _File:
-    """A measured file, the run it was exported from where that is known, and its own baseline."""
+    """A measured file, the run it was exported from if that is known, its baseline, and all of its place."""
 
     measured: Measurement
     run: Run | None
     baseline: Measurement | None
+    place: Sequence[Measurement]
 
     @property
     def steps(self) -> Sequence[Compression]:
@@ -207,7 +208,10 @@ def gather(
     by_model = {files.sha256(run.model): run for run in runs if run.model.is_file()}
     named = _named(measured, baseline) if baseline else None
     bases = [named] if named else _baselines(measured, by_model)
-    members = [_File(m, by_model.get(m.artifact.parent), _baseline_of(m, bases, by_model)) for m in measured]
+    members = [
+        _File(m, by_model.get(m.artifact.parent), _baseline_of(m, bases, by_model), measured)
+        for m in measured
+    ]
     points = []
     for group in grouped((member.key, member) for member in members).values():
         if len(group) > 1 and _seeds_differ(group):
@@ -251,7 +255,8 @@ def _baseline_of(
 
 def _point(member: _File, evaluated: Mapping[str, SavedEvaluation], bases: Sequence[Measurement]) -> Point:
     m, base = member.measured, member.baseline
-    assert m.latency is not None
+    latency = shown.latency(m, member.place)
+    assert latency is not None
     iou, boundary = (metric(evaluated, m.artifact.sha256, name) for name in ("iou", "boundary_f"))
     base_iou = metric(evaluated, base.artifact.sha256, "iou") if base else None
     loss = None if iou is None or base_iou is None else base_iou - iou
@@ -259,7 +264,7 @@ def _point(member: _File, evaluated: Mapping[str, SavedEvaluation], bases: Seque
     outside = dict(getattr(delegation, "outside", {}) or {})
     if delegation and not outside and delegation.delegated < delegation.operators:
         outside = {"operators": delegation.operators - delegation.delegated}
-    ratio, in_turns = _ratio(m, base, bases)
+    ratio, in_turns = _ratio(m, base, bases, member.place)
     return Point(
         label=member.label,
         methods=tuple(step["method"] for step in member.steps),
@@ -273,14 +278,22 @@ def _point(member: _File, evaluated: Mapping[str, SavedEvaluation], bases: Seque
         gzip_bytes=m.gzip_bytes,
         zstd_bytes=m.zstd_bytes,
         smaller=_smaller(m, base),
-        latency_ms=m.latency.median_ms,
+        latency_ms=latency.ms,
         ratio=ratio,
         in_turns=in_turns,
         macs=m.cost["macs"],
         operators=delegation.operators if delegation else 0,
         outside=outside,
         is_baseline=m is base,
+        noisy=_noisy(latency),
     )
+
+
+def _noisy(found: shown.Shown) -> str:
+    """How a latency is known where its median was noisy; "" where it was not."""
+    if found.how:
+        return f"its median was noisy, this is {found.how}"
+    return "the median is noisy" if found.noisy else ""
 
 
 def _alone(value: float | None) -> Ranged | None:
@@ -297,20 +310,19 @@ def _smaller(m: Measurement, base: Measurement | None) -> dict[str, float]:
 
 
 def _ratio(
-    m: Measurement, base: Measurement | None, bases: Sequence[Measurement]
+    m: Measurement, base: Measurement | None, bases: Sequence[Measurement], place: Sequence[Measurement]
 ) -> tuple[Ranged | None, bool]:
-    """Against the baseline: run in turns where bench did so with it or its like, else of two medians."""
+    """Against the baseline: run in turns where bench did so with it or its like, else of two latencies."""
     relative = m.relative
     if m is base:
         return Ranged(1.0, 1.0, 1.0), True
     # The fp32 file of another seed has the same operators on other weights, and so the same latency.
     if relative and relative.to_sha256 in {other.artifact.sha256 for other in bases}:
-        rounds = relative.ratios or (relative.ratio,)
-        low, high = (float(q) for q in np.percentile(rounds, (25, 75)))
-        return Ranged(relative.ratio, low, high), True
-    if base is None or m.latency is None or base.latency is None:
-        return None, False
-    return _alone(m.latency.median_ms / base.latency.median_ms), False
+        if relative.low is None or relative.high is None:
+            return _alone(relative.ratio), True
+        return Ranged(relative.ratio, relative.low, relative.high), True
+    own, other = shown.latency(m, place), shown.latency(base, place) if base else None
+    return _alone(own.ms / other.ms if own and other else None), False
 
 
 def _seeds_differ(group: Sequence[_File]) -> bool:
@@ -345,6 +357,7 @@ def _mean(points: Sequence[Point]) -> Point:
         smaller={name: fmean(point.smaller[name] for point in points) for name in sorted(common)},
         latency_ms=median(point.latency_ms for point in points),
         in_turns=all(point.in_turns for point in points),
+        noisy=next((point.noisy for point in points if point.noisy), ""),
     )
 
 
