@@ -41,8 +41,8 @@ FACTS = {
 }
 # Where some latencies follow from ratios.
 NOISY = (
-    "Where a median was noisy, headline and plots have the ratio times the latency of another file instead, as "
-    "it stands below the median in the table."
+    "Where a median was noisy, headline and plots have the ratio times the latency of another file instead, "
+    "as it stands below the median in the table."
 )
 # Of the facts, what stands in the section's own words.
 SAID = {"cpu", "cores", "system", "model", "notes", "throttled", "pinned_cores"}
