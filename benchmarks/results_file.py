@@ -64,7 +64,7 @@ def read_all(path: Path) -> list[Measurement]:
         FootsegError: no such file, none in it, or a line that cannot be read (it is named).
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() ends lines at U+2028, too
     except FileNotFoundError as error:
         raise FootsegError(f"no such file: {path} (footseg bench ARTIFACT --out {path} makes it)") from error
     except (OSError, UnicodeDecodeError) as error:

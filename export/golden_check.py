@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from footseg import predict
-from footseg.data.images import Letterbox, open_image, read_image
+from footseg.data.images import Letterbox, read_image
+from footseg.data.opening import open_image
 from footseg.errors import FootsegError
 from footseg.export import golden, golden_guess
 from footseg.export.golden import STEPS, Case, Golden
@@ -134,7 +135,7 @@ def _mask(path: Path, case: Case) -> np.ndarray:
         if held.size != height * width:
             raise FootsegError(f"{path} has {held.size} bytes, not the {height * width} of {height}x{width}")
         return held.reshape(height, width)
-    values = np.array(open_image(path))
+    values = np.array(open_image(path).image)
     if values.ndim == 3:  # red of RGB and RGBA, as bitmaps of phones are written
         values = values[..., 0]
     if values.shape != case.source:
@@ -196,7 +197,7 @@ def _guess(
     given = [held[step][case.name] for case in cases]
     if step == "input":
         both = [
-            (read_image(folder / case.photograph), np.array(open_image(folder / case.photograph)))
+            (read_image(folder / case.photograph), np.array(open_image(folder / case.photograph).image))
             for case in cases
         ]
         return golden_guess.tensor(both, [tensor[0] for tensor in given], record.size)

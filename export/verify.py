@@ -19,6 +19,7 @@ import numpy as np
 from footseg import metrics, paired, runtime
 from footseg.data.folder import DataSet, Pair, open_data, pairs, read_pair
 from footseg.data.images import IGNORE, letterbox, letterbox_mask
+from footseg.data.labels import Labels
 from footseg.errors import FootsegError
 from footseg.evaluate import evenly_spaced
 from footseg.export.precisions import PRECISIONS, Tolerance
@@ -51,14 +52,14 @@ class More:
 
     split: str
     size: tuple[int, int]
-    classes: int
+    labels: Labels
     rounds: tuple[tuple[Pair, ...], ...]
     reference: Callable[[np.ndarray], np.ndarray]
 
     def read(self, round_: Sequence[Pair]) -> Iterator[Sample]:
         """The images of a round, ``IMAGES`` at a time."""
         for start in range(0, len(round_), IMAGES):
-            yield _read(round_[start : start + IMAGES], self.split, self.size, self.classes)
+            yield _read(round_[start : start + IMAGES], self.split, self.size, self.labels)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def sample(data_dir: Path, size: tuple[int, int], count: int = IMAGES) -> Sample
     data, split = _split(data_dir)
     found = pairs(data, split)
     chosen = [found[i] for i in evenly_spaced(len(found), count)]
-    return _read(chosen, split, size, len(data.classes))
+    return _read(chosen, split, size, data.labels)
 
 
 def more(data_dir: Path, on: Sample, reference: Callable[[np.ndarray], np.ndarray]) -> More:
@@ -156,7 +157,7 @@ def more(data_dir: Path, on: Sample, reference: Callable[[np.ndarray], np.ndarra
         rounds.append(tuple(pair for pair in left if pair.name in chosen))
         left = [pair for pair in left if pair.name not in chosen]
         taken *= 2
-    return More(on.split, on.masks.shape[1:3], len(data.classes), tuple(rounds), reference)
+    return More(on.split, on.masks.shape[1:3], data.labels, tuple(rounds), reference)
 
 
 def _split(data_dir: Path) -> tuple[DataSet, str]:
@@ -172,8 +173,8 @@ def _split(data_dir: Path) -> tuple[DataSet, str]:
     return data, split
 
 
-def _read(chosen: Sequence[Pair], split: str, size: tuple[int, int], classes: int) -> Sample:
-    read = [read_pair(pair, classes) for pair in chosen]
+def _read(chosen: Sequence[Pair], split: str, size: tuple[int, int], labels: Labels) -> Sample:
+    read = [read_pair(pair, labels) for pair in chosen]
     return Sample(
         split=split,
         names=tuple(pair.name for pair in chosen),
@@ -214,7 +215,7 @@ def verify(
             break
         for part in further.read(round_):
             masks = _masks(further.reference(part.images), segmenter.logits(part.images))
-            scores = scores.with_more(_Scores.of(part.masks, *masks, further.classes))
+            scores = scores.with_more(_Scores.of(part.masks, *masks, len(further.labels.classes)))
         found = dataclasses.replace(found, iou=scores.iou, boundary_f=scores.boundary_f)
         found = check(found, limits, path.name, confidence, last=number == len(rounds))
     return found

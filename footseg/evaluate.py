@@ -16,8 +16,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from footseg import files, metrics, provenance, records, runtime, strangers
-from footseg.data.folder import Colour, Split, load_split, open_data
+from footseg.data.folder import Split, load_split, open_data
 from footseg.data.images import IGNORE, overlay, write_image
+from footseg.data.labels import Colour
 from footseg.errors import FootsegError
 
 WORST = 6

@@ -146,7 +146,7 @@ def read_json(path: Path, mend: str = "make it anew") -> Any:
         FootsegError: it cannot be read, or is not JSON: cut short, not UTF-8, nested too deep.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise FootsegError(f"no such file: {path}") from error
     except OSError as error:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from footseg import artifact as artifacts
 from footseg import run as runs
 from footseg import runtime, strangers
-from footseg.data.folder import Colour, default_colours, images_by_name, shorten
+from footseg.data.folder import images_by_name, shorten
 from footseg.data.images import (
     Letterbox,
     letterbox,
@@ -23,6 +23,7 @@ from footseg.data.images import (
     write_image,
     write_mask,
 )
+from footseg.data.labels import Colour, default_colours
 from footseg.errors import FootsegError
 from footseg.evaluate import finite_logits, resize_longer
 from footseg.graphs.ends import Ends

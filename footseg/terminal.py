@@ -1,6 +1,7 @@
 """What is written to a terminal: aligned columns, lines that fit, names and ratios in few characters."""
 
 import math
+import sys
 import textwrap
 from collections.abc import Collection, Sequence
 
@@ -17,6 +18,11 @@ def printable(text: str) -> str:
     Names of files, classes and layers come from others, and a terminal obeys what it is sent.
     """
     return text.translate(CONTROLS).encode(errors="backslashreplace").decode()
+
+
+def note(line: str) -> None:
+    """Say something that ends no work, in a line on standard error."""
+    print(printable(f"note: {line}"), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:

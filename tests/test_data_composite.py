@@ -19,7 +19,9 @@ from footseg.data.composite import write_composites
 from footseg.data.cutouts import Cutout, Person, Source, matte, prepare
 from footseg.data.floors import Floor
 from footseg.data.folder import open_data
-from footseg.data.images import read_image, read_mask, write_image, write_mask
+from footseg.data.images import read_image, write_image, write_mask
+from footseg.data.labels import unnamed
+from footseg.data.masks import read_mask
 from footseg.data.scene import compose
 from footseg.data.synth import SynthConfig, counts_of
 from footseg.errors import FootsegError
@@ -294,7 +296,7 @@ class TestCutouts:
     def test_ignored_pixels_are_never_pasted(self, tmp_path: Path) -> None:
         mask = two_feet()
         mask[30:60, 30:36] = 255
-        person = prepare(shown(tmp_path, mask), 2, 100)
+        person = prepare(shown(tmp_path, mask), unnamed(2), 100)
         assert len(person.feet) == 2
         left = min(person.feet, key=lambda foot: foot.left)
         ignored = left.pixels[30 - left.top : 60 - left.top, 30 - left.left : 36 - left.left]
@@ -305,7 +307,7 @@ class TestCutouts:
         pixels[10:40, 10:30] = (10, 20, 200, 255)
         Image.fromarray(pixels).save(tmp_path / "foot.png")
         (source,) = cutouts.find_feet(tmp_path).parts[""]
-        person = prepare(source, 2, 100)
+        person = prepare(source, unnamed(2), 100)
         (foot,) = person.feet
         assert person.ground is None and person.figure is None
         np.testing.assert_array_equal(foot.pixels[25 - foot.top, 20 - foot.left, :5], (10, 20, 200, 255, 1))
@@ -314,7 +316,7 @@ class TestCutouts:
         mask = two_feet()
         mask[20:28, 14:24] = 1  # a strap, 2 pixels above the left foot
         mask[2:4, 70:72] = 1
-        first, second = prepare(shown(tmp_path, mask), 2, 100).feet
+        first, second = prepare(shown(tmp_path, mask), unnamed(2), 100).feet
         for foot, ends in ((first, (20, 60)), (second, (34, 64))):
             rows = foot.points[:, 1]
             assert ends[0] < rows.min() < ends[0] + 2
@@ -322,7 +324,7 @@ class TestCutouts:
 
     def test_a_large_photograph_is_scaled_down(self, tmp_path: Path) -> None:
         mask = np.kron(two_feet(), np.ones((4, 4), np.uint8))
-        person = prepare(shown(tmp_path, mask), 2, 50)
+        person = prepare(shown(tmp_path, mask), unnamed(2), 50)
         # Both feet together are 200 pixels wide, and a foot 120 high: 30 after scaling by a quarter.
         assert [round(foot.length) for foot in person.feet] == [35, 35]  # hypot(30, 18)
 
@@ -334,7 +336,7 @@ class TestCutouts:
         rows = {"top": slice(0, 9), "bottom": slice(31, 40)}.get(cut, slice(15, 25))
         columns = {"left": slice(0, 9), "right": slice(41, 50)}.get(cut, slice(15, 25))
         mask[rows, columns] = 1
-        (foot,) = prepare(shown(tmp_path, mask), 2, 100).feet
+        (foot,) = prepare(shown(tmp_path, mask), unnamed(2), 100).feet
         np.testing.assert_array_equal(foot.out, out)
         ends = {"top": (15, 25, 0), "bottom": (15, 25, 40), "left": (15, 25, 0), "right": (15, 25, 50)}[cut]
         along, across = foot.cut.T if cut in ("top", "bottom") else foot.cut.T[::-1]
@@ -343,11 +345,11 @@ class TestCutouts:
     def test_cut_on_opposite_sides_it_is_left_out(self, tmp_path: Path) -> None:
         mask = two_feet()
         mask[:, 12:30] = 1
-        (right,) = prepare(shown(tmp_path, mask), 2, 100).feet
+        (right,) = prepare(shown(tmp_path, mask), unnamed(2), 100).feet
         assert right.points[:, 0].min() > 44
 
     def test_kept_and_read_again(self, feet: Path, tmp_path: Path) -> None:
-        person = prepare(cutouts.find_feet(feet).parts[""][0], 2, 100)
+        person = prepare(cutouts.find_feet(feet).parts[""][0], unnamed(2), 100)
         cutouts.save(tmp_path / "a.npz", person)
         again = cutouts.load(tmp_path / "a.npz")
         assert again.ground == person.ground
@@ -480,7 +482,7 @@ class TestCompose:
         assert np.mean([brightness(100, seed) for seed in range(20)]) == pytest.approx(100, rel=0.1)
 
     def test_a_foot_may_leave_the_image_but_is_seen(self, feet: Path) -> None:
-        person = prepare(cutouts.find_feet(feet).parts[""][0], 2, 100)
+        person = prepare(cutouts.find_feet(feet).parts[""][0], unnamed(2), 100)
         floor = Floor(np.full((32, 32, 3), 90, np.uint8), True)
         masks = np.stack(
             [
@@ -565,4 +567,4 @@ def test_real_photographs(shared_data: Path, tmp_path: Path) -> None:
     for line in manifest(tmp_path / "set")[:5]:
         assert read_image(tmp_path / "set" / line["image"]).shape == (128, 128, 3)
         name = line["image"].replace("images", "masks").replace(".jpg", ".png")
-        assert read_mask(tmp_path / "set" / name, 2).any()
+        assert read_mask(tmp_path / "set" / name, unnamed(2)).any()

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from footseg.data import folder
-from footseg.data.folder import DataSet, default_colours, load_split, open_data, pairs
+from footseg.data.folder import DataSet, load_split, open_data, pairs
 from footseg.data.images import IGNORE, write_image, write_mask
+from footseg.data.labels import default_colours
 from footseg.errors import FootsegError
 
 
@@ -74,7 +75,7 @@ class TestOpen:
             ('colours = ["#000000", "#12"]', r'"#rrggbb", got \'#12\''),
             ('colours = ["#000000", "#zzzzzz"]', "got '#zzzzzz'"),
             ("colours = [[0, 0, 0], [0, 0, 256]]", "from 0 to 255"),
-            ("colors = 1", "unknown key colors; known: classes, colours"),
+            ("colors = 1", "unknown key colors; known: classes, colours, "),
         ],
     )
     def test_wrong_description_is_one_line(self, data: DataSet, text: str, words: str) -> None:
@@ -137,7 +138,7 @@ class TestLoad:
         np.testing.assert_array_equal(mapped.images, inside.images)
         np.testing.assert_array_equal(mapped.masks, inside.masks)
         assert mapped.fingerprint == inside.fingerprint
-        assert [path.name for path in cache.iterdir()] == [f"{inside.fingerprint}-16x32"]
+        assert [path.name for path in cache.iterdir()] == [f"{inside.fingerprint}-16x32-{folder.READING}"]
 
         monkeypatch.setattr(folder, "_decode", lambda *_: pytest.fail("decoded again"))
         again = load_split(data, "train", (16, 32), memory_limit=0)

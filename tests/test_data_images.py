@@ -12,17 +12,18 @@ from footseg import files
 from footseg.data.images import (
     IGNORE,
     PADDING,
-    BadFileError,
     Letterbox,
     letterbox,
     letterbox_mask,
     overlay,
     read_image,
-    read_mask,
     unletterbox_logits,
     write_image,
     write_mask,
 )
+from footseg.data.labels import unnamed
+from footseg.data.masks import read_mask
+from footseg.data.opening import BadFileError
 from footseg.errors import FootsegError
 
 # Left half red, right half blue: enough to see a wrong turn or a swapped channel.
@@ -127,16 +128,16 @@ class TestReadMask:
     def test_indices_and_ignored(self, tmp_path: Path) -> None:
         mask = np.array([[0, 1, 2], [255, 0, 1]], np.uint8)
         write_mask(tmp_path / "m.png", mask)
-        np.testing.assert_array_equal(read_mask(tmp_path / "m.png", 3), mask)
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.png", unnamed(3)), mask)
 
     def test_palette_mask_gives_its_indices(self, tmp_path: Path) -> None:
         image = Image.fromarray(np.array([[0, 1, 1]], np.uint8)).convert("P")
         image.putpalette([0, 0, 0, 255, 0, 0])
-        np.testing.assert_array_equal(read_mask(save(tmp_path / "m.png", image), 2), [[0, 1, 1]])
+        np.testing.assert_array_equal(read_mask(save(tmp_path / "m.png", image), unnamed(2)), [[0, 1, 1]])
 
     def test_one_bit_mask(self, tmp_path: Path) -> None:
         path = save(tmp_path / "m.png", Image.fromarray(np.array([[False, True]])))
-        mask = read_mask(path, 2)
+        mask = read_mask(path, unnamed(2))
         np.testing.assert_array_equal(mask, [[0, 1]])
         assert mask.dtype == np.uint8
 
@@ -155,13 +156,13 @@ class TestReadMask:
     ) -> None:
         path = save(tmp_path / name, Image.fromarray(array))
         with pytest.raises(BadFileError, match=words) as error:
-            read_mask(path, 2)
+            read_mask(path, unnamed(2))
         assert error.value.kind == kind
         assert str(path) in str(error.value)
 
     def test_a_foot_pixel_makes_255_mean_ignored(self, tmp_path: Path) -> None:
         write_mask(tmp_path / "m.png", np.array([[0, 1, 255]], np.uint8))
-        np.testing.assert_array_equal(read_mask(tmp_path / "m.png", 2), [[0, 1, 255]])
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.png", unnamed(2)), [[0, 1, 255]])
 
 
 class TestLetterbox:
@@ -294,7 +295,7 @@ class TestWrite:
 def test_real_photographs_and_masks(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "ccp_footwear" / "val"
     path = min((folder / "images").iterdir())
-    mask = read_mask(folder / "masks" / f"{path.stem}.png", 2)
+    mask = read_mask(folder / "masks" / f"{path.stem}.png", unnamed(2))
     assert read_image(path).shape == (*mask.shape, 3)
     assert set(np.unique(mask)) == {0, 1}
     cut = shutil.copy(path, tmp_path / "cut.jpg")

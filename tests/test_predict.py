@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from footseg import artifact, cli
-from footseg.data.images import Letterbox, read_image, read_mask, unletterbox_logits, write_image
+from footseg.data.images import Letterbox, read_image, unletterbox_logits, write_image
+from footseg.data.labels import unnamed
+from footseg.data.masks import read_mask
 from footseg.errors import FootsegError
 from footseg.predict import enlarge_argmax, predict, unique_names
 from tests.red_network import red_image, red_network
@@ -42,7 +44,7 @@ def photograph(path: Path, height: int = 60, width: int = 100) -> np.ndarray:
 def test_a_mask_has_the_size_of_its_photograph(model, out, tmp_path, height, width):
     truth = photograph(tmp_path / "in" / "a.png", height, width)
     (found,) = predict(model, [tmp_path / "in" / "a.png"], out)
-    mask = read_mask(found.mask, 2)
+    mask = read_mask(found.mask, unnamed(2))
     assert Image.open(found.mask).mode == "L"
     assert mask.shape == truth.shape
     # The one edge can be off by less than one pixel of the 32 px canvas, which is max(H, W)/32 photograph's.
@@ -71,7 +73,7 @@ def test_the_camera_was_turned(model, out, tmp_path):
     (tmp_path / "in").mkdir()
     turned.save(tmp_path / "in" / "a.jpg", exif=exif, quality=95)
     (found,) = predict(model, [tmp_path / "in" / "a.jpg"], out)
-    mask = read_mask(found.mask, 2)
+    mask = read_mask(found.mask, unnamed(2))
     assert mask[:15].all()
     assert not mask[25:].any()
 
@@ -102,7 +104,7 @@ def test_the_same_name_twice_overwrites_nothing(model, out, tmp_path):
         photograph(path, width=width)
     found = predict(model, paths, out)
     assert [prediction.mask.name for prediction in found] == ["a_mask.png", "a-2_mask.png", "a-3_mask.png"]
-    assert [read_mask(prediction.mask, 2).shape[1] for prediction in found] == [40, 60, 80]
+    assert [read_mask(prediction.mask, unnamed(2)).shape[1] for prediction in found] == [40, 60, 80]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from footseg.data import resizing
 from footseg.data.folder import DataSet, load_split, open_data, pairs, read_pair
 from footseg.data.images import letterbox, letterbox_mask
+from footseg.data.labels import unnamed
 from footseg.data.resizing import KERNELS, RULES, Rule
 from footseg.training import sampling
 from footseg.training.config import TrainConfig, from_values
@@ -108,7 +109,7 @@ def test_a_split_is_loaded_by_each_rule(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     data, rules = open_data(tiny_data), (RULES["nearest"], RULES["stretch"])
     split = load_split(data, "val", (24, 40), rules=rules)
-    image, mask = read_pair(pairs(data, "val")[3], 2)
+    image, mask = read_pair(pairs(data, "val")[3], data.labels)
     np.testing.assert_array_equal(split.images[3], letterbox(image, (24, 40))[0])
     np.testing.assert_array_equal(split.masks[3], letterbox_mask(mask, (24, 40)))
     for rule, (images, masks) in zip(rules, split.others, strict=True):
@@ -169,7 +170,7 @@ def test_photographs_of_the_networks_size_have_nothing_to_draw(tiny_data: Path) 
 def test_wrong_rules_are_refused_before_anything_is_decoded(names: list[str], message: str) -> None:
     config = config_of(Path("feet"), resize=0.5, resize_by=names)
     with pytest.raises(ValueError, match=message):
-        sampling.load_pool(DataSet(Path("feet"), (), ()), config)
+        sampling.load_pool(DataSet(Path("feet"), unnamed(2)), config)
     assert sampling.rules(dataclasses.replace(config, resize=0.0)) == ()
 
 

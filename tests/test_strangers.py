@@ -14,7 +14,8 @@ from PIL import Image
 
 from footseg import artifact, run, runtime, strangers
 from footseg.benchmarks.pages import page
-from footseg.data.images import BadFileError, read_image
+from footseg.data.images import read_image
+from footseg.data.opening import BadFileError
 from footseg.data.preview import preview
 from footseg.errors import FootsegError
 from tests.small_graphs import T, tflite

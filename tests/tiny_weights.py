@@ -36,7 +36,7 @@ def write_run(out: Path, data: Path) -> None:
     config = from_values({"network": "fast_linknet", "data": str(data), **TINY, "epochs": 2})
     save_run(
         out, network(), network_options=OPTIONS, data=str(data), epochs_done=2,
-        data_fingerprint=fingerprint(pairs(open_data(data), "train"), 2),
+        data_fingerprint=fingerprint(pairs(open_data(data), "train"), open_data(data).labels),
         best={"epoch": 2, "val_iou": 0.5}, backend="tensorflow", command="footseg train fast_linknet",
     )  # fmt: skip
     files.write_text(out / "config.toml", dump(config))

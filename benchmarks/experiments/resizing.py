@@ -26,6 +26,7 @@ from footseg.benchmarks.experiments.accuracy import footseg
 from footseg.benchmarks.experiments.resizing_rules import CANVAS, RULES, canvas_of_chromium, mediapipe
 from footseg.data import folder
 from footseg.data.images import write_image, write_mask
+from footseg.data.labels import unnamed
 
 SIZE = 96
 CUT = (256, 192)
@@ -53,7 +54,7 @@ def cut(data: Path, out: Path) -> Path:
     with files.atomic_path(out) as temporary:
         for split in given.splits:
             for pair in folder.pairs(given, split):
-                image, mask = folder.read_pair(pair, len(given.classes))
+                image, mask = folder.read_pair(pair, given.labels)
                 write_image(temporary / split / "images" / f"{pair.name}.png", middle(image))
                 write_mask(temporary / split / "masks" / f"{pair.name}.png", middle(mask))
     return out
@@ -67,7 +68,7 @@ def middle(array: np.ndarray) -> np.ndarray:
 
 def photographs(pairs: Sequence[folder.Pair]) -> Photographs:
     """Read photographs with their masks of two classes."""
-    images, masks = zip(*(folder.read_pair(pair, 2) for pair in pairs), strict=True)
+    images, masks = zip(*(folder.read_pair(pair, unnamed(2)) for pair in pairs), strict=True)
     return Photographs(images, np.stack(masks))
 
 

@@ -14,8 +14,8 @@ from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.pages import page
 from footseg.benchmarks.pages.pictures import PICTURE_BYTES, Gallery, ShownPicture, within
 from footseg.benchmarks.pages.report_tables import Column, Table
-from footseg.data.folder import default_colours
 from footseg.data.images import IGNORE, encode
+from footseg.data.labels import default_colours
 from footseg.evaluate import Picture, draw
 from footseg.grouping import grouped
 from footseg.paired import Decision

@@ -48,7 +48,7 @@ def _describe(args: Arguments) -> Output:
 def _labels(path: Path) -> list[str]:
     """The lines of a file of labels; empty ones at its end do not count."""
     try:
-        return path.read_text(encoding="utf-8").rstrip().splitlines()
+        return path.read_text(encoding="utf-8-sig").rstrip().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise FootsegError(f"labels cannot be read from {path} ({error}): give a text file") from error
 

@@ -1,101 +1,47 @@
 """Look through a data set for everything that would stop a training or falsify its score."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
-from scipy import fft
 
-from footseg.data.folder import SPLITS, DataSet, Pair, check_sizes, images_by_name, open_data
-from footseg.data.images import FIX_FLAG, IGNORE, BadFileError, read_image, read_mask
+from footseg.data.duplicates import Looks, duplicates, looks
+from footseg.data.findings import CheckReport, Finding
+from footseg.data.folder import (
+    OTHER_NAMES,
+    SPLITS,
+    DataSet,
+    Pair,
+    check_sizes,
+    images_by_name,
+    left_out,
+    open_data,
+)
+from footseg.data.images import FIX_FLAG, IGNORE, rgb
+from footseg.data.labels import Colour
+from footseg.data.masks import look, two_palettes
+from footseg.data.opening import TURNS, BadFileError, open_image
 from footseg.data.threads import each
+from footseg.data.turned import drawn_unturned, fits_turned
 from footseg.grouping import grouped
-
-SHOWN = 10
-"""Findings of one kind in a text; the JSON has all."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong ("error": training would stop or its score be false) or odd ("warning")."""
-
-    level: str
-    kind: str
-    split: str
-    file: str
-    message: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.level}: {self.file}: {self.message}; {self.fix}"
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """All findings, errors first; ``counts`` of images and ``shares`` of labelled pixels by split and class.
-
-    ``ignored`` is the share of all pixels that are ignored (255).
-    """
-
-    path: Path
-    classes: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    counts: dict[str, int]
-    shares: dict[str, dict[str, float]]
-    ignored: dict[str, float]
-
-    @property
-    def errors(self) -> tuple[Finding, ...]:
-        """What has to be mended."""
-        return tuple(finding for finding in self.findings if finding.level == "error")
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """What deserves a look."""
-        return tuple(finding for finding in self.findings if finding.level == "warning")
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing has to be mended."""
-        return not self.errors
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return {**asdict(self), "path": str(self.path), "ok": self.ok}
-
-    def to_text(self) -> str:
-        """The report for a reader: each split in a line, then the findings, of each kind the first few."""
-        lines = [f"{self.path}: {len(self.errors)} errors, {len(self.warnings)} warnings"]
-        for split, count in self.counts.items():
-            shares = ", ".join(f"{name} {share:.1%}" for name, share in self.shares[split].items())
-            ignored = f", {self.ignored[split]:.1%} ignored" if self.ignored[split] else ""
-            lines.append(f"  {split:5} {count:6} images   {shares}{ignored}")
-        for kind, findings in grouped((finding.kind, finding) for finding in self.findings).items():
-            lines += [str(finding) for finding in findings[:SHOWN]]
-            if len(findings) > SHOWN:
-                lines.append(
-                    f"  and {len(findings) - SHOWN} more of this kind ({kind}): --json lists them all"
-                )
-        return "\n".join(lines)
-
-
-# ---- checking
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one pair showed. ``pixels`` tells equal images, ``look`` near ones; None where unreadable."""
+    """What one pair showed; ``looks`` is None where the photograph cannot be read.
+
+    ``turned`` is how much better the mask fits the unturned photograph, None where that is no question.
+    """
 
     split: str
-    file: str
+    pair: Pair
     findings: tuple[Finding, ...]
-    pixels: str | None = None
-    look: np.ndarray | None = None
+    looks: Looks | None = None
+    palette: Mapping[int, Colour] = field(default_factory=dict)
+    turned: float | None = None
     histogram: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
 
 
@@ -106,7 +52,7 @@ def check(data_dir: Path) -> CheckReport:
         FootsegError: as ``open_data``: there is no data set to check.
     """
     data = open_data(data_dir)
-    findings: list[Finding] = []
+    findings: list[Finding] = [*_folders(data), *_sides(data)]
     jobs: list[tuple[str, Pair]] = []
     counts: dict[str, int] = {}
     for split in SPLITS:
@@ -118,7 +64,8 @@ def check(data_dir: Path) -> CheckReport:
 
     seen = each(partial(_inspect, data), jobs, "check")
     findings += [finding for one in seen for finding in one.findings]
-    findings += _same_pixels(seen) + _same_look(seen)
+    findings += duplicates([one.looks for one in seen if one.looks])
+    findings += [*_palettes(data, seen), *_turned(seen)]
     histograms = {
         split: sum((s.histogram for s in seen if s.split == split), np.zeros(256)) for split in counts
     }
@@ -133,14 +80,55 @@ def check(data_dir: Path) -> CheckReport:
     )
 
 
+# ---- names
+
+
+def _folders(data: DataSet) -> Iterator[Finding]:
+    """Folders that are splits under another name, or none."""
+    for folder in sorted(path for path in data.path.iterdir() if path.is_dir()):
+        meant = OTHER_NAMES.get(folder.name.lower())
+        if meant and meant not in data.splits:
+            fix = f"rename it to {meant}"
+            yield Finding(
+                "error", "split name", meant, folder.name, f"is not read: the split is {meant}", fix
+            )
+        elif folder.name not in SPLITS and (folder / "images").is_dir():
+            fix = "move its files into train, val or test, or take it away"
+            yield Finding(
+                "warning", "left out", folder.name, folder.name, "is none of the splits: not read", fix
+            )
+
+
+def _sides(data: DataSet) -> Iterator[Finding]:
+    """Classes of a left and a right that mirroring would confuse."""
+    paired = {data.classes[index] for pair in data.labels.flip_pairs for index in pair}
+    for name in data.classes:
+        other = re.sub(r"\bleft|left\b", "right", name)
+        if other != name and other in data.classes and name not in paired:
+            yield Finding(
+                "warning",
+                "left and right",
+                "",
+                "dataset.toml",
+                f"training mirrors photographs, and {name!r} would stay {name!r} there",
+                f'write flip_pairs = [["{name}", "{other}"]], or train with --flip 0',
+            )
+
+
 def _names(data: DataSet, split: str) -> tuple[list[Finding], list[Pair]]:
     """What the file names of a split show, and the pairs that can be looked into."""
     folder = data.path / split
+    findings = [
+        Finding(
+            "warning", "left out", split, f"{split}/{part}", f"not read: {found}", "move them, if unwanted"
+        )
+        for part in ("images", "masks")
+        if (found := left_out(folder / part))
+    ]
     images, masks = images_by_name(folder / "images"), images_by_name(folder / "masks")
     if not images:
         fix = "training needs train and val, evaluation needs test"
-        return [Finding("warning", "split", split, split, "has no images", fix)], []
-    findings = []
+        return [*findings, Finding("warning", "split", split, split, "has no images", fix)], []
     for name in sorted(images.keys() | masks.keys()):
         for part, paths in (("images", images.get(name, [])), ("masks", masks.get(name, []))):
             if len(paths) > 1:
@@ -160,126 +148,98 @@ def _names(data: DataSet, split: str) -> tuple[list[Finding], list[Pair]]:
     return findings, [Pair(n, images[n][0], masks[n][0]) for n in sorted(images.keys() & masks.keys())]
 
 
+# ---- pairs
+
+
 def _inspect(data: DataSet, job: tuple[str, Pair]) -> _Seen:
     split, pair = job
     findings: list[Finding] = []
 
-    def error(bad: BadFileError) -> None:
-        file = str(bad.path.relative_to(data.path))
-        findings.append(Finding("error", bad.kind, split, file, bad.problem, bad.fix))
+    def found(level: str, kind: str, path: Path, message: str, fix: str) -> None:
+        file = str(path.relative_to(data.path))
+        findings.append(Finding(level, kind, split, file, message, fix))
 
-    image = mask = None
+    picture = mask = turned = opened = None
     try:
-        image = read_image(pair.image)
+        opened = open_image(pair.image)
+        picture = rgb(opened)
     except BadFileError as bad:
-        error(bad)
+        found("error", bad.kind, bad.path, bad.problem, bad.fix)
     try:
-        mask = read_mask(pair.mask, len(data.classes))
-        if image is not None:
-            check_sizes(pair, image, mask)
+        mask = look(pair.mask, data.labels)
+        if picture is not None:
+            check_sizes(pair, (picture.height, picture.width), mask)
+            if opened is not None and opened.orientation in TURNS and not mask.oriented:
+                turned = fits_turned(picture, mask.classes, opened.orientation)
     except BadFileError as bad:
-        error(bad)
-    if mask is not None and (odd := _empty(mask)):
-        file = str(pair.mask.relative_to(data.path))
-        findings.append(Finding("warning", "empty", split, file, *odd))
+        found("error", bad.kind, bad.path, bad.problem, bad.fix)
+    if mask is not None and (odd := _empty(mask.counts)):
+        found("warning", "empty", pair.mask, *odd)
+    for path, notes in ((pair.image, opened and opened.notes), (pair.mask, mask and mask.notes)):
+        for text in notes or ():
+            found("warning", "odd file", path, text, "fine if that is meant, else save it anew")
+    seen = None
+    if picture is not None:
+        seen = looks(split, str(pair.image.relative_to(data.path)), pair.image, picture)
     return _Seen(
-        split=split,
-        file=str(pair.image.relative_to(data.path)),
-        findings=tuple(findings),
-        pixels=None if image is None else _pixel_digest(image),
-        look=None if image is None else _perceptual_hash(image),
-        histogram=np.bincount(mask.ravel() if mask is not None else [], minlength=256),
+        split,
+        pair,
+        tuple(findings),
+        seen,
+        palette={} if mask is None else mask.palette,
+        turned=turned,
+        **({} if mask is None else {"histogram": mask.counts}),
     )
 
 
-def _empty(mask: np.ndarray) -> tuple[str, str] | None:
-    if not mask.any():
+def _empty(counts: np.ndarray) -> tuple[str, str] | None:
+    if not counts[1:].any():
         return "all background", "fine if nothing is to be seen in the image, else label it"
-    if (mask == IGNORE).all():
+    if not counts[:IGNORE].any():
         return "every pixel is ignored (255)", f"if 255 means foreground, {FIX_FLAG}; else remove the pair"
     return None
 
 
-def _absent(data: DataSet, histograms: dict[str, np.ndarray]) -> list[Finding]:
-    fix = "add images that show it, or take it out of dataset.toml"
-    return [
-        Finding("warning", "absent class", split, split, f"no pixel of class {index} ({name})", fix)
-        for split, histogram in histograms.items()
-        for index, name in enumerate(data.classes)
-        if histogram.any() and not histogram[index]
-    ]
+# ---- the set as a whole
+
+
+def _palettes(data: DataSet, seen: Sequence[_Seen]) -> Iterator[Finding]:
+    """An index that has another colour in another mask."""
+    if bad := two_palettes((one.pair.mask, one.palette) for one in seen):
+        file = bad.path.relative_to(data.path)
+        yield Finding("error", bad.kind, file.parts[0], str(file), bad.problem, bad.fix)
+
+
+def _turned(seen: Sequence[_Seen]) -> Iterator[Finding]:
+    """Splits whose masks fit their photographs better without the orientation that these have."""
+    for split, ratios in grouped((one.split, one.turned) for one in seen if one.turned is not None).items():
+        if drawn_unturned(ratios):
+            better = sum(ratio > 1 for ratio in ratios)
+            yield Finding(
+                "warning",
+                "turned",
+                split,
+                f"{split}/masks",
+                f"{better} of {len(ratios)} masks whose photograph has an EXIF orientation that sizes do "
+                "not show fit it better unturned",
+                "look at footseg data preview; turn these masks, or take the orientation away",
+            )
+
+
+def _absent(data: DataSet, histograms: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+    for split, histogram in histograms.items():
+        if histogram.any() and not histogram[:IGNORE].any():
+            fix = "label some of its images, or take the split away"
+            yield Finding("error", "nothing labelled", split, split, "every pixel is ignored (255)", fix)
+            continue
+        for index, name in enumerate(data.classes):
+            if histogram.any() and not histogram[index]:
+                fix = "add images that show it, or take it out of dataset.toml"
+                yield Finding(
+                    "warning", "absent class", split, split, f"no pixel of class {index} ({name})", fix
+                )
 
 
 def _shares(data: DataSet, histogram: np.ndarray) -> dict[str, float]:
     labelled = histogram[: len(data.classes)]
     return dict(zip(data.classes, (labelled / max(labelled.sum(), 1)).tolist(), strict=True))
-
-
-# ---- the same image twice
-
-
-def _pixel_digest(image: np.ndarray) -> str:
-    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-
-
-def _same_pixels(seen: Iterable[_Seen]) -> list[Finding]:
-    groups = grouped((one.pixels, one) for one in seen if one.pixels)
-    findings = []
-    for first, *others in groups.values():
-        for other in others:
-            if other.split != first.split:
-                message = f"the same image as {first.file}, in another split: the score would be false"
-                finding = Finding("error", "leak", other.split, other.file, message, "remove one of the two")
-            else:
-                message, fix = f"the same image as {first.file}", "remove one of the two: it counts twice"
-                finding = Finding("warning", "image twice", other.split, other.file, message, fix)
-            findings.append(finding)
-    return findings
-
-
-HASH_SIDE = 16
-NEAR_BITS = 40
-"""Of 256 bits. Of 721 street photographs no two were nearer than 73; one scaled to a half or twice its size,
-recompressed at quality 30 or made a fifth brighter moved by 20 at most, one cropped by 2 % by up to 55."""
-
-
-def _perceptual_hash(image: np.ndarray) -> np.ndarray | None:
-    """The signs of the 16x16 lowest frequencies, as given and mirrored, bool (2, 256); None if blank.
-
-    They survive scaling, recompression and changes of brightness.
-    """
-    grey = Image.fromarray(image).convert("L").resize((64, 64), Image.Resampling.BOX)
-    pixels = np.asarray(grey, np.float32)
-    if pixels.std() < 2:
-        return None
-    waves = fft.dctn(pixels)[:HASH_SIDE, :HASH_SIDE]
-    waves[0, 0] = 0  # the mean brightness
-    mirrored = waves * np.where(np.arange(HASH_SIDE) % 2, -1, 1)
-    return np.stack([waves, mirrored]).reshape(2, -1) > 0
-
-
-def _same_look(seen: Sequence[_Seen]) -> list[Finding]:
-    """Near duplicates across splits. Every pair is compared, 256 bits at once: 1.7 s for 10,000 images."""
-    usable = [one for one in seen if one.look is not None]
-    if not usable:
-        return []
-    bits = np.packbits(np.stack([one.look for one in usable if one.look is not None]), axis=-1).view(
-        np.uint64
-    )
-    plain, mirrored = bits[:, 0], bits[:, 1]
-    splits = np.array([one.split for one in usable])
-    findings = []
-    for index, one in enumerate(usable):
-        earlier = np.flatnonzero(splits[:index] != one.split)
-        for other_bits, how in (
-            (plain, "almost the same image as"),
-            (mirrored, "almost the mirror image of"),
-        ):
-            away = np.bitwise_count(other_bits[earlier] ^ plain[index]).sum(-1)
-            for near in earlier[away <= NEAR_BITS]:
-                other = usable[near]
-                if other.pixels != one.pixels:
-                    message = f"{how} {other.file}, in another split"
-                    fix = "look at both; keep such pairs in one split, or the score is too good"
-                    findings.append(Finding("warning", "near leak", one.split, one.file, message, fix))
-    return findings

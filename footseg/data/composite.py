@@ -19,7 +19,9 @@ from footseg.data import cutouts, floors
 from footseg.data.cutouts import Person, Source
 from footseg.data.floors import Floor
 from footseg.data.folder import SPLITS, shorten
-from footseg.data.images import BadFileError, encode
+from footseg.data.images import encode
+from footseg.data.labels import Labels
+from footseg.data.opening import BadFileError
 from footseg.data.scene import Standing, compose
 from footseg.data.synth import RECORDS, SynthConfig, shares
 from footseg.data.threads import each, run_on
@@ -72,16 +74,12 @@ def write_composites(out: Path, feet: Path, floors_from: Path, config: SynthConf
             for kind in ("images", "masks"):
                 (temporary / split / kind).mkdir(parents=True)
         jobs = [(split, number) for split in used for number in range(config.counts[split])]
-        make = partial(_make, store, temporary, config)
+        make = partial(_make, store, temporary, config, found.labels.mirrored())
         lines = run_on(config.executor(len(jobs)), make, jobs, "composite")
         files.write_text(temporary / RECORDS[1], "".join(lines))
         about = _about(feet, floors_from, config, stock)
         files.write_json(temporary / RECORDS[0], about)
-        colours = [list(colour) for colour in found.colours]
-        files.write_text(
-            temporary / "dataset.toml",
-            f"classes = {json.dumps(list(found.classes), ensure_ascii=False)}\ncolours = {colours}\n",
-        )
+        files.write_text(temporary / "dataset.toml", found.labels.to_toml())
     return about
 
 
@@ -112,7 +110,7 @@ def _prepared_feet(root: Path, found: cutouts.Feet, store: Path, config: SynthCo
         for split, sources in found.parts.items()
         for number, source in enumerate(sources)
     ]
-    prepare = partial(_prepare, len(found.classes), 2 * max(config.size))
+    prepare = partial(_prepare, found.labels, 2 * max(config.size))
     done = run_on(config.executor(len(jobs)), prepare, jobs, "cut out feet")
     bad = [problem for _, _, problem in done if problem]
     if bad:
@@ -132,11 +130,11 @@ def _prepared_feet(root: Path, found: cutouts.Feet, store: Path, config: SynthCo
     return prepared
 
 
-def _prepare(classes: int, longest: int, job: tuple[str, Source, Path]) -> tuple[int, int, str | None]:
+def _prepare(labels: Labels, longest: int, job: tuple[str, Source, Path]) -> tuple[int, int, str | None]:
     """Write a photograph's cut-outs: how many, how many feet with legs, and what is wrong with it."""
     _, source, path = job
     try:
-        person = cutouts.prepare(source, classes, longest)
+        person = cutouts.prepare(source, labels, longest)
     except BadFileError as error:
         return 0, 0, str(error)
     if person.feet:
@@ -229,7 +227,9 @@ def _floor(path: Path) -> Floor:
     return Floor(pixels, floors.tiles(pixels))
 
 
-def _make(store: Path, out: Path, config: SynthConfig, job: tuple[str, int]) -> str:
+def _make(
+    store: Path, out: Path, config: SynthConfig, mirrored: np.ndarray | None, job: tuple[str, int]
+) -> str:
     """Write image and mask of one number, and return its line of the manifest."""
     split, number = job
     rng = np.random.default_rng((config.seed, SPLITS.index(split), number))
@@ -237,7 +237,7 @@ def _make(store: Path, out: Path, config: SynthConfig, job: tuple[str, int]) -> 
     floor_name, floor_file, _ = stock["floors"][rng.integers(len(stock["floors"]))]
     wanted = int(rng.choice(list(FEET), p=list(FEET.values())))
     people = _gather(rng, store, stock["feet"], wanted)
-    image, mask, record = compose(rng, _floor(store / floor_file), people, config.size)
+    image, mask, record = compose(rng, _floor(store / floor_file), people, config.size, mirrored)
 
     name = f"{number:05d}"
     encoded = encode(image, ".jpg", record["jpeg_quality"])

@@ -16,18 +16,17 @@ from PIL import Image
 from scipy import ndimage
 
 from footseg.data.folder import (
-    DEFAULT_CLASSES,
     SPLITS,
-    Colour,
     Pair,
-    check_sizes,
-    default_colours,
-    description,
     images_by_name,
     pairs_in,
+    read_pair,
+    say_left_out,
 )
-from footseg.data.images import IGNORE, open_image, read_image, read_mask
+from footseg.data.images import IGNORE
+from footseg.data.labels import Labels, read_labels
 from footseg.data.legs import find_legs
+from footseg.data.opening import open_image
 from footseg.errors import FootsegError
 
 FRAGMENT = 0.25
@@ -55,8 +54,7 @@ class Source:
 class Feet:
     """Photographs with feet by split, or all under "" where the folder has no splits."""
 
-    classes: tuple[str, ...]
-    colours: tuple[Colour, ...]
+    labels: Labels
     parts: dict[str, list[Source]]
 
 
@@ -119,18 +117,18 @@ def find_feet(folder: Path) -> Feet:
     folder = Path(folder)
     parts = parts_of(folder, lambda part: _sources(folder, part))
     places = [folder, folder.parent] if folder.name in SPLITS else [folder]
-    for place in places:
-        if (place / "dataset.toml").is_file():
-            return Feet(*description(place / "dataset.toml"), parts)
-    return Feet(DEFAULT_CLASSES, default_colours(len(DEFAULT_CLASSES)), parts)
+    described = [path for place in places if (path := place / "dataset.toml").is_file()]
+    return Feet(read_labels(described[0] if described else folder / "dataset.toml"), parts)
 
 
 def _sources(root: Path, folder: Path) -> list[Source]:
+    for part in (folder / "images", folder / "masks") if (folder / "images").is_dir() else (folder,):
+        say_left_out(part)
     if (folder / "images").is_dir():
         found: list[tuple[Path, Path | None]] = [(pair.image, pair.mask) for pair in pairs_in(folder)]
     else:
         images = [path for paths in images_by_name(folder).values() for path in paths]
-        if not any(open_image(path).has_transparency_data for path in images):
+        if not any(open_image(path).image.has_transparency_data for path in images):
             raise FootsegError(
                 f"no masks for the feet in {folder}: give a folder with images/ and masks/, a data set of "
                 "such folders, or a folder of pictures with a transparent background"
@@ -142,7 +140,7 @@ def _sources(root: Path, folder: Path) -> list[Source]:
 # ---- preparing
 
 
-def prepare(source: Source, classes: int, longest: int) -> Person:
+def prepare(source: Source, labels: Labels, longest: int) -> Person:
     """Cut the feet out of a photograph, scaled down so that none is longer than ``longest`` pixels.
 
     Ignored pixels are never part of a cut-out. A photograph without feet gives a person without cut-outs.
@@ -150,7 +148,7 @@ def prepare(source: Source, classes: int, longest: int) -> Person:
     Raises:
         BadFileError: image or mask cannot be used.
     """
-    image, mask = _read(source, classes)
+    image, mask = _read(source, labels)
     foot = (mask > 0) & (mask != IGNORE)
     if not foot.any():
         return Person((), None, None)
@@ -175,12 +173,12 @@ def prepare(source: Source, classes: int, longest: int) -> Person:
     )
 
 
-def _read(source: Source, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _read(source: Source, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     if source.mask is not None:
-        image, mask = read_image(source.image), read_mask(source.mask, classes)
-        check_sizes(Pair(source.name, source.image, source.mask), image, mask)
-        return image, mask
-    rgba = np.asarray(open_image(source.image).convert("RGBA"))
+        return read_pair(Pair(source.name, source.image, source.mask), labels)
+    opened = open_image(source.image)
+    opened.say()
+    rgba = np.asarray(opened.upright().convert("RGBA"))
     return rgba[..., :3], (rgba[..., 3] >= 128).astype(np.uint8)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from footseg.data.images import IMAGE_SUFFIXES, Size, read_image
+from footseg.data.images import Size, read_image
+from footseg.data.opening import IMAGE_SUFFIXES
 
 Rng = np.random.Generator
 
@@ -24,7 +25,7 @@ def find_pictures(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
     ]
 
 

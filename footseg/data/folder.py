@@ -2,44 +2,53 @@
 
 import hashlib
 import os
-import tomllib
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import ImageColor
 
 from footseg import files
-from footseg.data.images import (
-    IMAGE_SUFFIXES,
-    BadFileError,
-    Size,
-    read_image,
-    read_mask,
-)
+from footseg.data.images import IGNORE, Size, rgb
+from footseg.data.labels import Colour, Labels, read_labels
+from footseg.data.masks import Mask, look, two_palettes
+from footseg.data.opening import IMAGE_SUFFIXES, BadFileError, open_image
 from footseg.data.resizing import Rule
 from footseg.data.threads import each
 from footseg.errors import FootsegError
+from footseg.grouping import grouped
+from footseg.terminal import counted, note
 
 SPLITS = ("train", "val", "test")
-DEFAULT_CLASSES = ("background", "foot")
+OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
+"""What other programs call the splits."""
+LEFT_ALONE = ("thumbs.db", "desktop.ini")
 LAYOUT = "DIR/train/images/NAME.jpg with DIR/train/masks/NAME.png, and val and test likewise"
 NAMED = 5
 """How many bad files an error names; footseg data check lists all."""
 
-Colour = tuple[int, int, int]
+READING = 2
+"""Raised where the same files give other arrays: decoded splits of an earlier footseg are not used then."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set's folder, the names of its classes and their colours (RGB, 0 to 255)."""
+    """A data set's folder, and what its masks mean."""
 
     path: Path
-    classes: tuple[str, ...]
-    colours: tuple[Colour, ...]
+    labels: Labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes."""
+        return self.labels.classes
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """A colour for each class, RGB from 0 to 255."""
+        return self.labels.colours
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -83,24 +92,57 @@ def open_data(path: Path) -> DataSet:
     path = Path(path)
     if not path.is_dir():
         raise FootsegError(f"no such folder: {path}")
-    classes, colours = description(path / "dataset.toml")
-    data = DataSet(path, classes, colours)
+    data = DataSet(path, read_labels(path / "dataset.toml"))
     if not data.splits:
-        raise FootsegError(f"{path} has no folder train, val or test: arrange it as {LAYOUT}")
+        raise FootsegError(f"{path} has no folder train, val or test{renaming(path)}: arrange it as {LAYOUT}")
     if not any(images_by_name(path / split / "images") for split in data.splits):
         raise FootsegError(f"no images in {path}/{{{','.join(data.splits)}}}/images: arrange it as {LAYOUT}")
     return data
 
 
+def renaming(path: Path) -> str:
+    """Which folders of ``path`` are splits under another name, in words; "" where none is."""
+    found = {name: split for name, split in OTHER_NAMES.items() if (path / name).is_dir()}
+    return "".join(f" (rename {name} to {split})" for name, split in found.items())
+
+
 def images_by_name(folder: Path) -> dict[str, list[Path]]:
-    """The image files of a folder by their name before the suffix; {} where there is no folder."""
+    """The image files of a folder by their name before the suffix; {} where there is no folder.
+
+    A name is the same however its accents are stored: macOS takes é apart (NFD), others keep it whole (NFC).
+    """
     found: dict[str, list[Path]] = defaultdict(list)
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            # macOS leaves "._NAME.jpg" beside files on foreign disks: they are no images.
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-                found[path.stem].append(path)
+    for path in _listed(folder):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
+            found[unicodedata.normalize("NFC", path.stem)].append(path)
     return dict(found)
+
+
+def left_out(folder: Path) -> str:
+    """What of a folder ``images_by_name`` leaves out, in words; "" where that is nothing."""
+    others = [path for path in _listed(folder) if path.suffix.lower() not in IMAGE_SUFFIXES or path.is_dir()]
+    folders = [f"the folder {path.name}" for path in others if path.is_dir()]
+    kinds = Counter(path.suffix.lower() for path in others if not path.is_dir())
+    counts = [
+        f"{counted(number, 'file')} {'without a suffix' if not suffix else f'of kind {suffix}'}"
+        for suffix, number in sorted(kinds.items())
+    ]
+    return shorten([*counts, *folders])
+
+
+def say_left_out(folder: Path) -> None:
+    """Say on standard error what of a folder is not read."""
+    if found := left_out(folder):
+        note(f"{folder}: left out: {found}")
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without what desktops hide there."""
+    if not folder.is_dir():
+        return []
+    # macOS leaves "._NAME.jpg" beside files on foreign disks: they are no images.
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in shown if path.name.lower() not in LEFT_ALONE)
 
 
 def pairs(data: DataSet, split: str) -> list[Pair]:
@@ -110,7 +152,8 @@ def pairs(data: DataSet, split: str) -> list[Pair]:
         FootsegError: no such split, no images, an image without a mask, a name twice.
     """
     if split not in data.splits:
-        raise FootsegError(f"{data.path} has no split {split!r}: it has {', '.join(data.splits)}")
+        here = ", ".join(data.splits)
+        raise FootsegError(f"{data.path} has no split {split!r}: it has {here}{renaming(data.path)}")
     return pairs_in(data.path / split)
 
 
@@ -148,70 +191,6 @@ def shorten(names: Sequence[str], separator: str = ", ") -> str:
     return separator.join(names[:NAMED]) + more
 
 
-# ---- dataset.toml
-
-
-def description(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
-    """Names and colours of the classes in a ``dataset.toml``; background and foot where there is none.
-
-    Raises:
-        FootsegError: it is wrong.
-    """
-    if not path.is_file():
-        return DEFAULT_CLASSES, default_colours(len(DEFAULT_CLASSES))
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FootsegError(f"{path} is not valid TOML: {error}") from error
-    if unknown := content.keys() - {"classes", "colours"}:
-        raise FootsegError(f"{path}: unknown key {', '.join(sorted(unknown))}; known: classes, colours")
-    classes = content.get("classes", list(DEFAULT_CLASSES))
-    if (
-        not isinstance(classes, list)
-        or not all(isinstance(name, str) and name for name in classes)
-        or not 2 <= len(set(classes)) == len(classes) <= 255
-    ):
-        raise FootsegError(
-            f'{path}: classes must be 2 to 255 different names, like ["background", "foot"], got {classes!r}'
-        )
-    if "colours" not in content:
-        return tuple(classes), default_colours(len(classes))
-    colours = content["colours"]
-    if not isinstance(colours, list) or len(colours) != len(classes):
-        count = len(colours) if isinstance(colours, list) else repr(colours)
-        raise FootsegError(f"{path}: {len(classes)} classes need {len(classes)} colours, got {count}")
-    return tuple(classes), tuple(_colour(path, colour) for colour in colours)
-
-
-def _colour(path: Path, value: Any) -> Colour:
-    if isinstance(value, str) and value.startswith("#") and len(value) == 7:
-        try:
-            red, green, blue = ImageColor.getrgb(value)[:3]
-            return red, green, blue
-        except ValueError:
-            pass
-    if isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value):
-        return value[0], value[1], value[2]
-    raise FootsegError(f'{path}: a colour is [red, green, blue] from 0 to 255 or "#rrggbb", got {value!r}')
-
-
-# Chosen greedily so that any two lie far apart to normal, deuteranopic and protanopic eyes alike (Machado
-# et al. 2009, CIE76 in Lab): at least 58 for 4 classes, 31 for 8, 17 for 20. Blue stands out on skin.
-# fmt: off
-PALETTE: tuple[Colour, ...] = (
-    (0, 0, 0), (0, 158, 224), (230, 159, 0), (20, 20, 245), (95, 245, 200), (140, 80, 35), (140, 20, 110),
-    (20, 65, 185), (155, 245, 140), (20, 230, 245), (185, 80, 110), (200, 140, 65), (230, 245, 20),
-    (215, 125, 110), (80, 125, 245), (200, 80, 155), (230, 230, 95), (80, 80, 245), (185, 50, 170),
-    (245, 140, 200), (110, 230, 155),
-)
-# fmt: on
-
-
-def default_colours(classes: int) -> tuple[Colour, ...]:
-    """A colour for each class, black for the background; beyond 20 classes they come again."""
-    return tuple(PALETTE[index and 1 + (index - 1) % (len(PALETTE) - 1)] for index in range(classes))
-
-
 # ---- a split as arrays
 
 
@@ -228,7 +207,9 @@ def load_split(
     """
     found = pairs(data, split)
     names = tuple(pair.name for pair in found)
-    digest = fingerprint(found, len(data.classes))
+    for part in ("images", "masks"):
+        say_left_out(data.path / split / part)
+    digest = fingerprint(found, data.labels)
     shapes = {"images": (len(found), *size, 3), "masks": (len(found), *size)}
     # Of ours and of each rule, by the names of their files; a mask depends on the place alone.
     ways = {"": Rule("ours"), **{f"-{rule.name}": rule for rule in rules}}
@@ -244,7 +225,7 @@ def load_split(
         for array in arrays.values():
             array.flags.writeable = False
     else:
-        cache = cache_folder() / f"{digest}-{size[0]}x{size[1]}{''.join(ways)}"
+        cache = cache_folder() / f"{digest}-{size[0]}x{size[1]}{''.join(ways)}-{READING}"
         if not cache.is_dir():
             with files.atomic_path(cache) as temporary:
                 temporary.mkdir()
@@ -256,12 +237,39 @@ def load_split(
     return Split(names, *ours, digest, tuple(others))
 
 
-def fingerprint(found: Sequence[Pair], classes: int) -> str:
-    """SHA-256 over the names and bytes of all files and the number of classes, in hex."""
+def fingerprint(found: Sequence[Pair], labels: Labels) -> str:
+    """SHA-256 over the names and bytes of all files and what ``labels`` makes of them, in hex.
+
+    Raises:
+        FootsegError: a file cannot be read.
+    """
     paths = [path for pair in found for path in (pair.image, pair.mask)]
-    digests = each(files.sha256, paths, "fingerprint")
+    digests = each(_sha256, paths, "fingerprint")
     lines = [f"{path.name} {digest}" for path, digest in zip(paths, digests, strict=True)]
-    return hashlib.sha256("\n".join([f"{classes} classes", *lines]).encode()).hexdigest()
+    first = f"{len(labels.classes)} classes"
+    if not labels.plain:
+        first += f" {sorted(labels.of_index.items())}"
+    if labels.of_colour and any(map(_may_have_palette, (pair.mask for pair in found))):
+        first += f" {sorted(labels.of_colour.items())}"
+    return hashlib.sha256("\n".join([first, *lines]).encode(errors="surrogateescape")).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return files.sha256(path)
+    except OSError:  # said in a sentence when it is decoded, with all others that cannot be
+        return ""
+
+
+def _may_have_palette(mask: Path) -> bool:
+    """Whether a mask may be read by its colours; of a PNG byte 25 says so."""
+    if mask.suffix.lower() != ".png":
+        return True
+    try:
+        with mask.open("rb") as file:
+            return file.read(26)[25:] == b"\3"
+    except OSError:
+        return False
 
 
 def cache_folder() -> Path:
@@ -281,6 +289,15 @@ def new_file(path: Path, shape: tuple[int, ...], dtype: type = np.uint8) -> np.n
     return array
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """What came of a pair: what is wrong with it, or the colours of its mask's palette and what is odd."""
+
+    problem: str
+    palette: Mapping[int, Colour] = field(default_factory=dict)
+    notes: "Notes" = ()
+
+
 def _decode(
     data: DataSet,
     split: str,
@@ -290,48 +307,78 @@ def _decode(
 ) -> None:
     size = arrays["masks"].shape[1], arrays["masks"].shape[2]
 
-    def decode(index: int) -> str | None:
+    def decode(index: int) -> _Decoded:
+        pair = found[index]
         try:
-            image, mask = read_pair(found[index], len(data.classes))
+            image, mask, notes = read_both(pair, data.labels)
         except BadFileError as error:
-            return str(error)
+            return _Decoded(str(error))
         for way, rule in ways.items():
             arrays[f"images{way}"][index], _ = rule.canvas(image, size)
             if f"masks{way}" in arrays:
-                arrays[f"masks{way}"][index] = rule.mask(mask, size)
-        return None
+                arrays[f"masks{way}"][index] = rule.mask(mask.classes, size)
+        return _Decoded("", mask.palette, notes)
 
-    bad = [problem for problem in each(decode, range(len(found)), f"load {split}") if problem]
-    if bad:
+    done = each(decode, range(len(found)), f"load {split}")
+    for text, names in grouped((text, path.name) for one in done for path, text in one.notes).items():
+        note(f"{data.path / split}: {shorten(names)}: {text}")
+    if bad := [one.problem for one in done if one.problem]:
         raise FootsegError(
             f"{len(bad)} of {len(found)} pairs of {data.path / split} cannot be used: "
             f"{shorten(bad, ' | ')} (all of them: footseg data check {data.path})"
         )
+    if unlike := two_palettes((pair.mask, one.palette) for pair, one in zip(found, done, strict=True)):
+        raise unlike
+    if all((mask == IGNORE).all() for mask in arrays["masks"]):
+        raise FootsegError(
+            f"no pixel of {data.path / split} is labelled: all are ignored (255), and there is nothing to "
+            "learn from or to score; label some, or take the split away"
+        )
 
 
-def read_pair(pair: Pair, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(pair: Pair, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """A photograph and its mask, of the same size.
 
     Raises:
         BadFileError: one of them cannot be used, or their sizes differ ("size").
     """
-    image, mask = read_image(pair.image), read_mask(pair.mask, classes)
-    check_sizes(pair, image, mask)
-    return image, mask
+    image, mask, notes = read_both(pair, labels)
+    for path, text in notes:
+        note(f"{path}: {text}")
+    return image, mask.classes
 
 
-def check_sizes(pair: Pair, image: np.ndarray, mask: np.ndarray) -> None:
-    """Hold a mask against its photograph.
+Notes = tuple[tuple[Path, str], ...]
+"""What is odd about files, each with its path."""
+
+
+def read_both(pair: Pair, labels: Labels) -> tuple[np.ndarray, Mask, Notes]:
+    """As ``read_pair``, with all that the mask shows, and what is to be said of the two files.
+
+    Raises:
+        BadFileError: as ``read_pair``.
+    """
+    opened = open_image(pair.image)
+    image, mask = np.array(rgb(opened)), look(pair.mask, labels)
+    check_sizes(pair, image.shape[:2], mask)
+    said = [(pair.image, text) for text in opened.notes] + [(pair.mask, text) for text in mask.notes]
+    return image, mask, tuple(said)
+
+
+def check_sizes(pair: Pair, size: Size, mask: Mask) -> None:
+    """Hold a mask against its photograph's ``size``.
 
     Raises:
         BadFileError: their sizes differ ("size").
     """
-    (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape[:2]
+    (height, width), (mask_height, mask_width) = size, mask.classes.shape
     if (height, width) == (mask_height, mask_width):
         return
     fix = "label the photograph at its own size"
     if (height, width) == (mask_width, mask_height):
         fix = "turn the mask by 90 degrees: it was drawn on the photograph without its EXIF orientation"
+        if mask.oriented:
+            fix = "take the mask's own EXIF orientation away: it turns the mask"
     raise BadFileError(
         pair.mask, "size", f"the mask is {mask_width}x{mask_height}, its photograph {width}x{height}", fix
     )

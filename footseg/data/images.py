@@ -1,18 +1,16 @@
 """One photograph or one mask: between disk and array, and between its own size and a network's."""
 
-import functools
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from scipy import ndimage
 
 from footseg import files
-from footseg.errors import FootsegError
+from footseg.data.opening import BadFileError, Opened, open_image
 
 IGNORE = 255
 """The mask value of a pixel that counts neither in the loss nor in a score."""
@@ -22,30 +20,11 @@ FIX_FLAG = "footseg data check DIR --fix"
 PADDING = 128
 """Mid grey, 0.5 after scaling to [0, 1]: the canvas around a letterboxed photograph."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-
-MEGAPIXELS = "FOOTSEG_MAX_MEGAPIXELS"
-"""The environment variable that sets how large an image may be."""
-
-LARGEST_MEGAPIXELS = 110
-"""A 108-megapixel phone's; predicting one takes 3 GB. A PNG of 50 kB may unpack to any number."""
-
-# Ours is checked in open_image, in one sentence; Pillow's would warn in its own words from 89 million on.
-Image.MAX_IMAGE_PIXELS = None
-
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
 Colours = Sequence[tuple[int, int, int]]
 """One RGB colour a class, 0 to 255; the first belongs to the background and is not painted."""
-
-
-class BadFileError(FootsegError):
-    """An image or mask that cannot be used: ``kind`` in a word, the ``problem``, and how to ``fix`` it."""
-
-    def __init__(self, path: Path, kind: str, problem: str, fix: str) -> None:
-        super().__init__(f"{path}: {problem}; {fix}")
-        self.path, self.kind, self.problem, self.fix = path, kind, problem, fix
 
 
 # ---- reading
@@ -55,107 +34,69 @@ def read_image(path: Path) -> np.ndarray:
     """Read a photograph as uint8 (H, W, 3) RGB, turned upright by its EXIF orientation.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is laid on white. Colour profiles
-    are not applied: neither does the phone that will feed the network.
+    are not applied: neither does the phone that will feed the network. What is odd about the file is said
+    on standard error.
 
     Raises:
-        BadFileError: unreadable or truncated ("unreadable").
+        BadFileError: unreadable or truncated ("unreadable"), or of values that nothing says how to show
+            ("values").
     """
-    return _rgb(ImageOps.exif_transpose(open_image(path)))
+    opened = open_image(path)
+    opened.say()
+    return np.array(rgb(opened))
 
 
-def read_mask(path: Path, classes: int) -> np.ndarray:
-    """Read a mask as uint8 (H, W): each pixel a class index in [0, classes), or 255 = ignored.
-
-    The indices of a palette PNG are its mask. A mask of only 0 and 255 is taken for a black and white
-    drawing of the foreground, not for one without any and with ignored pixels.
+def rgb(opened: Opened) -> Image.Image:
+    """The RGB picture of ``read_image``.
 
     Raises:
-        BadFileError: "unreadable", "jpeg" (lossy: indices change), "colour" (more than one channel),
-            "0/255", or "index" (an index of no class).
+        BadFileError: as ``read_image``.
     """
-    image, bad = open_image(path), functools.partial(BadFileError, path)
-    if image.format == "JPEG":
-        lossy = "a JPEG mask: lossy compression changes class indices"
-        raise bad("jpeg", lossy, f"{FIX_FLAG}, or export it as PNG")
-    if len(image.getbands()) > 1:
-        channels = f"a mask of {len(image.getbands())} channels ({image.mode}), not of class indices"
-        raise bad("colour", channels, f"{FIX_FLAG}, or export it as a single-channel PNG")
-    indices = np.array(image)
-    values = np.unique(indices)
-    if np.array_equal(values, (0, IGNORE)):
-        drawing = "a black and white mask (0 and 255), but 255 means ignored"
-        raise bad("0/255", drawing, f"{FIX_FLAG} turns 255 into class 1")
-    unknown = values[(values >= classes) & (values != IGNORE) | (values < 0)]
-    if unknown.size:
-        named = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if unknown.size > 5 else "")
-        known = f"where there are {classes} classes (0 to {classes - 1}, and 255 = ignored)"
-        fix = "correct the mask, or name all classes in dataset.toml"
-        raise bad("index", f"class index {named} {known}", fix)
-    return indices.astype(np.uint8)
-
-
-def open_image(path: Path) -> Image.Image:
-    """Open and decode an image file; a JPEG's missing end is only seen by decoding it.
-
-    Raises:
-        BadFileError: unreadable or truncated ("unreadable").
-    """
-    bad = functools.partial(BadFileError, path, "unreadable")
-    again = "copy it again from its source, or remove it"
+    image = opened.upright()
     try:
-        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
-            raise bad("a folder, a pipe or a device, no file", "give image files")
-        # From memory: Pillow leaves the file of a damaged image open.
-        image = Image.open(io.BytesIO(path.read_bytes()))
-        if image.width * image.height > most_pixels():
-            raise bad(
-                f"{image.width * image.height / 1e6:.1f} million pixels, more than {most_pixels() / 1e6:g}",
-                f"scale it down first, or set {MEGAPIXELS}",
-            )
-        image.load()
-    except FileNotFoundError as error:
-        raise bad("no such file", "check the path") from error
-    except UnidentifiedImageError as error:
-        heic = "save it as JPEG first (on an iPhone: Settings, Camera, Formats, Most Compatible)"
-        fix = heic if path.suffix.lower() in (".heic", ".heif") else again
-        raise bad("not an image that can be read", fix) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as error:
-        # Pillow lets each of these out of a damaged file, depending on the format and the place.
-        raise bad(f"damaged or cut off ({error or type(error).__name__})", again) from error
+        if image.mode.startswith("I") or image.mode == "F":
+            image = Image.fromarray(_eight_bit(opened.path, np.array(image), opened.top))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image if image.mode == "RGB" else image.convert("RGB")
+    except (ValueError, TypeError, OSError, KeyError) as error:  # of a palette's or a transparency's junk
+        raise BadFileError(opened.path, "unreadable", f"damaged ({error})", "copy it again") from error
+    # Pillow keeps the upper byte of 16 bits; where only lower ones are used, little or nothing is left.
+    if ";16" in opened.raw and np.asarray(image).max() < DARK >> 8:
+        raise _unclear(opened.path, f"a colour image of 16 bits whose values are all below {DARK}")
     return image
 
 
-def most_pixels() -> int:
-    """How many pixels an image may have.
-
-    Raises:
-        FootsegError: the environment variable is no positive number.
-    """
-    given = os.environ.get(MEGAPIXELS, str(LARGEST_MEGAPIXELS))
-    try:
-        limit = float(given)
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < float("inf"):
-        raise FootsegError(f"{MEGAPIXELS} is {given!r}: set it to a number of million pixels, as 200")
-    return int(limit * 1e6)
+DARK = 1 << 14
+"""Below this, 16 bits may be a dark photograph, or hold one of 10, 12 or 14 bits: nothing in it tells."""
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_eight_bit(np.array(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
-
-
-def _eight_bit(grey: np.ndarray) -> np.ndarray:
-    """16-bit integers, or floats in [0, 1] or [0, 255], as uint8."""
+def _eight_bit(path: Path, grey: np.ndarray, top: int | None) -> np.ndarray:
+    """Integers of up to 16 bits, or floats in [0, 1] or [0, 255], as uint8; ``top`` is a declared white."""
+    if not np.isfinite(grey).all():
+        raise _unclear(path, "an image with values that are no numbers (NaN or infinity)")
+    low, high = grey.min(), grey.max()
     if grey.dtype.kind == "f":
-        grey = np.nan_to_num(grey)
-        return np.clip(grey * (255 if grey.max() <= 1 else 1), 0, 255).round().astype(np.uint8)
-    return (np.clip(grey, 0, 65535) // 256).astype(np.uint8)
+        whole = high > 1 and (grey == np.round(grey)).all()
+        if low < 0 or high > 255 or (1 < high < 32 and not whole):
+            raise _unclear(path, f"a float image with values from {low:g} to {high:g}")
+        return (grey * (255 if high <= 1 else 1)).round().astype(np.uint8)
+    if low < 0 or high > 65535:
+        raise _unclear(path, f"an image with values from {low} to {high}")
+    if top is not None and high <= top:
+        return (grey.astype(np.uint32) * 255 // top).astype(np.uint8)
+    if high <= 255:
+        return grey.astype(np.uint8)
+    if high < DARK:
+        raise _unclear(path, f"an image of more than 8 bits whose largest value is {high}")
+    return (grey >> 8).astype(np.uint8)
+
+
+def _unclear(path: Path, what: str) -> BadFileError:
+    return BadFileError(
+        path, "values", f"{what}: nothing says which of them is white", "convert it to 8 bits a channel"
+    )
 
 
 # ---- between a photograph's own size and a network's

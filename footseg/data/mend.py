@@ -1,17 +1,21 @@
 """Mend masks that cannot be used as they are; the originals are kept."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from footseg import files
-from footseg.data.folder import Colour, DataSet, images_by_name, open_data
-from footseg.data.images import IGNORE, BadFileError, open_image, read_mask, write_mask
+from footseg.data.folder import DataSet, images_by_name, open_data
+from footseg.data.images import IGNORE, write_mask
+from footseg.data.labels import Colour, Labels, hexed, unnamed
+from footseg.data.masks import BLACK, WHITE, look, read_mask
+from footseg.data.opening import BadFileError, open_image
 from footseg.data.threads import each
 
 ORIGINALS = "masks_original"
@@ -68,33 +72,36 @@ def fix_masks(data_dir: Path) -> FixReport:
         for paths in images_by_name(data.path / split / "masks").values()
         for path in paths
     ]
-    kinds = each(lambda mask: _kind(mask[1], len(data.classes)), masks, "look at masks")
+    kinds = each(lambda mask: _kind(mask[1], data.labels), masks, "look at masks")
     bad = [(*mask, kind) for mask, kind in zip(masks, kinds, strict=True) if kind not in ("", "ignores")]
     if "0/255" not in kinds:
         bad = [one for one in bad if one[2] != "all 255"]
     return FixReport(tuple(each(partial(_fix, data, "ignores" in kinds), bad, "convert masks")))
 
 
-def _kind(path: Path, classes: int) -> str:
+def _kind(path: Path, labels: Labels) -> str:
     """What is wrong with a mask; of the right ones, whether it shows that 255 means ignored in this set."""
     try:
-        mask = read_mask(path, classes)
+        counts = look(path, labels).counts
     except BadFileError as bad:
         return bad.kind
-    if (mask == IGNORE).all():
+    if labels.ignores_255:
+        return "ignores"
+    if not counts[:IGNORE].any():
         return "all 255"
-    return "ignores" if (mask == IGNORE).any() else ""
+    return "ignores" if counts[IGNORE] else ""
 
 
 def _fix(data: DataSet, ignores: bool, job: tuple[str, Path, str]) -> Fix:
     split, path, kind = job
     name = str(path.relative_to(data.path))
     if kind in ("0/255", "all 255") and ignores:
-        return Fix(split, name, False, "other masks use 255 for ignored pixels: redraw this one with 1")
+        why = "other masks use 255 for ignored pixels: redraw this one with 1"
+        return Fix(split, name, False, f"{why}, or write ignore = 255 in dataset.toml")
     try:
-        mask = _convert(path, data.colours)
+        mask = _convert(path, data.labels)
         target = path.with_suffix(".png")
-        if target != path and target.exists() and not np.array_equal(read_mask(target, 256), mask):
+        if target != path and target.exists() and not np.array_equal(read_mask(target, _ANY), mask):
             raise _CannotConvertError(f"{target.name} is another mask of this name: remove one of the two")
         _keep(path, data.path / split / ORIGINALS / path.name)
     except BadFileError as problem:
@@ -121,50 +128,134 @@ def _keep(path: Path, original: Path) -> None:
         shutil.copy2(path, temporary)
 
 
+_ANY = unnamed(255)
+
 LOSSY_TOLERANCE = 64
 LOSSY_SHARE = 0.97
 """Of a lossy mask this share of pixels must lie within this distance of a class's colour, of 255; the
 rest are its edges. A photograph in the place of a mask does not pass."""
+SHADES = 8
+"""So many greys between black and white are edges that a drawing program has smoothed, where none of them has
+more than a quarter of these pixels: a border or a thing that was drawn has one grey."""
 
 
-def _convert(path: Path, colours: Sequence[Colour]) -> np.ndarray:
-    """Class indices out of colours or black and white, or ``_CannotConvertError`` with the reason."""
-    image = open_image(path)
-    if image.mode.startswith("I") or image.mode == "F":
+def _convert(path: Path, labels: Labels) -> np.ndarray:
+    """Class indices out of colours or black and white, or ``_CannotConvertError`` with the reason.
+
+    What ``dataset.toml`` says of colours comes first; a colour that it does not name is never guessed.
+    """
+    opened = open_image(path)
+    image = opened.upright()
+    if image.mode.startswith("I") or image.mode == "F" or ";16" in opened.raw:
         raise _CannotConvertError(
-            "a mask of 16 bits with values that are no classes: export it as 8-bit indices"
+            "a mask of 16 bits or of fractions, with values that are no classes: export it as 8-bit indices"
         )
+    if opened.frames > 1:
+        raise _CannotConvertError(f"it has {opened.frames} pictures: export one")
     if image.has_transparency_data and image.getextrema()[-1] != (255, 255) and image.mode != "P":
         raise _CannotConvertError("a mask with transparency: export it without")
-    pixels = np.array(image if image.mode in ("L", "1", "P") else image.convert("RGB"))
-    grey = pixels if pixels.ndim == 2 else pixels[..., 0] if (pixels == pixels[..., :1]).all() else None
-    two, lossless = len(colours) == 2, image.format != "JPEG"
-    if grey is not None and lossless:
-        values = np.unique(grey)
-        if np.isin(values, (0, IGNORE)).all():
-            if not two:
-                raise _CannotConvertError(f"which of {len(colours)} classes is white? export class indices")
-            return (grey == IGNORE).astype(np.uint8)
-        if pixels.ndim == 3 and np.isin(values, (*range(len(colours)), IGNORE)).all():
-            return grey.copy()
-    palettes = [np.array(colours, np.int16)]
-    if two:
-        palettes.append(np.array([(0, 0, 0), (255, 255, 255)], np.int16))
-    rgb = (pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)).astype(np.int16)
-    # Blended edges are safe between two classes only: between more, a blend can have the colour of a third.
-    tolerance, share = (LOSSY_TOLERANCE, LOSSY_SHARE) if two or not lossless else (0, 1.0)
-    best = max((_nearest(rgb, palette, tolerance) for palette in palettes), key=lambda result: result[1])
-    if best[1] < share:
+    if image.mode == "P" and not labels.coloured:
         raise _CannotConvertError(
-            f"{1 - best[1]:.0%} of its pixels have the colour of no class: "
+            "its palette has another order than the classes, or more colours: say which colour is which "
+            "class, colours = [...] in dataset.toml"
+        )
+    pixels = np.array(image if image.mode in ("L", "1") else image.convert("RGB"))
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+    if opened.lossy:
+        return _nearest(rgb, labels)
+    named = _named(labels)
+    converted = _exactly(rgb, named)
+    if converted is not None:
+        return converted
+    if (rgb == rgb[..., :1]).all():
+        grey, table = rgb[..., 0], labels.table()
+        values = np.unique(grey)
+        if pixels.ndim == 3 and (table[values] >= 0).all() and not np.isin(values, (0, IGNORE)).all():
+            return table.astype(np.uint8)[grey]  # three equal channels of class indices
+        if not labels.coloured:
+            return _of_greys(grey, len(labels.classes))
+    raise _unnamed(rgb, named)
+
+
+def _named(labels: Labels) -> dict[Colour, int]:
+    """The class of each colour: as ``dataset.toml`` says, else as footseg paints."""
+    painted = {} if labels.coloured else {colour: index for index, colour in enumerate(labels.colours)}
+    return painted | dict(labels.of_colour)
+
+
+def _exactly(rgb: np.ndarray, named: Mapping[Colour, int]) -> np.ndarray | None:
+    """The class of each colour, uint8 (H, W); None where a pixel has a colour that is not ``named``."""
+    codes = (rgb.astype(np.uint32) << (16, 8, 0)).sum(-1)
+    values, places = np.unique(codes, return_inverse=True)
+    colours = [(int(value) >> 16, int(value) >> 8 & 255, int(value) & 255) for value in values]
+    if not all(colour in named for colour in colours):
+        return None
+    return np.array([named[colour] for colour in colours], np.uint8)[places].reshape(rgb.shape[:2])
+
+
+def _unnamed(rgb: np.ndarray, named: Mapping[Colour, int]) -> _CannotConvertError:
+    """That a drawing has a colour that none of ``named`` is."""
+    known = np.zeros(rgb.shape[:2], bool)
+    for colour in named:
+        known |= (rgb == np.array(colour, np.uint8)).all(-1)
+    red, green, blue = rgb[~known][0].tolist()
+    first = hexed((red, green, blue))
+    return _CannotConvertError(
+        f"{(~known).mean():.2%} of its pixels have the colour of no class, as {first}: name all colours in "
+        f'dataset.toml (ignore = ["{first}"] leaves one out), or export class indices'
+    )
+
+
+def _of_greys(grey: np.ndarray, classes: int) -> np.ndarray:
+    """Classes of a lossless drawing in black, white and greys, uint8 (H, W)."""
+    if classes > 2:
+        raise _CannotConvertError(
+            f"which of {classes} classes is white? say it, colours = [...] in dataset.toml, or export class "
+            "indices"
+        )
+    values, counts = np.unique(grey, return_counts=True)
+    if np.isin(values, (0, 1, IGNORE)).all():  # a stray pixel of class 1 is one of the foreground
+        return (grey > 0).astype(np.uint8)
+    if values.max() <= LOSSY_TOLERANCE:
+        raise _CannotConvertError("too faint to tell the classes apart: export it as a PNG of class indices")
+    between = (values > 0) & (values < IGNORE)
+    if between.sum() < SHADES or counts[between].max() > counts[between].sum() / 4 or _solid(grey):
+        named = ", ".join(map(str, values[between][:5]))
+        raise _CannotConvertError(
+            f"besides black and white it has the grey {named}, which is no smoothed edge: say what it is, "
+            "colours and ignore in dataset.toml, or export class indices"
+        )
+    return (grey > 127).astype(np.uint8)
+
+
+def _solid(grey: np.ndarray) -> bool:
+    """Whether greys far from black and white are more than edges: 5 pixels thick, or many."""
+    middle = (grey > LOSSY_TOLERANCE) & (grey < IGNORE - LOSSY_TOLERANCE)
+    thick = ndimage.binary_erosion(middle, np.ones((5, 5)))
+    return bool(thick.any() or middle.mean() > 1 - LOSSY_SHARE)
+
+
+def _nearest(rgb: np.ndarray, labels: Labels) -> np.ndarray:
+    """The class of the nearest colour in a lossy mask, uint8 (H, W)."""
+    palettes = [_named(labels)]
+    if not labels.coloured and len(labels.classes) == 2:
+        palettes.append({BLACK: 0, WHITE: 1})
+    best, away = min((_distances(rgb, palette) for palette in palettes), key=lambda found: found[1].mean())
+    unlike = away > LOSSY_TOLERANCE
+    if unlike.mean() > 1 - LOSSY_SHARE or ndimage.binary_erosion(unlike, np.ones((5, 5))).any():
+        raise _CannotConvertError(
+            f"{unlike.mean():.2%} of its pixels have the colour of no class: "
             "give the colours in dataset.toml, or export class indices"
         )
-    if not best[0].any() and rgb.any():
+    if not best.any() and rgb.any():
         raise _CannotConvertError("too faint to tell the classes apart: export it as a PNG of class indices")
-    return best[0]
+    return best
 
 
-def _nearest(rgb: np.ndarray, palette: np.ndarray, tolerance: int) -> tuple[np.ndarray, float]:
-    """The class of the nearest colour, uint8 (H, W), and the share of pixels within ``tolerance``."""
-    away = np.stack([np.abs(rgb - colour).max(-1) for colour in palette])
-    return away.argmin(0).astype(np.uint8), float((away.min(0) <= tolerance).mean())
+def _distances(rgb: np.ndarray, named: Mapping[Colour, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The class of the nearest colour, uint8 (H, W), and how far away that is, of 255."""
+    signed = rgb.astype(np.int16)
+    away = np.stack([np.abs(signed - np.array(colour, np.int16)).max(-1) for colour in named])
+    return np.array(list(named.values()), np.uint8)[away.argmin(0)], away.min(0)

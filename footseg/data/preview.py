@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from footseg.data.folder import Colour, DataSet, Pair, images_by_name, open_data, pairs, read_pair
-from footseg.data.images import IGNORE, BadFileError, letterbox, letterbox_mask, overlay, write_image
+from footseg.data.folder import DataSet, Pair, images_by_name, open_data, pairs, read_pair, say_left_out
+from footseg.data.images import IGNORE, letterbox, letterbox_mask, overlay, write_image
+from footseg.data.labels import Colour
+from footseg.data.opening import BadFileError
 from footseg.data.threads import each
 from footseg.errors import FootsegError
 
@@ -45,6 +47,8 @@ def preview(data_dir: Path, out: Path, split: str = "train", count: int = 24) ->
         raise FootsegError(f"{out} is among the data set's own files: give --out another place")
     data = open_data(data_dir)
     found = pairs(data, split)
+    for part in ("images", "masks"):
+        say_left_out(data.path / split / part)
     count = min(count, len(found))
     chosen = [found[index * len(found) // count] for index in range(count)]
     columns, side = _grid(count)
@@ -69,7 +73,7 @@ def _grid(count: int) -> tuple[int, int]:
 
 def _tile(data: DataSet, pair: Pair, side: int) -> _Shown:
     try:
-        image, mask = read_pair(pair, len(data.classes))
+        image, mask = read_pair(pair, data.labels)
     except BadFileError as error:
         return _Shown(pair.name, problem=f"{error.path.name}: {error.problem}")
     labelled = mask[mask != IGNORE]

@@ -27,11 +27,16 @@ Standing = tuple[str, Person, tuple[Cutout, ...]]
 
 
 def compose(
-    rng: Rng, floor: Floor, people: Sequence[Standing], size: Size
+    rng: Rng,
+    floor: Floor,
+    people: Sequence[Standing],
+    size: Size,
+    mirrored: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Stand people's feet on a floor: image uint8 (h, w, 3), mask uint8 (h, w), and what was done.
 
-    A mask's pixel has a foot's class where feet cover half of it or more.
+    A mask's pixel has a foot's class where feet cover half of it or more; ``mirrored`` uint8 (256,) is what
+    each class becomes in a foot that is mirrored, None where all stay.
     """
     roll = rng.uniform(-np.pi, np.pi) if rng.random() < 0.25 else rng.normal(0, 0.15)
     ground, homography = floors.view(rng, floor, size, roll)
@@ -46,7 +51,7 @@ def compose(
     level = canvas.mean((0, 1))
     canvas *= _shadows(rng, placed, size)[..., None]
     for one in placed:
-        _paste(canvas, cover, classes, one, _gain(rng, one.ground, level))
+        _paste(canvas, cover, classes, one, _gain(rng, one.ground, level), mirrored)
 
     image, quality = _camera(rng, canvas)
     record = {
@@ -244,7 +249,12 @@ def _lower(by: float) -> np.ndarray:
 
 
 def _paste(
-    canvas: np.ndarray, cover: np.ndarray, classes: np.ndarray, one: _Placed, gain: np.ndarray
+    canvas: np.ndarray,
+    cover: np.ndarray,
+    classes: np.ndarray,
+    one: _Placed,
+    gain: np.ndarray,
+    mirrored: np.ndarray | None,
 ) -> None:
     """Lay a cut-out on the canvas (h, w, 3), and on the shares (h, w) and classes (h, w) of the feet."""
     warped = _warp(one.cutout, [0, 1, 2, 3], one.matrix, cover.shape)
@@ -254,10 +264,13 @@ def _paste(
     alpha = layer[..., 3].astype(np.float32) / 255
     kind = _warp(one.cutout, [4], one.matrix, cover.shape, nearest=True)
     assert kind is not None
+    labels = kind[0][..., 0]
+    if mirrored is not None and one.record["mirrored"]:
+        labels = mirrored[labels]
     region = canvas[place]
     region += alpha[..., None] * (layer[..., :3] * gain - region)
     seen = cover[place] * (1 - alpha)
-    classes[place] = np.where(alpha >= seen, kind[0][..., 0], classes[place])
+    classes[place] = np.where(alpha >= seen, labels, classes[place])
     cover[place] = seen + alpha
 
 

@@ -114,7 +114,7 @@ def _labels(output: Table, data: bytes) -> tuple[str, ...]:
                     text = archive.read(_text(file, 0)).decode()
             except (zipfile.BadZipFile, KeyError, zlib.error) as error:
                 raise ValueError(f"its labels {_text(file, 0)} are not there") from error
-            return tuple(text.splitlines())
+            return tuple(line.rstrip("\r") for line in text.rstrip("\r\n").split("\n"))
     return ()
 
 

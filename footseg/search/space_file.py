@@ -50,7 +50,7 @@ def load(name_or_path: str) -> dict[str, Any]:
     """
     path = SPACES / f"{name_or_path}.toml" if name_or_path in names() else Path(name_or_path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         hint = did_you_mean(name_or_path, names())
         raise FootsegError(f"no space {name_or_path!r} of ours, nor such a file: {hint}") from error

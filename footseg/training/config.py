@@ -184,8 +184,7 @@ def load(path: Path) -> dict[str, Any]:
         FootsegError: no such file, not TOML, an unknown key, a value of the wrong kind.
     """
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin with a BOM
     except FileNotFoundError as error:
         raise FootsegError(f"no such configuration file: {path}") from error
     except (ValueError, RecursionError) as error:

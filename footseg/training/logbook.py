@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from footseg import files, records
 from footseg.data import images
-from footseg.data.folder import Colour
+from footseg.data.labels import Colour
 from footseg.errors import FootsegError
 from footseg.records import AnyNumber
 
