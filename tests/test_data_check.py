@@ -306,3 +306,138 @@ class TestFix:
         report = fix_masks(data)
         assert "another file of this name" in report.fixes[0].message
         np.testing.assert_array_equal(read_mask(data / "val/masks_original/00000.png", unnamed(2)), FOOT)
+
+
+class TestFixObeysTheDescription:
+    """What dataset.toml says of colours comes first, and nothing that is labelled goes away."""
+
+    def fixed(self, data: Path, mask: Image.Image, text: str, name: str = "00000.png") -> np.ndarray:
+        (data / "dataset.toml").write_text(text)
+        (data / "val/masks/00000.png").unlink()
+        mask.save(data / "val/masks" / name)
+        report = fix_masks(data)
+        assert report.ok, report.to_text()
+        return read_mask(data / "val/masks/00000.png", open_data(data).labels)
+
+    def refused(self, data: Path, mask: np.ndarray, text: str = "") -> str:
+        (data / "dataset.toml").write_text(text)
+        Image.fromarray(mask).save(data / "val/masks/00000.png")
+        before = (data / "val/masks/00000.png").read_bytes()
+        (fix,) = fix_masks(data).fixes
+        assert not fix.done
+        assert (data / "val/masks/00000.png").read_bytes() == before
+        return fix.message
+
+    def test_white_is_the_background(self, data: Path) -> None:
+        text = 'colours = ["#ffffff", "#000000"]'
+        mask = self.fixed(data, Image.fromarray((1 - FOOT) * 255), text)
+        np.testing.assert_array_equal(mask, FOOT)
+
+    def test_white_is_the_third_class(self, data: Path) -> None:
+        text = 'classes = ["a", "b", "c"]\ncolours = ["#000000", "#808080", "#ffffff"]'
+        drawn = FOOT * 255
+        drawn[:5] = 128
+        expected = FOOT * 2
+        expected[:5] = 1
+        np.testing.assert_array_equal(self.fixed(data, Image.fromarray(drawn), text), expected)
+
+    def test_colours_that_white_is_none_of_are_not_overruled(self, data: Path) -> None:
+        text = 'colours = ["#000000", "#ff0000"]'
+        assert "as #ffffff: name all colours" in self.refused(data, FOOT * 255, text)
+
+    def test_a_colour_to_ignore_stays_ignored(self, data: Path) -> None:
+        drawn = np.stack([FOOT * 255, FOOT * 0, FOOT * 0], -1)
+        drawn[19, 30:70] = (224, 224, 192)  # a border of one pixel
+        expected = FOOT.copy()
+        expected[19, 30:70] = 255
+        text = 'colours = ["#000000", "#ff0000"]\nignore = ["#e0e0c0"]'
+        np.testing.assert_array_equal(self.fixed(data, Image.fromarray(drawn), text), expected)
+
+    def test_two_feet_in_two_greys_are_not_one_and_none(self, data: Path) -> None:
+        drawn = FOOT * 255
+        drawn[70:80, 10:20] = 100  # 1 % of the picture
+        assert "the grey 100, which is no smoothed edge" in self.refused(data, drawn)
+
+    def test_a_thin_border_does_not_become_a_class(self, data: Path) -> None:
+        drawn = FOOT * 255
+        drawn[19, 29:71] = drawn[60, 29:71] = 192
+        assert "the grey 192" in self.refused(data, drawn)
+
+    def test_a_label_of_one_percent_in_a_jpeg(self, data: Path) -> None:
+        drawn = np.stack([FOOT * 255] * 3, -1)
+        drawn[70:80, 10:20] = (0, 160, 0)
+        (data / "val/masks/00000.png").unlink()
+        Image.fromarray(drawn).save(data / "val/masks/00000.jpg", quality=95)
+        (fix,) = fix_masks(data).fixes
+        assert "have the colour of no class" in fix.message
+
+    def test_a_palette_in_another_order(self, data: Path) -> None:
+        image = Image.fromarray(np.array([(0, 0, 0), (255, 0, 0)], np.uint8)[FOOT]).quantize(2)
+        image.save(data / "val/masks/00000.png")
+        (data / "dataset.toml").write_text('colours = ["#000000", "#ff0000"]')
+        assert check(data).ok
+        assert fix_masks(data).fixes == ()
+
+    def test_a_stray_pixel(self, data: Path) -> None:
+        drawn = FOOT * 255
+        drawn[0, 0] = 1
+        expected = FOOT.copy()
+        expected[0, 0] = 1
+        np.testing.assert_array_equal(self.fixed(data, Image.fromarray(drawn), ""), expected)
+
+
+class TestTheSetAsAWhole:
+    def test_what_is_left_out_and_named_otherwise(self, data: Path) -> None:
+        (data / "val").rename(data / "valid")
+        (data / "train/images/notes.xml").write_text("")
+        (data / "train/masks/old").mkdir()
+        found = {(f.level, f.kind, f.file): f.message for f in check(data).findings}
+        assert found["error", "split name", "valid"] == "is not read: the split is val"
+        assert found["warning", "left out", "train/images"] == "not read: 1 file of kind .xml"
+        assert found["warning", "left out", "train/masks"] == "not read: the folder old"
+
+    def test_one_index_of_two_colours(self, data: Path) -> None:
+        for name, second in (("00000", (255, 0, 0)), ("00001", (0, 0, 255))):
+            image = Image.fromarray(FOOT).convert("P")
+            image.putpalette([0, 0, 0, *second])
+            image.save(data / f"val/masks/{name}.png")
+        finding = only(check(data))
+        assert (finding.level, finding.kind, finding.file) == ("error", "palette", "val/masks/00001.png")
+        with pytest.raises(
+            FootsegError, match=r"index 1 of its palette is #0000ff, and #ff0000 in 00000.png"
+        ):
+            load_split(open_data(data), "val", (32, 32))
+
+    def test_nothing_labelled(self, data: Path) -> None:
+        for path in (data / "val/masks").iterdir():
+            write_mask(path, np.full((96, 96), 255, np.uint8))
+        report = check(data)
+        assert [(f.kind, f.split) for f in report.errors] == [("nothing labelled", "val")]
+        with pytest.raises(FootsegError, match=r"no pixel of .*val is labelled"):
+            load_split(open_data(data), "val", (32, 32))
+
+    @pytest.mark.parametrize("orientation", [3, 6])
+    def test_masks_drawn_on_unturned_photographs(
+        self, data: Path, orientation: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for path in (data / "train/images").iterdir():
+            Image.open(path).save(path, exif=exif)
+        finding = only(check(data))
+        assert (finding.level, finding.kind, finding.file) == ("warning", "turned", "train/masks")
+        assert finding.message.startswith("3 of 3 masks whose photograph has an EXIF orientation")
+        load_split(open_data(data), "train", (32, 32))
+        assert "3 of 3 masks whose photograph" in capsys.readouterr().err
+        turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270}[orientation]
+        for path in (data / "train/masks").iterdir():
+            Image.open(path).transpose(turn).save(path)
+        assert check(data).findings == ()
+
+    def test_left_and_right(self, data: Path) -> None:
+        text = 'classes = ["background", "left foot", "right foot"]\n'
+        (data / "dataset.toml").write_text(text)
+        kinds = {f.kind: f.fix for f in check(data).findings}
+        assert kinds["left and right"].startswith('write flip_pairs = [["left foot", "right foot"]]')
+        (data / "dataset.toml").write_text(text + 'flip_pairs = [["left foot", "right foot"]]')
+        assert "left and right" not in {f.kind for f in check(data).findings}

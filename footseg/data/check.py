@@ -23,9 +23,9 @@ from footseg.data.folder import (
 from footseg.data.images import FIX_FLAG, IGNORE, rgb
 from footseg.data.labels import Colour
 from footseg.data.masks import look, two_palettes
-from footseg.data.opening import TURNS, BadFileError, open_image
+from footseg.data.opening import BadFileError, open_image
 from footseg.data.threads import each
-from footseg.data.turned import drawn_unturned, fits_turned
+from footseg.data.turned import ADVICE, drawn_unturned, fits_turned
 from footseg.grouping import grouped
 
 
@@ -169,8 +169,7 @@ def _inspect(data: DataSet, job: tuple[str, Pair]) -> _Seen:
         mask = look(pair.mask, data.labels)
         if picture is not None:
             check_sizes(pair, (picture.height, picture.width), mask)
-            if opened is not None and opened.orientation in TURNS and not mask.oriented:
-                turned = fits_turned(picture, mask.classes, opened.orientation)
+            turned = fits_turned(picture, mask, opened.orientation if opened else 1)
     except BadFileError as bad:
         found("error", bad.kind, bad.path, bad.problem, bad.fix)
     if mask is not None and (odd := _empty(mask.counts)):
@@ -213,17 +212,8 @@ def _palettes(data: DataSet, seen: Sequence[_Seen]) -> Iterator[Finding]:
 def _turned(seen: Sequence[_Seen]) -> Iterator[Finding]:
     """Splits whose masks fit their photographs better without the orientation that these have."""
     for split, ratios in grouped((one.split, one.turned) for one in seen if one.turned is not None).items():
-        if drawn_unturned(ratios):
-            better = sum(ratio > 1 for ratio in ratios)
-            yield Finding(
-                "warning",
-                "turned",
-                split,
-                f"{split}/masks",
-                f"{better} of {len(ratios)} masks whose photograph has an EXIF orientation that sizes do "
-                "not show fit it better unturned",
-                "look at footseg data preview; turn these masks, or take the orientation away",
-            )
+        if message := drawn_unturned(ratios):
+            yield Finding("warning", "turned", split, f"{split}/masks", message, ADVICE)
 
 
 def _absent(data: DataSet, histograms: Mapping[str, np.ndarray]) -> Iterator[Finding]:

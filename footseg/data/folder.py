@@ -17,6 +17,7 @@ from footseg.data.masks import Mask, look, two_palettes
 from footseg.data.opening import IMAGE_SUFFIXES, BadFileError, open_image
 from footseg.data.resizing import Rule
 from footseg.data.threads import each
+from footseg.data.turned import ADVICE, drawn_unturned, fits_turned
 from footseg.errors import FootsegError
 from footseg.grouping import grouped
 from footseg.terminal import counted, note
@@ -295,7 +296,8 @@ class _Decoded:
 
     problem: str
     palette: Mapping[int, Colour] = field(default_factory=dict)
-    notes: "Notes" = ()
+    notes: tuple[tuple[Path, str], ...] = ()
+    turned: float | None = None
 
 
 def _decode(
@@ -310,18 +312,20 @@ def _decode(
     def decode(index: int) -> _Decoded:
         pair = found[index]
         try:
-            image, mask, notes = read_both(pair, data.labels)
+            read = read_both(pair, data.labels)
         except BadFileError as error:
             return _Decoded(str(error))
         for way, rule in ways.items():
-            arrays[f"images{way}"][index], _ = rule.canvas(image, size)
+            arrays[f"images{way}"][index], _ = rule.canvas(read.image, size)
             if f"masks{way}" in arrays:
-                arrays[f"masks{way}"][index] = rule.mask(mask.classes, size)
-        return _Decoded("", mask.palette, notes)
+                arrays[f"masks{way}"][index] = rule.mask(read.mask.classes, size)
+        return _Decoded("", read.mask.palette, read.notes, read.turned)
 
     done = each(decode, range(len(found)), f"load {split}")
     for text, names in grouped((text, path.name) for one in done for path, text in one.notes).items():
         note(f"{data.path / split}: {shorten(names)}: {text}")
+    if said := drawn_unturned([one.turned for one in done if one.turned is not None]):
+        note(f"{data.path / split}: {said}; {ADVICE}")
     if bad := [one.problem for one in done if one.problem]:
         raise FootsegError(
             f"{len(bad)} of {len(found)} pairs of {data.path / split} cannot be used: "
@@ -342,27 +346,37 @@ def read_pair(pair: Pair, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         BadFileError: one of them cannot be used, or their sizes differ ("size").
     """
-    image, mask, notes = read_both(pair, labels)
-    for path, text in notes:
+    read = read_both(pair, labels)
+    for path, text in read.notes:
         note(f"{path}: {text}")
-    return image, mask.classes
+    return read.image, read.mask.classes
 
 
-Notes = tuple[tuple[Path, str], ...]
-"""What is odd about files, each with its path."""
+@dataclass(frozen=True)
+class Read:
+    """A pair with all that is known of it: ``notes`` say what is odd, each with the file's path.
+
+    ``turned`` is how much better the mask fits if it is turned as its photograph was, see ``turned.py``.
+    """
+
+    image: np.ndarray
+    mask: Mask
+    notes: tuple[tuple[Path, str], ...]
+    turned: float | None
 
 
-def read_both(pair: Pair, labels: Labels) -> tuple[np.ndarray, Mask, Notes]:
-    """As ``read_pair``, with all that the mask shows, and what is to be said of the two files.
+def read_both(pair: Pair, labels: Labels) -> Read:
+    """A photograph and its mask, of the same size.
 
     Raises:
         BadFileError: as ``read_pair``.
     """
     opened = open_image(pair.image)
-    image, mask = np.array(rgb(opened)), look(pair.mask, labels)
-    check_sizes(pair, image.shape[:2], mask)
+    picture, mask = rgb(opened), look(pair.mask, labels)
+    check_sizes(pair, (picture.height, picture.width), mask)
     said = [(pair.image, text) for text in opened.notes] + [(pair.mask, text) for text in mask.notes]
-    return image, mask, tuple(said)
+    turned = fits_turned(picture, mask, opened.orientation)
+    return Read(np.array(picture), mask, tuple(said), turned)
 
 
 def check_sizes(pair: Pair, size: Size, mask: Mask) -> None:

@@ -6,6 +6,7 @@ Metadata never decides whether pixels can be read: what is junk is left aside, a
 import functools
 import io
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,14 @@ LARGEST_MEGAPIXELS = 110
 
 # Ours is checked in open_image, in one sentence; Pillow's would warn in its own words from 89 million on.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow says of damaged metadata names no file, and takes two lines for it.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how a photograph is to be turned: 1 (not at all) to 8."""
+
+EMPTY_EXIF = 32
+"""More bytes of EXIF than these hold something."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -156,7 +162,10 @@ def _decoded(path: Path, data: bytes, *notes: str) -> Opened:
     image.load()
     said = list(notes)
     try:
-        orientation = image.getexif().get(ORIENTATION, 1)
+        found = image.getexif()
+        orientation = found.get(ORIENTATION, 1)
+        if not found and len(image.info.get("exif", b"")) > EMPTY_EXIF:
+            said = [*said, "its EXIF is damaged: whether it is to be turned is not known"]
     except Exception:  # as of pixels: whatever the junk makes Pillow raise
         orientation, said = 1, [*said, "its metadata is damaged: read without"]
     if orientation not in TURNS:  # also a text or a tuple

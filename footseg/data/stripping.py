@@ -30,7 +30,7 @@ def bare(data: bytes) -> bytes:
             return _webp(data)
         if data[:4] in TIFF:
             return _tiff(data, TIFF[data[:4]])
-    except struct.error:  # cut off in the middle of what is looked at
+    except (struct.error, IndexError):  # cut off in the middle of what is looked at
         pass
     return data
 
