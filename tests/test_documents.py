@@ -12,6 +12,7 @@ import pytest
 
 from footseg import cli, networks
 from footseg.cli import COMMANDS, parser
+from footseg.data.labels import KEYS, read_labels
 from footseg.doctor import NEEDED_FOR
 from footseg.search import space_file
 from footseg.training.config import from_values
@@ -125,9 +126,14 @@ def test_footseg_is_installed_from_this_folder(document: str, command: str) -> N
 @pytest.mark.parametrize(
     ("document", "block"), [(d, block) for d in DOCUMENTS for _, block in blocks(d, "toml")]
 )
-def test_each_configuration_is_read(document: str, block: str) -> None:
+def test_each_configuration_is_read(document: str, block: str, tmp_path: Path) -> None:
     values = tomllib.loads(block)
-    if document == "docs/search.md":
+    if document == "docs/data.md":
+        (tmp_path / "dataset.toml").write_text(block)
+        labels = read_labels(tmp_path / "dataset.toml")
+        assert set(values) == set(KEYS)
+        assert labels.classes == ("background", "left shoe", "right shoe")
+    elif document == "docs/search.md":
         assert space_file.parse(values, {"network": "fast_linknet"}).parameters
     else:
         assert from_values(values) != from_values({})

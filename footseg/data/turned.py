@@ -19,7 +19,7 @@ SIDE = 256
 BETTER = 1.15
 """How much steeper, in the middle of all such photographs, edges are under the turned outlines."""
 SHARE = 0.7
-"""How many of them must say so. Of the four sets the middle was 1.7 to 3.3 for masks that had been turned."""
+"""How many must say so. In the four sets the middle of masks that had been turned was 1.7 to 3.3."""
 ADVICE = "look at footseg data preview; turn these masks, or take the orientation away"
 
 
@@ -51,6 +51,6 @@ def drawn_unturned(ratios: Sequence[float]) -> str:
     if not ratios or np.median(ratios) <= BETTER or better < SHARE * len(ratios):
         return ""
     return (
-        f"{better} of {len(ratios)} masks whose photograph has an EXIF orientation that sizes do not show fit "
-        "it better unturned"
+        f"{better} of {len(ratios)} masks whose photograph has an EXIF orientation that sizes do not show "
+        "fit it better unturned"
     )
