@@ -139,7 +139,7 @@ def _strayed(figure: str) -> Callable[[Measurement, Members], Cell]:
     """A figure minus the Keras network's, with its interval where export had one."""
 
     def cell(m: Measurement, _: Members) -> Cell:
-        text = known(m.artifact.verification.get(figure), "{:+.4f}")
+        text = known(m.artifact.verification.get(figure), "{:+z.4f}")
         found = paired.decisions(m.artifact.verification).get(figure)
         if found is None:
             return Cell(text)
@@ -225,10 +225,9 @@ SIZE = Figure("size", "MB", lambda m, _: mb(m.file_bytes), "\nMB")
 GZIP = Figure("gzip", "MB", lambda m, _: mb(m.gzip_bytes), "gzip\nMB")
 MACS = Figure("MACs", "M", _cost("macs", millions), "M\nMACs")
 FILE = (
-    SIZE, GZIP,
+    SIZE, MACS, GZIP,
     Figure("zstd", "MB", lambda m, _: mb(m.zstd_bytes)),
     Figure("parameters", "", lambda m, _: f"{m.artifact.parameters or m.cost['parameters']:,}"),
-    MACS,
     Figure("FLOPs", f"M, 2 {TIMES} MACs", _cost("flops", millions)),
     Figure("FLOPs", "M, TensorFlow's rule", _cost("flops_tf_benchmark", millions)),
     Figure("activations", "MB at peak", _cost("peak_activation_bytes", mb)),
@@ -237,10 +236,10 @@ FILE = (
            if m.cost.get("bytes_moved") else ""),
 )
 VERIFIED = (
+    Figure("IoU", "minus Keras's", _strayed("iou")),
     Figure("equal pixels", "", lambda m, _: equal_pixels(share)
            if (share := m.artifact.verification.get("pixels_equal")) is not None else ""),
     Figure("logits differ", "at most", _check("logit_max_absolute", "{:.2g}")),
-    Figure("IoU", "minus Keras's", _strayed("iou")),
     Figure("boundary F", "minus Keras's", _strayed("boundary_f")),
 )
 
@@ -261,7 +260,8 @@ DELEGATED = Figure("delegated", "in partitions",
 ENERGY = Figure("energy", "mJ an inference", _part("energy", lambda e: f"{e.millijoules:.3g}"), "mJ\nest.")
 RUNNER = Figure("runner", "", lambda m, _: m.runtime, "\nrunner")
 THROTTLED = Figure("throttled", "", lambda m, _: "yes" if throttled(m) else "", "throt-\ntled")
-CLOCKED = (LATENCY, RATIO, COLD_START, MEMORY, OF_PEAK, DELEGATED)
+TIMED = (LATENCY, RATIO)
+LOADED = (COLD_START, MEMORY, OF_PEAK, DELEGATED)
 
 # Of an emulated core.
 INSTRUCTIONS = Figure("in all", "M", _part("instructions", lambda i: millions(i.total)),
@@ -285,14 +285,14 @@ EQUAL = Figure("equal pixels", "to the host's",
                _part("agreement", lambda a: f"{float(equal_pixels(a.pixels_equal)[:-1]):g}"))
 IOU = Figure("IoU", "", _compared("iou", "{:.4f}"), "IoU\nthere")
 HOST_IOU = Figure("IoU", "the host's", _compared("host_iou", "{:.4f}"), "IoU\nhere")
-MINUS_HOST = Figure("IoU", "minus the host's", _compared("iou", "{:+.4f}", "host_iou"), "- IoU\nhere")
+MINUS_HOST = Figure("IoU", "minus the host's", _compared("iou", "{:+z.4f}", "host_iou"), "- IoU\nhere")
 COMPARED = (
     Figure("images", "", _part("agreement", images_of)),
     EQUAL,
     Figure("logits differ", "at most", _compared("logit_max_absolute", "{:.2g}")),
     IOU, MINUS_HOST,
     Figure("boundary F", "{within}", _compared("boundary_f", "{:.4f}")),
-    Figure("boundary F", "minus the host's", _compared("boundary_f", "{:+.4f}", "host_boundary_f")),
+    Figure("boundary F", "minus the host's", _compared("boundary_f", "{:+z.4f}", "host_boundary_f")),
 )
 
 # The tables of a terminal.

@@ -47,7 +47,8 @@ class Compression(TypedDict):
     """One step of ``footseg compress``: with what it was done, to which model, and what came of it.
 
     ``parent`` is the SHA-256 of that model; ``val_iou_after`` is there once the step is done. ``layers`` and
-    ``left_out`` are by the layer's name: what was reached, and why it was left as it was.
+    ``left_out`` are by the layer's name: what was reached, and why it was left as it was. ``data_before`` and
+    ``data_after`` are the data sets, with fingerprints, on whose validation split the IoUs were found.
     """
 
     method: str
@@ -55,10 +56,25 @@ class Compression(TypedDict):
     parent: str
     val_iou_before: float
     val_iou_after: NotRequired[float]
+    data_before: NotRequired[str]
+    data_after: NotRequired[str]
     macs_before: NotRequired[int]
     macs_after: NotRequired[int]
     layers: NotRequired[dict[str, dict[str, Any]]]
     left_out: NotRequired[dict[str, str]]
+
+
+def iou_words(step: Compression, arrow: str = "->") -> str:
+    """Validation IoU before and after a step, in words; of two data sets it is no comparison."""
+    before, after = step["val_iou_before"], step.get("val_iou_after")
+    if after is None:
+        return ""
+    then, now = step.get("data_before", ""), step.get("data_after", "")
+    if then == now:
+        return f"validation IoU {before:.4f} {arrow} {after:.4f}"
+    then, now = (data or "data not known" for data in (then, now))
+    told = f"validation IoU {before:.4f} on {then}, {after:.4f} on {now}"
+    return f"{told}: other images, so the two cannot be compared"
 
 
 @dataclass(frozen=True)

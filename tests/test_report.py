@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from footseg import run as runs
 from footseg.artifact import Artifact
 from footseg.benchmarks import figures, results_file
 from footseg.benchmarks.measurement import (
@@ -25,9 +24,8 @@ from footseg.benchmarks.measurement import (
     Relative,
     SpeedAgainstPeak,
 )
-from footseg.benchmarks.pages import bars, charts, pictures, report, training_curves
+from footseg.benchmarks.pages import bars, pictures, report
 from footseg.benchmarks.pages import page as pages
-from footseg.benchmarks.pages.svg import Box, Scale, fit, ticks
 from footseg.errors import FootsegError
 from footseg.run import Run
 from footseg.runtime import Delegation
@@ -343,6 +341,46 @@ def test_noise_is_shown(tmp_path: Path) -> None:
     assert 'class="noisy"' in text
 
 
+def test_a_point_alone_is_no_plot(tmp_path: Path) -> None:
+    lines = [measured("a.tflite", "fp32", 5.0), measured("b.tflite", "int8", 3.0)]
+    scored = [evaluation(tmp_path / m.artifact.name, m.artifact.sha256, 0.74) for m in lines]
+    one = words(tmp_path / "one", lines[0], evaluations=scored[:1])
+    assert "0.7400" in one
+    assert "Accuracy against" not in one
+    both = words(tmp_path / "both", *lines, evaluations=scored)
+    assert "Accuracy against latency" in both
+    assert "Accuracy against size" in both
+
+
+def test_a_photograph_with_its_masks_stands_at_the_head(tmp_path: Path) -> None:
+    line = measured("a_int8.tflite", "int8", 5.0)
+    folder = evaluation(tmp_path / "e", line.artifact.sha256, 0.74)
+    scores = [{"name": name, "iou": iou} for name, iou in (("low", 0.2), ("middle", 0.6), ("high", 0.9))]
+    for i, name in enumerate(("low", "middle", "high")):
+        for kind in ("image", "truth", "prediction", "error"):
+            made = Image.new("RGB", (16, 16), (40 * i, 40 * len(kind), 90))
+            made.save(folder / "samples" / f"{name}_{kind}.jpg")
+    record = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(record | {"per_image": scores}))
+    out = report.write_report(results(tmp_path, line), tmp_path / "r.html", evaluations=[folder])
+    head, main = out.read_text(encoding="utf-8").split("<main>")
+    first = head[head.index('<div class="first">') : head.index("</header>")]
+    assert "photo ground truth int8 0.600 errors of int8 middle, of the sample images" in spaced(first)
+    assert main.count("0.600") == 0  # a picture stands once on a page
+    assert "one of them is at the head of the page" in main
+
+
+def test_what_names_have_in_common_stands_once(tmp_path: Path) -> None:
+    names = ("net_256x256_fp32.tflite", "net_256x256_int8_in-uint8_out-mask.tflite")
+    lines = [measured(name, recipe, 5.0) for name, recipe in zip(names, ("fp32", "int8"), strict=True)]
+    text = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text(encoding="utf-8")
+    (table,) = re.findall(r'aria-label="Artifacts on .*?</table>', text, re.DOTALL)
+    assert "file net_256x256_\u2026" in spaced(f"<div {table}</div>")
+    assert [f'title="{name}"' in table for name in names] == [True, True]
+    assert "int8_in-uint8_out-mask.tflite int8" in spaced(f"<div {table}</div>")
+    assert table.count("net_") == 3  # over the names, and in two titles
+
+
 def test_other_test_sets_are_named_not_mixed(tmp_path: Path) -> None:
     line = measured("a.tflite", "fp32", 5.0)
     same = evaluation(tmp_path / "e1", line.artifact.sha256, 0.74)
@@ -511,7 +549,7 @@ def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Pa
     out = report.write_report(results(tmp_path, *lines), tmp_path / "r.html").read_text()
     text = spaced(out)
     assert "1.00 [0.99, 1.02] not told apart" in text
-    assert "0.49 [0.48, 0.50] 20 + 9.4" in text
+    assert "0.49 [0.48, 0.50] 2.07 20 + 9.4" in text
     assert text.count("hollow") == 1  # the caption
     assert out.count('class="dot hollow series-2"') == 2  # on a wide screen and on a phone
     assert "95% confidence" in text
@@ -530,7 +568,7 @@ def test_what_verification_decided_is_shown(tmp_path: Path) -> None:
         dataclasses.replace(line, artifact=dataclasses.replace(line.artifact, verification=found)),
         measured("old_fp32.tflite", "fp32", 1.0),
     )
-    assert "-0.0012 [-0.0020 to +0.0001] -0.0219 [-0.0394 to -0.0044] cannot tell" in text
+    assert "-0.0012 [-0.0020 to +0.0001] \u2013 \u2013 -0.0219 [-0.0394 to -0.0044] cannot tell" in text
     # A file of before there were intervals.
     assert text.count("-0.0012") == 2
     markup = (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -538,7 +576,7 @@ def test_what_verification_decided_is_shown(tmp_path: Path) -> None:
 
 
 def test_accuracy_there_is_shown_with_its_difference(tmp_path: Path) -> None:
-    text = words(tmp_path, on_phone("a.tflite", "fp32", 9.87))
+    text = words(tmp_path, on_phone("a.tflite", "fp32", 9.87), on_phone("b.tflite", "int8", 11.0))
     # 0.7398 - 0.7402, 0.6100 - 0.6104
     assert "feet/test, 124 99.9951% 0.0042 0.7398 -0.0004 0.6100 -0.0004" in text
     assert "IoU: measured on Google Pixel 7, with feet/test, 124 images." in text
@@ -547,7 +585,9 @@ def test_accuracy_there_is_shown_with_its_difference(tmp_path: Path) -> None:
 
 def test_evaluations_come_before_what_the_lines_say(tmp_path: Path) -> None:
     line = on_phone("a.tflite", "fp32", 9.87)
-    text = words(tmp_path, line, evaluations=[evaluation(tmp_path / "e", line.artifact.sha256, 0.7431)])
+    other = on_phone("b.tflite", "int8", 12.0)
+    scored = [evaluation(tmp_path / m.artifact.name, m.artifact.sha256, 0.7431) for m in (line, other)]
+    text = words(tmp_path, line, other, evaluations=scored)
     assert "IoU: measured on feet/test, 124 images." in text
     assert "0.743 IoU measured on feet/test" in text
 
@@ -585,7 +625,7 @@ def test_cost_is_computed_where_the_line_has_it(tmp_path: Path) -> None:
     # 376 905 728 / 41 234 567
     assert "2.10 41.23 9.1" in text
     assert f"FLOPs (2 {figures.TIMES} MACs) for each byte" in text
-    assert "a.tflite 1 x 64 x 64 x 3 7.18 1.86 1.79 1,810,818 188.5 376.9 309.9 \u2013 \u2013 \u2013" in text
+    assert "a.tflite 1 x 64 x 64 x 3 7.18 188.5 1.86 1.79 1,810,818 376.9 309.9 \u2013 \u2013 \u2013" in text
 
 
 def test_share_of_peak_says_of_what(tmp_path: Path) -> None:
@@ -661,179 +701,3 @@ def test_a_name_breaks_between_its_words() -> None:
 
 def test_a_share_has_one_figure_at_least() -> None:
     assert [bars.share_of(part, 1000) for part in (620, 10, 9.6, 4)] == ["62%", "1%", "1%", "0.4%"]
-
-
-# --- bars ----------------------------------------------------------------------------------------
-
-
-def test_bars_are_as_long_as_their_amounts() -> None:
-    rows = [bars.Bar("a", ((30, "part-0"), (70, "part-1")), "note"), bars.Bar("b", ((25, "part-0"),))]
-    svg = bars.bars(rows, width=400, name=NASTY, legend=[("one", "part-0")])
-    Page(svg)
-    drawn = re.findall(r'class="bar part-\d" x="([\d.]+)" y="\d+" width="([\d.]+)"', svg)
-    # The legend's square, then 30, 70 and 25 % of 400 px, each a pixel short.
-    assert drawn == [("0.0", "10"), ("0.0", "119.0"), ("120.0", "279.0"), ("0.0", "99.0")]
-    half = bars.bars(rows[1:], width=400, name="x", longest=50)
-    assert 'width="199.0"' in half
-
-
-def test_an_interval_stands_where_its_ratio_is() -> None:
-    rows = [
-        bars.Whisker("a", 0.5, 0.45, 0.55, "series-0", "0.500 [0.450, 0.550]"),
-        bars.Whisker("b", 1.1, 0.95, 1.25, "series-1", "1.100, not told apart"),
-    ]
-    svg = bars.intervals(rows, width=432, name="ratios", x_label="ratio")
-    Page(svg)
-    (a, _), (b, _) = [
-        (float(x), y) for x, y in re.findall(r'<circle class="dot[^"]*" cx="([\d.]+)" cy="(\d+)"', svg)
-    ]
-    # The axis runs from 0.45 to 1.25 and a twentieth of that on both sides, over 400 px.
-    assert a == pytest.approx(16 + 400 * (0.5 - 0.41) / 0.88, abs=0.06)  # pixels are written to a tenth
-    assert b == pytest.approx(16 + 400 * (1.1 - 0.41) / 0.88, abs=0.06)
-    assert re.findall(r'class="(dot[^"]*) series-(\d)"', svg) == [("dot", "0"), ("dot hollow", "1")]
-    assert len(re.findall(r'class="whisker', svg)) == 2
-
-
-def test_ratios_far_apart_get_a_logarithmic_axis() -> None:
-    rows = [bars.Whisker(str(r), r, None, None, "series-0") for r in (0.1, 1.0, 10.0)]
-    svg = bars.intervals(rows, width=400, name="ratios", x_label="ratio")
-    left, middle, right = [float(x) for x in re.findall(r'<circle class="dot[^"]*" cx="([\d.]+)"', svg)]
-    assert middle - left == pytest.approx(right - middle, abs=0.2)  # pixels are written to a tenth
-
-
-def test_a_long_label_gives_way_in_its_middle() -> None:
-    assert fit("short", 200) == "short"
-    cut = fit("convolution of the first stage, tensor 17", 130)
-    assert cut.startswith("convolution")
-    assert cut.endswith("or 17")
-    assert len(cut) <= 20  # 130 px / 7, rounded up
-    narrow = bars.intervals(
-        [
-            bars.Whisker(
-                "a name of some length",
-                1,
-                0.9,
-                1.1,
-                "series-0",
-                "1.000 [0.900, 1.100], not told apart",
-                "1.000",
-            )
-        ],
-        width=340,
-        name="x",
-        x_label="ratio",
-    )
-    assert "a name of some length</text>" in re.sub(r"<title>[^<]*</title>", "", narrow)
-    assert "[0.900" not in narrow
-
-
-def test_bars_refuse_nothing_to_draw() -> None:
-    with pytest.raises(ValueError, match="longer than nothing"):
-        bars.bars([bars.Bar("a", ())], width=300, name="x")
-    with pytest.raises(ValueError, match="a ratio or more"):
-        bars.intervals([], width=300, name="x", x_label="ratio")
-
-
-# --- charts --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "most", "expected"),
-    [
-        (0, 1, 6, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (0, 5.3, 7, [0, 1, 2, 3, 4, 5]),
-        (0.733, 0.756, 7, [0.735, 0.74, 0.745, 0.75, 0.755]),
-        (0, 450, 6, [0, 100, 200, 300, 400]),
-        (1, 60, 5, [20, 40, 60]),
-    ],
-)
-def test_ticks_are_round_numbers(low: float, high: float, most: int, expected: list[float]) -> None:
-    assert ticks(low, high, most) == pytest.approx(expected, abs=1e-9)  # decimal fractions in binary
-
-
-def test_the_tick_of_a_single_value_is_in_the_unit_of_the_axis() -> None:
-    assert Scale("MACs, millions", 3e6, 3e6, factor=1e6).ticks(5) == [(0.5, "3")]
-
-
-def test_a_whole_scale_without_a_whole_number_has_no_ticks() -> None:
-    """As of a history whose epochs somebody has damaged."""
-    assert Scale("epoch", 0.25, 0.5, whole=True).ticks(5) == []
-
-
-def test_equal_ious_do_not_fill_the_height() -> None:
-    low, high = charts.span([0.7431, 0.7432], 0.02, (0, 1))
-    assert high - low == pytest.approx(0.02, abs=1e-9)  # sums of decimal fractions
-    assert charts.span([0.999, 1.0], 0.02, (0, 1))[1] == 1
-
-
-def positions(svg: str, kind: str) -> list[tuple[float, float]]:
-    found = re.findall(rf'<{kind} class="[^"]*" c?x="([\d.]+)" c?y="([\d.]+)"', svg)
-    return [(float(x), float(y)) for x, y in found]
-
-
-def test_bubbles_are_placed_by_value_and_sized_by_area() -> None:
-    points = [
-        charts.Mark(5, 0.8, "bubble series-0", "a", radius=2),
-        charts.Mark(10, 0.7, "bubble series-1", "b", title=NASTY, radius=1),
-    ]
-    svg = charts.bubbles(points, width=700, height=400, x_label="x", y_label="y")
-    Page(svg)
-    (ax, ay), (bx, by) = positions(svg, "circle")
-    assert ay < by  # the better one is higher up
-    left = 58  # where x is 0
-    assert (bx - left) / (ax - left) == pytest.approx(2, abs=0.01)  # pixels are written to a tenth
-    radii = [float(r) for r in re.findall(r' r="([\d.]+)"', svg)]
-    assert radii == [20, 10]  # as their radii are to the largest
-    assert "script&gt;" in svg
-
-
-@pytest.mark.parametrize("width", [340, 1060])
-def test_labels_of_equal_artifacts_keep_apart(width: int) -> None:
-    names = ["TFLite fp32", "TFLite fp16", "ONNX fp32", "TFLite int8"]
-    points = [
-        charts.Mark(5 + 0.01 * i, 0.743, "bubble series-0", name, "7.18 MB") for i, name in enumerate(names)
-    ]
-    circles = [(width - 60 + 0.1 * i, 180.0, 20.0) for i in range(4)]
-    frame = Box(58, 34, width - 14, 314)
-    boxes = charts.place_labels(points, circles, frame)
-    for i, box in enumerate(boxes):
-        assert all(box.overlap(other) == 0 for other in boxes[:i])
-        assert box.left >= frame.left
-        assert box.right <= frame.right
-    # A label that had to move away is tied to its circle.
-    assert "leader" in charts.bubbles(points, width=width, height=400, x_label="x", y_label="y")
-
-
-def test_curves_skip_what_is_no_number() -> None:
-    lines = [
-        charts.Curve([1, 2, 3], [1.0, float("nan"), 0.5], "series-0", "train"),
-        charts.Curve([1, 2, 3], [1.0, 0.7, 0.51], "series-1", "val"),
-        charts.Curve([1, 2, 3], [float("nan")] * 3, "series-2", "nothing"),
-    ]
-    x, y = Scale("epoch", 1, 3, whole=True), Scale("loss", 0, 1)
-    svg = charts.curves(lines, x, y, width=500, height=300, ring=(3, 0.5))
-    Page(svg)
-    assert "nan" not in svg
-    steps = re.findall(r'<path class="curve [^"]*" d="M\S+ \S+l([^"]*)"', svg)
-    assert [len(found.split()) // 2 for found in steps] == [1, 2]
-    ends = [float(y) for y in re.findall(r'class="label[^"]*" x="[\d.]+" y="([\d.]+)"', svg)]
-    assert abs(ends[0] - ends[1]) >= charts.LINE - 0.1  # pixels are written to a tenth
-
-
-def test_curves_of_a_run_name_the_last_value(tmp_path: Path) -> None:
-    run = training_run(tmp_path / "run")
-    losses = "".join(
-        picture for plot in training_curves.training(runs.load(run))["plots"] for picture in plot
-    )
-    # A third of 1 and of 1.2.
-    assert "train 0.333" in losses
-    assert "val 0.400" in losses
-
-
-def test_charts_refuse_nothing_to_draw() -> None:
-    with pytest.raises(ValueError, match="a point"):
-        charts.bubbles([], width=300, height=200, x_label="x", y_label="y")
-    with pytest.raises(ValueError, match="a line or more"):
-        charts.curves([], Scale("x"), Scale("y"), width=300, height=200)
-    with pytest.raises(ValueError, match="low < high"):
-        ticks(1, 1)

@@ -302,13 +302,57 @@ def test_page_names_the_winners(whole: str) -> None:
     )
 
 
+def test_a_cut_tells_channels_and_no_zeros(tmp_path: Path) -> None:
+    arguments = a_study(tmp_path, names={name: RECIPES[name] for name in ("fp32", "cut")})
+    folder = tmp_path / "s0-cut"
+    made = runs.load(folder)
+    layers = {"stem_conv": {"channels_before": 64, "channels": 48}}
+    step = {**made.compression[0], "layers": layers, "macs_before": 188_500_000, "macs_after": 94_200_000}
+    dataclasses.replace(made, compression=(step,)).save()
+    row = {"kind": "Conv2D", "zeros": 0, "huffman_bytes": 36_864, "float_bytes": 36_864}
+    full = [{"name": name, "weights": 9216, "distinct": 9216, **row} for name in ("stem_conv", "head_conv")]
+    files.write_json(folder / "layers.json", full)
+    text = words_of(study.write_study(out=tmp_path / "s.html", **arguments).read_text(encoding="utf-8"))
+    assert "188.5 to 94.2 M MACs, 1 layer with fewer channels. 0.0737 MB as floats" in text
+    assert (
+        "layer channelsbefore → after weightsnow stem_convConv2D 64 → 48 9,216 head_convConv2D all kept"
+        in text
+    )
+    assert not re.search(
+        r"zeros|coded|\b0%|100%", text.partition("stem_convConv2D")[2].partition("Provenance")[0]
+    )
+
+
+def test_iou_on_other_data_is_no_comparison(tmp_path: Path) -> None:
+    arguments = a_study(tmp_path, names={name: RECIPES[name] for name in ("fp32", "cut")})
+    folder = tmp_path / "s0-cut"
+    made = runs.load(folder)
+    same = words_of(study.write_study(out=tmp_path / "same.html", **arguments).read_text(encoding="utf-8"))
+    assert "validation IoU 0.7615 → 0.7583" in same
+    assert "cannot be compared" not in same
+    step = {**made.compression[0], "data_before": "feet f1", "data_after": "floors f2"}
+    dataclasses.replace(made, compression=(step,), data="data/floors", data_fingerprint="f2").save()
+    text = words_of(study.write_study(out=tmp_path / "s.html", **arguments).read_text(encoding="utf-8"))
+    assert "0.7615 → 0.7583" not in text
+    assert (
+        "validation IoU 0.7615 on feet f1, 0.7583 on floors f2: other images, so the two cannot be compared"
+        in text
+    )
+    assert "feet f1 (s0-plain), floors f2 (s0-cut)" in text
+
+
+def test_a_recipe_alone_is_no_chart(tmp_path: Path) -> None:
+    one = a_study(tmp_path, names={"fp32": RECIPES["fp32"]})
+    assert "<svg" not in study.write_study(out=tmp_path / "s.html", **one).read_text(encoding="utf-8")
+
+
 def test_page_tells_layers_and_sensitivity(whole: str) -> None:
     text = words_of(whole)
     assert "prune 70% → cluster 16 (s0-prune-cluster)" in text
     assert "1 layer, validation IoU 0.7615 → 0.7583" in text
     assert "Left out (depthwise: too few weights): stem_depthwise." in text
-    assert "conv1Conv2D · 9,408 70% 2.6 kB 16 7%" in text
-    assert "stem_depthwiseDepthwiseConv2D · 576 0% 2.3 kB not shared 100%" in text
+    assert "conv1Conv2D 9,408 70% 2.6 kB 16 7%" in text
+    assert "stem_depthwiseDepthwiseConv2D 576 0% 2.3 kB not shared 100%" in text
     assert "Sensitivity to int8" in text
     assert "encoder_0conv 2d +0.0100 0.200 30.0" in text
     assert "4 more operators cost no more" in text

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from footseg import clients
+from footseg.benchmarks.pages import page as pages
 from footseg.benchmarks.pages import report, verified
 from footseg.benchmarks.pages import where as wheres
 from footseg.clients import CHECKED, COMPUTED, NOT, RUNS, UNKNOWN, WRONG, Standing
@@ -59,14 +60,14 @@ def test_a_page_and_its_record(tmp_path: Path) -> None:
     text = out.read_text(encoding="utf-8")
     page = Page(text)
     assert "<script" not in text
-    assert [one[:23] for one in page.addresses] == ["data:image/jpeg;base64,"] * 5
+    assert [one[:23] for one in page.addresses] == ["data:image/jpeg;base64,"] * 3
     said = spaced(text)
     assert "1 file in other people's runtimes: 1 of 3 give the masks that they should" in said
     for part in (
         "Against run/model.keras, on 3 images of feet/val",
         "99.900%",
         "7 of 9",
-        "differences 10.00%",
+        "differences, LiteRT, GPU alone 10.00%",
     ):
         assert part in said, part
     assert f"LiteRT, GPU alone: 99 % {NASTY}" in said
@@ -88,11 +89,32 @@ def test_a_page_does_not_take_its_records_place(tmp_path: Path) -> None:
 def test_pictures_beyond_the_budget_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = [shown(str(number), number) for number in range(1, 4)]
     found = verified.record(a_record(*ROWS), {(FP32, "gpu"): images})
-    one = sum(map(len, found.pictures[0].pictures.values()))
+    one = sum(map(len, set(found.pictures[0].pictures.values())))
     monkeypatch.setattr(verified, "PICTURE_BYTES", 2 * (2 * one + 500))
-    (section,) = verified.sections(found)
-    assert section.gallery is not None
-    assert (len(section.gallery.rows), section.gallery.omitted) == (2, 1)
+    gallery = verified.gallery(found)
+    assert gallery is not None
+    assert (len(gallery.rows), gallery.omitted) == (2, 1)
+
+
+def test_each_picture_stands_once(tmp_path: Path) -> None:
+    """Two files of three clients: the photograph once, and one mask that two clients gave."""
+    rows = tuple(a_row(client, client.upper(), worst={"one": 0.1}) for client in ("cpu", "gpu", "web"))
+    checked = [a_record(*rows, file=file).files[0] for file in (FP32, INT8)]
+    record = dataclasses.replace(a_record(), files=tuple(checked))
+    differ = {"cpu": 20, "gpu": 20, "web": 40}
+    found = verified.record(
+        record,
+        {(file.file, row.client): [shown("one", differ[row.client])] for file in checked for row in rows},
+    )
+    page = Page(verified.write(found, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(page.addresses) == len(set(page.addresses))
+    gallery = verified.gallery(found)
+    assert gallery is not None
+    ((_, pictures),) = gallery.rows
+    assert [picture.caption for picture in pictures[-4::2]] == [
+        "CPU, fp32.tflite; GPU, fp32.tflite; CPU, int8.tflite and 1 more",
+        "WEB, fp32.tflite; WEB, int8.tflite",
+    ]
 
 
 def files(tmp_path: Path, *standings: tuple[Standing, ...]) -> Path:
@@ -125,7 +147,7 @@ def test_what_was_verified_stands_in_the_place_of_what_was_computed(tmp_path: Pa
     said = spaced(out.read_text(encoding="utf-8"))
     assert "LiteRT, GPU alone runs wrongly checked, 99.900% runs computed" in said
     assert "On other runtimes" in said
-    assert "differences 10.00%" in said
+    assert "differences, LiteRT, GPU alone 10.00%" in said
 
 
 def test_a_report_of_older_files_has_no_such_part(tmp_path: Path) -> None:
@@ -145,7 +167,8 @@ def test_a_report_of_older_files_has_no_such_part(tmp_path: Path) -> None:
     ],
 )
 def test_names_lose_what_all_of_them_begin_with(names: list[str], heads: list[str]) -> None:
-    assert wheres.shortened(names) == heads
+    assert pages.short_names(names)[1] == heads
+    assert [pages.short_names(names)[0] + head for head in heads] == names
 
 
 def test_a_reason_is_said_once_of_all_that_have_it() -> None:

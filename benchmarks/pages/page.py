@@ -184,6 +184,17 @@ def breakable(name: str) -> Markup:
     return Markup("<wbr>").join(re.split(r"(?<=[-_])(?=[^-_])|(?<=\w)(?=\.[a-z])", name))
 
 
+def short_names(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The words that all of several file names begin with, once, and what is left of each."""
+    parts = [name.split("_") for name in names]
+    same = 0
+    while len(names) > 1 and all(len(one) > same + 1 and one[same] == parts[0][same] for one in parts):
+        same += 1
+    return "".join(f"{word}_" for word in parts[0][:same]) if parts else "", [
+        "_".join(one[same:]) for one in parts
+    ]
+
+
 def word(value: Any) -> str:
     """A value of a result file as one would say it: cores 4-7, yes, 41.5; nothing for what is not known."""
     match value:

@@ -1,4 +1,4 @@
-"""The report's photographs: sample and worst images of the evaluations, inlined."""
+"""The report's photographs, inlined: one at its head, the samples and worst images of the evaluations."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,10 +37,47 @@ class Gallery:
     omitted: int = 0
 
 
-def galleries(
+def first_of(
     latest: Sequence[Measurement], evaluated: Mapping[str, SavedEvaluation], best: str
+) -> Gallery | None:
+    """One sample for the head of the page: its masks by the models, and the errors of ``best`` (SHA-256).
+
+    It is the one with the middle IoU, so that it flatters no model. None where nothing was evaluated.
+
+    Raises:
+        FootsegError: a picture cannot be read.
+    """
+    columns = _columns(latest, evaluated)
+    of = evaluated.get(best) or next(iter(columns.values()), None)
+    if of is None:
+        return None
+    names = _picture_names(of.path / "samples")
+    known = sorted((iou, name) for name in names if (iou := of.image_iou(name)) is not None)
+    if not known:
+        return None
+    name = known[len(known) // 2][1]
+    _, pictures = _sample_row(name, columns)
+    errors = of.path / "samples" / f"{name}_error.jpg"
+    if errors.is_file():
+        heading = next((head for head, shown in columns.items() if shown is of), of.model)
+        pictures += (_picture(errors, f"errors of {heading}"),)
+    kept = within([(name, pictures)], PICTURE_BYTES // 4)
+    text = (
+        f"{name}, of the sample images the one with the middle IoU. Among the errors orange was taken for "
+        "foreground and is none, blue was missed."
+    )
+    return Gallery("", text, kept) if kept else None
+
+
+def galleries(
+    latest: Sequence[Measurement],
+    evaluated: Mapping[str, SavedEvaluation],
+    best: str,
+    first: Gallery | None = None,
 ) -> Iterator[Gallery]:
     """The evenly spaced samples of the models side by side, then the worst images of ``best`` (SHA-256).
+
+    A sample that stands at the head of the page, ``first``, is not shown again.
 
     Raises:
         FootsegError: a picture cannot be read.
@@ -48,16 +85,19 @@ def galleries(
     columns = _columns(latest, evaluated)
     if not columns:
         return
+    shown = [name for name, _ in first.rows] if first else []
     names = _picture_names(next(iter(columns.values())).path / "samples")
-    rows = [_sample_row(name, columns) for name in names]
+    rows = [_sample_row(name, columns) for name in names if name not in shown]
     kept = within([row for row in rows if row[1]], PICTURE_BYTES // 2)
-    yield Gallery(
-        "Sample images",
-        "Evenly spaced in the test set, neither chosen nor left out for how they look. "
-        "Under each mask: the IoU on that image.",
-        kept,
-        len(rows) - len(kept),
-    )
+    if rows:
+        yield Gallery(
+            "Sample images",
+            "Evenly spaced in the test set, neither chosen nor left out for how they look"
+            + ("; one of them is at the head of the page. " if shown else ". ")
+            + "Under each mask: the IoU on that image.",
+            kept,
+            len(rows) - len(kept),
+        )
     evaluation = evaluated.get(best)
     if evaluation is None:
         return

@@ -18,7 +18,7 @@ from footseg.benchmarks.pages import page, report_baseline, report_head, report_
 from footseg.benchmarks.pages import verified as verified_
 from footseg.benchmarks.pages import where as where_
 from footseg.benchmarks.pages.page import Plot
-from footseg.benchmarks.pages.pictures import galleries
+from footseg.benchmarks.pages.pictures import first_of, galleries
 from footseg.benchmarks.pages.report_plots import Accuracy, CostAxis, Profile
 from footseg.benchmarks.pages.report_tables import Table, short_place
 from footseg.benchmarks.pages.training_curves import training
@@ -101,6 +101,7 @@ def write_report(
     groups = [members for _, members in places.by_device(latest)]
     sections = [_section(f"place-{i}", members, evaluated) for i, members in enumerate(groups, start=1)]
     head = report_head.Head.of(groups, evaluated)
+    first = first_of(latest, evaluated, head.best.artifact.sha256)
     rows = grouped((file.sha256, row) for one in recorded for file in one.files for row in file.rows)
     where = where_.where((m.artifact for m in report_tables.files_of(latest)), rows)
     return page.write(
@@ -113,14 +114,16 @@ def write_report(
         sections=sections,
         against=report_baseline.against(latest, baseline) if baseline else None,
         costs=report_tables.costs(latest, report_plots.numbered(report_tables.files_of(latest))),
+        strayed=report_tables.verification(latest),
         size_plot=_size_plot(latest, groups, evaluated),
         moved=any("bytes_moved" in m.cost for m in latest),
         uncounted=sorted({op for m in latest for op in m.cost["uncounted"] if m.artifact.format == "tflite"}),
         omitted_lines=len(measured) - len(latest),
         other_test_sets=sorted({evaluation.test_set for evaluation in other}),
         where=where,
-        verified=[section for one in recorded for section in verified_.sections(one)],
-        galleries=list(galleries(latest, evaluated, head.best.artifact.sha256)),
+        verified=[(list(verified_.sections(one)), verified_.gallery(one)) for one in recorded],
+        first=first,
+        galleries=list(galleries(latest, evaluated, head.best.artifact.sha256, first)),
         trainings=[training(run) for run in trained],
         artifacts=page.artifact_provenance(latest),
         facts=page.facts(latest, trained, evaluated),
@@ -253,13 +256,21 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _warnings(members: Sequence[Measurement]) -> Iterable[str]:
+    _, names = page.short_names([m.artifact.name for m in members])
+    spreads = [
+        f"{name} ({m.latency.spread:.0%})"
+        for name, m in zip(names, members, strict=True)
+        if m.latency and m.latency.noisy and m.kind == "measured"
+    ]
+    if spreads:
+        derived = any(found.how for m in members if (found := shown.latency(m, members)))
+        yield (
+            f"Noisy, the middle half of the runs spreads over so much of the median: {', '.join(spreads)}. "
+            f"{NOISY + ' ' if derived else ''}Let the machine come to rest and measure again."
+        )
     for m in members:
-        if m.latency and m.latency.noisy and m.kind == "measured":
-            yield f"{m.artifact.name}: {m.latency.note}"
         if figures.throttled(m):
             yield f"{m.artifact.name}: the device throttled while it was measured; its times are too long."
-    if any(found.how for m in members if (found := shown.latency(m, members))):
-        yield NOISY
 
 
 def _conditions(members: Sequence[Measurement]) -> Iterable[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from footseg.benchmarks import figures, shown
 from footseg.benchmarks.measurement import Measurement, Relative
-from footseg.benchmarks.pages import report_plots
+from footseg.benchmarks.pages import page, report_plots
 from footseg.benchmarks.pages.page import Tile
 from footseg.benchmarks.pages.report_plots import Accuracy
 from footseg.benchmarks.pages.report_tables import short_place
@@ -76,7 +76,8 @@ class Head:
         found = self.best.relative
         if not found or not self.latency or found.to_sha256 == self.best.artifact.sha256:
             return ""
-        words = f": {_times(found)}"
+        # Its name without what is said of this one already.
+        words = f": {_times(found, page.short_names([self.best.artifact.name, found.to])[1][1])}"
         base = self.accuracy.of(found.to_sha256) if self.accuracy else None
         if self.iou is not None and base is not None:
             difference = self.iou - base
@@ -105,11 +106,11 @@ class Head:
         ]
 
 
-def _times(found: Relative) -> str:
+def _times(found: Relative, other: str) -> str:
     if found.different is False:
-        return f"its latency is not told apart from that of {found.to}"
+        return f"its latency is not told apart from that of {other}"
     value, _ = figures.ratio_words(found.ratio, found.low, found.high)
-    return f"{value} times the latency of {found.to}"
+    return f"{value} times the latency of {other}"
 
 
 def _doubts(m: Measurement, found: Shown) -> str:

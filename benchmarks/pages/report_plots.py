@@ -123,7 +123,10 @@ def numbered(members: Sequence[Measurement]) -> bool:
 
 
 def pareto(members: Sequence[Measurement], found: Accuracy | None, axis: CostAxis) -> Plot | None:
-    """Accuracy over the cost of each file, the front drawn; None where no file has both."""
+    """Accuracy over the cost of each file, the front drawn; None where fewer than two files have both.
+
+    A point alone in a plot would say no more than the table.
+    """
     named, numbers = [], []
     for number, (m, label) in enumerate(zip(members, labels(members), strict=True), start=1):
         value, iou = axis.cost(m), found.of(m.artifact.sha256) if found else None
@@ -134,7 +137,7 @@ def pareto(members: Sequence[Measurement], found: Accuracy | None, axis: CostAxi
         mark = Mark(value, iou, f"bubble {_series(m)}", label, size, words, math.sqrt(m.file_bytes))
         named.append(mark)
         numbers.append(replace(mark, label=str(number), note=""))
-    if not named or found is None:
+    if len(named) < 2 or found is None:
         return None
     values = [mark.x for mark in named]
     many = numbered(members)

@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` are names, under ``head``, with what stands below them.
+    """``rows`` are names, under ``head``, with what stands below them; ``under`` all of those begins this.
 
     A plot's numbers are those of the rows where it is ``numbered``; then rows are anchors, too.
     """
@@ -37,6 +37,17 @@ class Table:
     columns: Sequence[Column]
     numbered: bool = False
     head: str = "file"
+    under: str = ""
+
+    @property
+    def common(self) -> str:
+        """What all names of files begin with: it stands once over them."""
+        return page.short_names([name for name, _ in self.rows])[0] if self.head == "file" else ""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the rows, without what they have in common."""
+        return [name.removeprefix(self.common) for name, _ in self.rows]
 
     @property
     def kinds(self) -> list[tuple[str, list[Column]]]:
@@ -69,11 +80,13 @@ def measured(
     evaluated: Mapping[str, SavedEvaluation],
     numbered: bool = False,
 ) -> Table:
-    """Clock times and memory of the files on one device."""
+    """Clock times and memory of the files on one device; first what a phone has room for."""
+    there = f"measured on {short_place(members[0])}"
     found = [
-        *columns("computed", [figures.SIZE], members),
+        *columns(there, figures.TIMED, members),
         *_accuracy(members, evaluated),
-        *columns(f"measured on {short_place(members[0])}", figures.CLOCKED, members),
+        *columns("computed", [figures.SIZE], members),
+        *columns(there, figures.LOADED, members),
         *columns("estimated", [figures.ENERGY], members),
     ]
     return Table(name, _rows(members), found, numbered)
@@ -88,9 +101,9 @@ def emulated(
     """Instructions of the files on one emulated core; whatever else a line holds, no time."""
     there = f"emulated on {short_place(members[0])}: instructions of one inference"
     found = [
-        *columns("computed", [figures.SIZE], members),
-        *_accuracy(members, evaluated),
         *columns(there, figures.COUNTED, members),
+        *_accuracy(members, evaluated),
+        *columns("computed", [figures.SIZE], members),
     ]
     return Table(name, _rows(members), found, numbered)
 
@@ -104,14 +117,17 @@ def agreement(name: str, members: Sequence[Measurement]) -> Table:
 
 
 def costs(latest: Sequence[Measurement], numbered: bool = False) -> Table:
-    """What each file costs on any machine, and how far it strays from the network it was made of."""
+    """What each file costs on any machine."""
     files = files_of(latest)
-    found = [
-        *columns("computed from the file", figures.FILE, files),
-        *columns("measured against Keras on export", figures.VERIFIED, files),
-    ]
     rows = [(m.artifact.name, " x ".join(str(side) for side in m.artifact.input_shape)) for m in files]
-    return Table("Cost and verification", rows, found, numbered)
+    return Table("Cost", rows, columns("computed from the file", figures.FILE, files), numbered)
+
+
+def verification(latest: Sequence[Measurement]) -> Table:
+    """How far each file strays from the network it was made of; no columns where no sidecar tells."""
+    files = files_of(latest)
+    rows = [(m.artifact.name, m.artifact.recipe) for m in files]
+    return Table("Verification", rows, columns("measured against Keras on export", figures.VERIFIED, files))
 
 
 def files_of(latest: Sequence[Measurement]) -> list[Measurement]:

@@ -22,16 +22,15 @@ from footseg.paired import Decision
 from footseg.terminal import counted, percent
 from footseg.verifications import Row, Shown, Verifications, Verified
 
-# What is drawn of an image, with what stands under it.
-CAPTIONS = {
-    "image": "photo", "truth": "ground truth", "reference": "reference", "mask": "client",
-    "error": "differences",
-}  # fmt: skip
+# What is drawn of an image besides masks and their differences, with what stands under it.
+CAPTIONS = {"image": "photo", "truth": "ground truth", "reference": "reference"}
+# So many clients that gave one mask are named under it.
+CAPTIONED = 3
 
 
 @dataclass(frozen=True)
 class ClientPicture:
-    """An image that a client got wrong: ``pictures`` are JPEGs in base64, by the names of ``CAPTIONS``."""
+    """An image that a client got wrong: ``pictures`` are JPEGs in base64, by what they show."""
 
     file: str
     client: str
@@ -54,7 +53,6 @@ class Section:
     lead: str
     table: Table
     notes: tuple[str, ...]
-    gallery: Gallery | None
 
 
 def record(found: Verifications, shown: Mapping[tuple[str, str], Sequence[Shown]]) -> Recorded:
@@ -86,7 +84,7 @@ def write(recorded: Recorded, out: Path) -> Path:
         headline=f"{counted(len(recorded.files), 'file')} in other people's runtimes: "
         f"{fine} of {asked} give the masks that they should",
         tiles=[],
-        verified=list(sections(recorded)),
+        verified=[(list(sections(recorded)), gallery(recorded))],
         facts=_facts(recorded),
         commands=[],
         artifacts=[],
@@ -107,8 +105,7 @@ def read(path: Path) -> Recorded:
 
 
 def sections(recorded: Recorded) -> Iterator[Section]:
-    """A section for each file; pictures beyond a page's budget are left out and counted."""
-    pictures = grouped(((one.file, one.client), one) for one in recorded.pictures)
+    """A section for each file."""
     for file in recorded.files:
         images = counted(file.images, "image")
         yield Section(
@@ -116,7 +113,6 @@ def sections(recorded: Recorded) -> Iterator[Section]:
             f"Against {file.reference}, on {images} of {file.data}/{file.split}.",
             _table(file),
             tuple(f"{row.title}: {said}" for row in file.rows for said in _said(row)),
-            _gallery(file, pictures, PICTURE_BYTES // (2 * len(recorded.files))),
         )
 
 
@@ -127,9 +123,9 @@ def _table(file: Verified) -> Table:
     rows, kind = file.rows, page.ON_IMAGES
     columns = [
         Column("", "verdict", "", tuple(_status(row) for row in rows)),
-        column(kind, "as on this CPU", "pixels", (_share(row.equal_cpu) for row in rows)),
-        column(kind, "as the reference", "pixels", (_share(row.equal_reference) for row in rows)),
         column(kind, "IoU", "difference", (_signed(row.iou) for row in rows)),
+        column(kind, "as the reference", "pixels", (_share(row.equal_reference) for row in rows)),
+        column(kind, "as on this CPU", "pixels", (_share(row.equal_cpu) for row in rows)),
         column(kind, "boundary F", "difference", (_signed(row.boundary_f) for row in rows)),
         column(kind, "logits", "largest, in std", (figures.known(row.logit_max, "{:.2g}") for row in rows)),
         column("said by the runtime", "accelerated", "operators", (_operators(row) for row in rows)),
@@ -147,7 +143,7 @@ def _share(value: float | None) -> str:
 
 
 def _signed(found: Decision | None) -> str:
-    return "" if found is None else f"{found.difference:+.4f}"
+    return "" if found is None else f"{found.difference:+z.4f}"
 
 
 def _operators(row: Row) -> str:
@@ -163,33 +159,64 @@ def _said(row: Row) -> Iterator[str]:
     yield from (f"{kind}: {why.rstrip('.')}" for kind, why in row.refused.items() if why not in row.why)
 
 
-def _gallery(
-    file: Verified, pictures: Mapping[tuple[str, str], Sequence[ClientPicture]], budget: int
-) -> Gallery | None:
-    rows = [
-        (
-            f"{row.title}: {one.name}",
-            tuple(_shown(one, kind, row) for kind in CAPTIONS if kind in one.pictures),
-        )
-        for row in sorted(file.rows, key=lambda row: row.ok)  # those that fail first
-        for one in pictures.get((file.file, row.client), ())
-    ]
+def gallery(recorded: Recorded) -> Gallery | None:
+    """The worst images of all files, a row each, every picture once; None without any.
+
+    Clients that gave one mask share it. What is beyond the page's budget is left out and counted.
+    """
+    clients = {(file.file, row.client): row for file in recorded.files for row in file.rows}
+    _, short = page.short_names([file.file for file in recorded.files])
+    files_ = dict(zip((file.file for file in recorded.files), short, strict=True))
+    told = [(one, row) for one in recorded.pictures if (row := clients.get((one.file, one.client)))]
+    # Images that a client fails on first.
+    images = grouped((one.name, (one, row)) for one, row in sorted(told, key=lambda each: each[1].ok))
+    rows = [(name, _row(drawn, files_ if len(files_) > 1 else {})) for name, drawn in images.items()]
     if not rows:
         return None
-    kept = within(rows, budget)
+    kept = within(rows, PICTURE_BYTES // 2)
     return Gallery(
         "The worst images",
-        "Where a client's mask differs most from the reference's. In the last picture orange was taken for "
-        "foreground by the client alone, blue by the reference alone.",
+        "Where a client's mask differs most from the reference's, with the share of pixels that differ. "
+        "Orange was taken for foreground by the client alone, blue by the reference alone.",
         kept,
         len(rows) - len(kept),
     )
 
 
-def _shown(one: ClientPicture, kind: str, row: Row) -> ShownPicture:
-    caption = row.title if kind == "mask" else CAPTIONS.get(kind, kind)
-    figure = f"{row.worst[one.name]:.2%}" if kind == "error" and one.name in row.worst else ""
-    return ShownPicture(f"data:image/jpeg;base64,{one.pictures[kind]}", caption, figure)
+def _row(drawn: Sequence[tuple[ClientPicture, Row]], files_: Mapping[str, str]) -> tuple[ShownPicture, ...]:
+    """One image: the photo, the truth and the reference, then mask and differences of each client."""
+    named = [
+        (one.pictures[kind], _caption(kind, row, files_.get(one.file, "")), _differing(kind, one.name, row))
+        for kinds in (("image", "truth", "reference"), ("mask", "error"))
+        for one, row in drawn
+        for kind in kinds
+        # A mask without foreground is the photograph again.
+        if kind in one.pictures and (kind == "image" or one.pictures[kind] != one.pictures.get("image"))
+    ]
+    return tuple(
+        ShownPicture(
+            f"data:image/jpeg;base64,{picture}",
+            _first(list(dict.fromkeys(caption for caption, _ in said))),
+            ", ".join(dict.fromkeys(figure for _, figure in said if figure)),
+        )
+        for picture, said in grouped(
+            (picture, (caption, figure)) for picture, caption, figure in named
+        ).items()
+    )
+
+
+def _caption(kind: str, row: Row, file: str) -> str:
+    client = f"{row.title}, {file}" if file else row.title
+    return {"mask": client, "error": f"differences, {client}"}.get(kind) or CAPTIONS.get(kind, kind)
+
+
+def _first(captions: Sequence[str]) -> str:
+    more = len(captions) - CAPTIONED
+    return "; ".join(captions[:CAPTIONED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _differing(kind: str, name: str, row: Row) -> str:
+    return f"{row.worst[name]:.2%}" if kind == "error" and name in row.worst else ""
 
 
 def _drawn(one: Shown) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from footseg.artifact import Artifact
+from footseg.benchmarks.pages import page
 from footseg.clients import RUNS, UNKNOWN, Standing, released, with_checked
 from footseg.grouping import grouped
 from footseg.terminal import percent
@@ -21,9 +22,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Where:
-    """The table, by ``files`` and (client, its cells), and why files do not run: (clients, a sentence)."""
+    """The table, and why files do not run: (clients, a sentence).
 
-    files: tuple[str, ...]
+    Its columns are ``files``, with short and whole names; its rows (client, its cells).
+    """
+
+    files: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, tuple[Verdict, ...]], ...]
     notes: tuple[tuple[str, str], ...]
 
@@ -41,7 +45,8 @@ def where(artifacts: Iterable[Artifact], checked: Mapping[str, Sequence[Row]]) -
         for sha256, artifact in known.items()
     ]
     titles = {client: one.title for file in found for client, one in file.items()}
-    heads = shortened([artifact.name for artifact in known.values()])
+    names = [artifact.name for artifact in known.values()]
+    _, heads = page.short_names(names)
     said = (
         ((one.words, one.title), head)
         for head, file in zip(heads, found, strict=True)
@@ -49,7 +54,7 @@ def where(artifacts: Iterable[Artifact], checked: Mapping[str, Sequence[Row]]) -
         if one.words and one.verdict != RUNS
     )
     return Where(
-        tuple(heads),
+        tuple(zip(heads, names, strict=True)),
         tuple(
             (title, tuple(_verdict(file.get(client)) for file in found)) for client, title in titles.items()
         ),
@@ -75,12 +80,3 @@ def _notes(said: Mapping[tuple[str, str], Sequence[str]], files: int) -> Iterato
     ).items():
         of = "" if len(heads) == files else f" ({', '.join(heads)})"
         yield "; ".join(titles) + of, why
-
-
-def shortened(names: Sequence[str]) -> list[str]:
-    """File names without the words that all of several begin with."""
-    parts = [name.split("_") for name in names]
-    same = 0
-    while len(names) > 1 and all(len(one) > same + 1 and one[same] == parts[0][same] for one in parts):
-        same += 1
-    return ["_".join(one[same:]) for one in parts]

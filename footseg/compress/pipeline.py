@@ -6,7 +6,6 @@ OUT/compress.json    what was asked for: run, steps, training options
 """
 
 import dataclasses
-import math
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
@@ -148,6 +147,7 @@ def _do(
         "settings": cast(run.Settings, dataclasses.asdict(settings)),
         "parent": files.sha256(parent.model),
         "val_iou_before": parent.score("val_iou"),
+        "data_before": _data(parent),
     }
     if isinstance(settings, Method):
         build = retrain.builder(parent, settings, folder, entry)
@@ -157,13 +157,17 @@ def _do(
     done = train.train(config, folder, resume=True, build=build, command=command, say=say)
     model = retrain.load_network(done.model)
     *earlier, last = done.compression
-    last = {**last, "val_iou_after": done.score("val_iou")}
+    last = {**last, "val_iou_after": done.score("val_iou"), "data_after": _data(done)}
     if isinstance(settings, Method):
         last["layers"] = _reached(settings, parent, model)
     dataclasses.replace(done, compression=(*earlier, last)).save()
     # Last: it marks the step as done.
     files.write_json(folder / LAYERS, [dataclasses.asdict(size) for size in layer_sizes(model)])
-    say(f"{step.method}: validation IoU {last['val_iou_before']:.4f} -> {last['val_iou_after']:.4f}")
+    say(f"{step.method}: {run.iou_words(last)}")
+
+
+def _data(done: Run) -> str:
+    return f"{Path(done.data).name} {done.data_fingerprint}"
 
 
 def _reached(method: Method, parent: Run, model: Any) -> dict[str, dict[str, Any]]:
@@ -189,10 +193,7 @@ def _assemble(last: Run, out: Path, command: str) -> Run:
 
 def summary(done: Run, sizes: Sequence[LayerSize]) -> str:
     """What was done and what it cost, a line a step, for people."""
-    lines = []
-    for entry in done.compression:
-        after = entry.get("val_iou_after", math.nan)
-        lines.append(f"{entry['method']}: validation IoU {entry['val_iou_before']:.4f} -> {after:.4f}")
+    lines = [f"{entry['method']}: {run.iou_words(entry)}" for entry in done.compression]
     weights, zeros = sum(row.weights for row in sizes), sum(row.zeros for row in sizes)
     coded, plain = sum(row.huffman_bytes for row in sizes), sum(row.float_bytes for row in sizes)
     lines.append(

@@ -141,9 +141,9 @@ def cost_scale(name: str, values: Sequence[float], short: bool = False) -> Scale
 
 
 def front(drawn: Drawing, name: str) -> Plot | None:
-    """The objective over one cost; None where it is not known of any trial."""
+    """The objective over one cost; None where it is known of fewer than two trials: a point is no plot."""
     known = [trial for trial in drawn.ordered if name in trial.costs]
-    if not known:
+    if len(known) < 2:
         return None
     results, values = drawn.results, [trial.costs[name] for trial in known]
     limits = [goals.parse_limit(text) for text in results.settings.limits]
@@ -201,8 +201,11 @@ def _scale(label: space.Label) -> Scale:
 
 
 def parallel(drawn: Drawing) -> Responsive | None:
-    """Parameters that are not always there first, so that most lines are whole from where they begin."""
-    if not drawn.ordered:
+    """Parameters that are not always there first, so that most lines are whole from where they begin.
+
+    None with fewer than two: a line alone is in no relation.
+    """
+    if len(drawn.ordered) < 2:
         return None
     labels = sorted(drawn.results.labels, key=lambda label: label.parent is None)
     costs = [
@@ -227,7 +230,7 @@ def parallel(drawn: Drawing) -> Responsive | None:
 
 
 def over(drawn: Drawing, label: space.Label) -> tuple[str, Markup] | None:
-    """The objective over one parameter and its title; None where no trial had it."""
+    """The objective over one parameter and its title; None where fewer than two trials had it."""
     shown = {
         trial.number: value(drawn.results.shown(trial)[label.title])
         for trial in drawn.results.trials
@@ -238,7 +241,7 @@ def over(drawn: Drawing, label: space.Label) -> tuple[str, Markup] | None:
         for trial in (*drawn.lost, *drawn.ordered)
         if trial.number in shown
     ]
-    if not marks:
+    if len(marks) < 2:
         return None
     picture = charts.scatter(
         marks, _scale(label), drawn.y_scale(""), width=page.NARROW, height=210, inset=INSET
@@ -306,8 +309,8 @@ def courses(drawn: Drawing) -> Plot | None:
 
 
 def progress(drawn: Drawing) -> Plot | None:
-    """Score of each trial and the best until then, by number; None where none has a score."""
-    if not drawn.ordered:
+    """Score of each trial and the best until then, by number; None with a score or none."""
+    if len(drawn.ordered) < 2:
         return None
     best: list[tuple[float, float]] = []
     for trial in sorted(drawn.ordered, key=lambda trial: trial.number):

@@ -1,6 +1,6 @@
 """Layer by layer: what compression made of each kernel, and what quantizing each operator alone costs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from footseg.compress import sizes
 from footseg.compress.sizes import LayerSize
 from footseg.grouping import grouped
 from footseg.mixtures import Sensitivity
-from footseg.run import Compression, Run
+from footseg.run import Compression, Run, iou_words
 from footseg.study import recipes
 from footseg.terminal import counted
 
@@ -43,18 +43,52 @@ def layers(run: Run) -> Layers:
     """
     title = " → ".join(recipes.step_words(step) for step in run.compression) + f" ({run.path.name})"
     rows = sizes.read_sizes(layers_file(run)) if layers_file(run).is_file() else ()
-    summary = ""
-    if rows:
-        whole = sizes.total(rows, max(run.parameters, sum(row.weights for row in rows)))
-        kernels = sum(row.weights for row in rows)
-        summary = (
-            f"{whole.zeros / kernels:.1%} of the kernels' weights are zero; "
-            f"{figures.mb(whole.float_bytes)} MB as floats, {figures.mb(whole.huffman_bytes)} MB "
-            f"Huffman-coded: {whole.float_bytes / whole.huffman_bytes:.1f} times smaller"
-        )
     return Layers(
-        title, summary, tuple(map(_step, run.compression)), _layer_table(f"Layers of {title}", rows)
+        title,
+        ". ".join(filter(None, (_work(run), _summary(rows, run.parameters)))),
+        tuple(map(_step, run.compression)),
+        _layer_table(f"Layers of {title}", rows, _channels(run)),
     )
+
+
+def _work(run: Run) -> str:
+    """What cutting spared; "" where nothing was cut."""
+    macs = [
+        (step["macs_before"], step["macs_after"])
+        for step in run.compression
+        if "macs_before" in step and "macs_after" in step
+    ]
+    if not macs:
+        return ""
+    before, after = macs[0][0], macs[-1][1]
+    words = f"{figures.millions(before)} to {figures.millions(after)} M MACs"
+    return f"{words}, {counted(len(_channels(run)), 'layer')} with fewer channels"
+
+
+def _summary(rows: Sequence[LayerSize], parameters: int) -> str:
+    """What zeros and shared values are worth, where there are any."""
+    if not rows:
+        return ""
+    whole = sizes.total(rows, max(parameters, sum(row.weights for row in rows)))
+    if not _is_coded(rows):
+        return f"{figures.mb(whole.float_bytes)} MB as floats"
+    kernels = sum(row.weights for row in rows)
+    return (
+        f"{whole.zeros / kernels:.1%} of the kernels' weights are zero; "
+        f"{figures.mb(whole.float_bytes)} MB as floats, {figures.mb(whole.huffman_bytes)} MB "
+        f"Huffman-coded: {whole.float_bytes / whole.huffman_bytes:.1f} times smaller"
+    )
+
+
+def _channels(run: Run) -> dict[str, tuple[int, int]]:
+    """Output channels before the first cut and after the last one, of each layer that lost any."""
+    found: dict[str, tuple[int, int]] = {}
+    for step in run.compression:
+        for name, reached in step.get("layers", {}).items():
+            if "channels" in reached:
+                before = found[name][0] if name in found else reached["channels_before"]
+                found[name] = before, reached["channels"]
+    return found
 
 
 def sensitivity(path: Path) -> tuple[Table, str, int]:
@@ -91,31 +125,48 @@ def sensitivity(path: Path) -> tuple[Table, str, int]:
     return table, on + images, len(ranked) - len(shown)
 
 
-def _layer_table(name: str, rows: Sequence[LayerSize]) -> Table:
+def _shared(row: LayerSize) -> bool:
+    return row.distinct <= sizes.MOST_SHARED and row.distinct < row.weights - row.zeros
+
+
+def _is_coded(rows: Sequence[LayerSize]) -> bool:
+    """Whether there are zeros or shared values: what was only cut has neither, and takes all of its bits."""
+    return any(row.zeros or _shared(row) for row in rows)
+
+
+def _layer_table(name: str, rows: Sequence[LayerSize], channels: Mapping[str, tuple[int, int]]) -> Table:
     def column(head: str, unit: str, cell: Callable[[LayerSize], Cell]) -> Column:
         return Column("", head, unit, tuple(map(cell, rows)))
-
-    def shared(row: LayerSize) -> bool:
-        return row.distinct <= sizes.MOST_SHARED and row.distinct < row.weights - row.zeros
 
     def zeros(row: LayerSize) -> float:
         return row.zeros / max(1, row.weights)
 
-    def left(row: LayerSize) -> float:
+    def of_floats(row: LayerSize) -> float:
         return row.huffman_bytes / max(1, row.float_bytes)
 
+    def cut(row: LayerSize) -> Cell:
+        before, after = channels.get(row.name, (0, 0))
+        return (
+            Cell(f"{before} → {after}", share=after / before) if before else Cell("all kept" * bool(channels))
+        )
+
+    coded = [
+        column("zeros", "", lambda row: Cell(f"{zeros(row):.0%}", share=zeros(row))),
+        column(
+            "coded",
+            "of 32 bits a weight",
+            lambda row: Cell(f"{row.huffman_bytes / 1e3:.1f} kB", share=of_floats(row)),
+        ),
+        column("values", "", lambda row: Cell(str(row.distinct) if _shared(row) else "not shared")),
+        column("coded / floats", "", lambda row: Cell(f"{of_floats(row):.0%}")),
+    ]
     return Table(
         name,
-        [(row.name, f"{row.kind} · {row.weights:,}") for row in rows],
+        [(row.name, row.kind) for row in rows],
         [
-            column("zeros", "", lambda row: Cell(f"{zeros(row):.0%}", share=zeros(row))),
-            column(
-                "coded",
-                "of 32 bits a weight",
-                lambda row: Cell(f"{row.huffman_bytes / 1e3:.1f} kB", share=left(row)),
-            ),
-            column("values", "", lambda row: Cell(str(row.distinct) if shared(row) else "not shared")),
-            column("share left", "", lambda row: Cell(f"{left(row):.0%}")),
+            column("channels", "before → after", cut),
+            column("weights", "now", lambda row: Cell(f"{row.weights:,}")),
+            *(coded if _is_coded(rows) else ()),
         ],
         head="layer",
     )
@@ -123,9 +174,7 @@ def _layer_table(name: str, rows: Sequence[LayerSize]) -> Table:
 
 def _step(step: Compression) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     """A step's words, its IoU before and after, and the layers left out by reason."""
-    after = step.get("val_iou_after")
-    iou = "" if after is None else f"validation IoU {step['val_iou_before']:.4f} → {after:.4f}"
     reasons = grouped((why, name) for name, why in step.get("left_out", {}).items())
     count = len(step.get("layers", {}))
-    text = ", ".join(filter(None, [counted(count, "layer") if count else "", iou]))
+    text = ", ".join(filter(None, [counted(count, "layer") if count else "", iou_words(step, "→")]))
     return recipes.step_words(step), text, tuple((why, ", ".join(names)) for why, names in reasons.items())

@@ -22,6 +22,7 @@ from footseg.benchmarks.pages.report_tables import Column, Table
 from footseg.benchmarks.results_file import read_all
 from footseg.errors import FootsegError
 from footseg.evaluate import SavedEvaluation
+from footseg.grouping import grouped
 from footseg.run import Run
 from footseg.study import layers, recipes
 from footseg.study.recipes import Budget, Point, Ranged
@@ -197,6 +198,11 @@ def _missing(
         ("The run is not among those given, so the steps before export are not known: ", orphans),
         ("Runs of which no file was measured: ", idle),
         ("Compressed runs without layers.json: ", unread),
+        (
+            "Runs of several data sets, whose validation IoUs cannot be compared; on the test set they "
+            "differ by their data, too: ",
+            _data_sets(trained),
+        ),
         ("Evaluations on another test set or size, which cannot be compared: ", sets),
         ("Measurements on another machine or number of threads are in the results and not here: ", devices),
     ]
@@ -207,6 +213,13 @@ def _missing(
     elif evaluated and not any(point.loss for point in points):
         lines.insert(0, "The fp32 file has no evaluation: losses of IoU are not known.")
     return lines
+
+
+def _data_sets(trained: Sequence[Run]) -> list[str]:
+    """Each data set with its runs, where there are several."""
+    sets = grouped((f"{Path(run.data).name} {run.data_fingerprint}", run.path.name) for run in trained)
+    told = [f"{data} ({', '.join(names)})" for data, names in sets.items()]
+    return told if len(told) > 1 else []
 
 
 # --- table, charts, winners ----------------------------------------------------------------------
@@ -224,22 +237,28 @@ def _table(points: Sequence[Point], boundary_px: Any) -> Table:
         return column(computed, name, "MB", lambda point: _size(point, name, getattr(point, of)))
 
     within = f"within {boundary_px} px" if boundary_px else ""
+    common, names = page.short_names([point.files[0] for point in points])
+    # First what a phone has room for.
     return Table(
         "Recipes",
-        [(p.label, f"{len(p.seeds)} seeds" if len(p.seeds) > 1 else p.files[0]) for p in points],
         [
-            column(page.ON_IMAGES, "IoU", "", lambda p: _ranged(p.iou, "{:.4f}"), strong=True),
-            column(page.ON_IMAGES, "IoU lost", "to fp32", _loss),
-            column(page.ON_IMAGES, "boundary F", within, lambda p: Cell(_value(p.boundary_f, "{:.4f}"))),
-            size("file", "file_bytes"),
-            size("gzip", "gzip_bytes"),
-            size("zstd", "zstd_bytes"),
+            (p.label, f"{len(p.seeds)} seeds" if len(p.seeds) > 1 else name)
+            for p, name in zip(points, names, strict=True)
+        ],
+        [
+            column(page.ON_IMAGES, "IoU lost", "to fp32", _loss, strong=True),
             column(there, "latency", "over fp32's", _ratio, strong=True),
+            replace(size("gzip", "gzip_bytes"), strong=True),
+            size("file", "file_bytes"),
+            size("zstd", "zstd_bytes"),
+            column(page.ON_IMAGES, "IoU", "", lambda p: _ranged(p.iou, "{:.4f}")),
+            column(page.ON_IMAGES, "boundary F", within, lambda p: Cell(_value(p.boundary_f, "{:.4f}"))),
             column(there, "latency", "ms", _latency),
             column("computed", "MACs", "M", lambda p: Cell(figures.millions(p.macs))),
         ],
         numbered=True,
         head="recipe",
+        under=common,
     )
 
 
@@ -304,7 +323,8 @@ def _charts(points: Sequence[Point], drawn: Sequence[Point]) -> list[Responsive]
             for point in drawn
             if getattr(point, x) is not None and getattr(point, y) is not None
         ]
-        if marks:
+        # A point alone says no more than the table.
+        if len(marks) > 1:
             numbered = [replace(mark, label=numbers[mark.label], title=mark.label) for mark in marks]
             made.append(_chart(marks, numbered, place < LARGE, x_label=x_label, y_label=y_label))
     return made
