@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from footseg import evaluate, runtime
+from footseg import class_names, evaluate, runtime
 from footseg.benchmarks.measurement import Agreement
 from footseg.data.folder import Split, load_split, new_file, open_data
 from footseg.errors import FootsegError
+from footseg.terminal import note
 
 # Bytes of pixels that go to a device at a time: 325 images of 256x256.
 PART_BYTES = 64_000_000
@@ -121,6 +122,8 @@ def prepare(path: Path, data_dir: Path, split: str, count: int, folder: Path) ->
             f"{path} tells {segmenter.classes} classes apart, {data_dir} has {len(data.classes)}: "
             "give --data like that it was trained on"
         )
+    if said := class_names.compared(path, class_names.of_model(path), data_dir, data.classes):
+        note(said)
     loaded = _some(load_split(data, split, segmenter.size), count)
     return Task(
         data=data_dir.resolve().name,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from footseg import files, paired, provenance, runtime
+from footseg import class_names, files, paired, provenance, runtime
 from footseg import run as runs
 from footseg.artifact import Artifact, file_name, format_of
 from footseg.data.folder import open_data
@@ -37,6 +37,7 @@ from footseg.export.targets import Target, asked_for, check_options
 from footseg.graphs.ends import pixels_to_logits
 from footseg.graphs.ends import read as read_ends
 from footseg.run import Run
+from footseg.terminal import note
 
 # Where a run keeps its fake-quantized network, if it was trained for quantization.
 QAT = "qat"
@@ -384,6 +385,8 @@ def check_classes(data_dir: Path, run: Run) -> None:
             f"{data_dir} has {len(classes)} classes, {run.path} was trained on "
             f"{len(run.classes)} ({', '.join(run.classes)}): pass --data with a data set of these"
         )
+    if said := class_names.compared(run.path, run.classes, data_dir, classes):
+        note(said)
 
 
 def _calibration(

@@ -140,7 +140,13 @@ def sample(data_dir: Path, size: tuple[int, int], count: int = IMAGES) -> Sample
     data, split = _split(data_dir)
     found = pairs(data, split)
     chosen = [found[i] for i in evenly_spaced(len(found), count)]
-    return _read(chosen, split, size, data.labels)
+    read = _read(chosen, split, size, data.labels)
+    if not metrics.labelled(read.masks).any():
+        raise FootsegError(
+            f"no pixel of {len(chosen)} images of {data_dir / split} is labelled: all are ignored (255), and "
+            "an export is checked on labels: pass --data DIR"
+        )
+    return read
 
 
 def more(data_dir: Path, on: Sample, reference: Callable[[np.ndarray], np.ndarray]) -> More:
@@ -288,8 +294,9 @@ class _Scores:
 
     @classmethod
     def of(cls, truth: np.ndarray, before: np.ndarray, after: np.ndarray, classes: int) -> "_Scores":
-        """Of masks (N, H, W)."""
-        both = (before, after)
+        """Of masks (N, H, W); images without a labelled pixel are left out."""
+        labelled = metrics.labelled(truth)
+        truth, both = truth[labelled], (before[labelled], after[labelled])
         return cls(
             np.stack([metrics.confusion_per_image(truth, masks, classes) for masks in both]),
             np.stack([metrics.boundary_f_per_image(truth, masks) for masks in both]),

@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from footseg import files, metrics, provenance, records, runtime, strangers
+from footseg import class_names, files, metrics, provenance, records, runtime, strangers
 from footseg.data.folder import Split, load_split, open_data
 from footseg.data.images import IGNORE, overlay, write_image
 from footseg.data.labels import Colour
 from footseg.errors import FootsegError
+from footseg.terminal import note
 
 WORST = 6
 # Logits are wanted only until their argmax: 16 images of 256x256 and two classes are 8 MB.
@@ -61,7 +62,8 @@ class Evaluation:
 
     ``metrics`` has the figures of ``metrics.scores`` over all pixels of the split (``per_class`` by class
     name) and, as means over images, ``iou_per_image`` and ``boundary_f``, the latter with its
-    ``boundary_tolerance_px``. ``per_image`` begins with the worst. ``size`` is (height, width).
+    ``boundary_tolerance_px``. ``per_image`` begins with the worst; images without a labelled pixel have no
+    score and are ``unlabelled``. ``size`` is (height, width).
     """
 
     model: str
@@ -73,6 +75,7 @@ class Evaluation:
     size: tuple[int, int]
     metrics: dict[str, Any]
     per_image: tuple[ImageScore, ...]
+    unlabelled: tuple[str, ...]
     versions: dict[str, str]
     colours: tuple[Colour, ...] = field(repr=False)
     samples: tuple[Picture, ...] = field(repr=False, compare=False)
@@ -212,9 +215,12 @@ def evaluate(
             f"{model} tells {segmenter.classes} classes apart, {data_dir} has {len(data.classes)} "
             f"({', '.join(data.classes)}): evaluate it on data like that it was trained on"
         )
+    if said := class_names.compared(model, class_names.of_model(model), data_dir, data.classes):
+        note(said)
     loaded = load_split(data, split, segmenter.size)
     predicted = predict_split(segmenter, loaded.images)
     figures, per_image = score_masks(loaded.names, loaded.masks, predicted, data.classes)
+    scored = {row.name for row in per_image}
     order = [loaded.names.index(row.name) for row in per_image[:WORST]]
     result = Evaluation(
         model=_name(model),
@@ -226,6 +232,7 @@ def evaluate(
         size=segmenter.size,
         metrics=figures,
         per_image=per_image,
+        unlabelled=tuple(name for name in loaded.names if name not in scored),
         versions=provenance.versions(),
         colours=data.colours,
         samples=tuple(_pictures(loaded, predicted, evenly_spaced(len(loaded.names), samples))),
@@ -279,7 +286,21 @@ def finite_logits(segmenter: runtime.Segmenter, images: np.ndarray) -> np.ndarra
 def score_masks(
     names: Sequence[str], truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
 ) -> tuple[dict[str, Any], tuple[ImageScore, ...]]:
-    """The ``metrics`` and ``per_image`` of an Evaluation from masks uint8 (N, H, W)."""
+    """The ``metrics`` and ``per_image`` of an Evaluation from masks uint8 (N, H, W).
+
+    Images of which every pixel is ignored are in neither: nothing can be said of them.
+
+    Raises:
+        FootsegError: all images are such.
+    """
+    labelled = metrics.labelled(truth)
+    if not labelled.any():
+        raise FootsegError(
+            "no pixel of these images is labelled: all are ignored (255), nothing can be scored"
+        )
+    if not labelled.all():  # a copy only where one is needed: a split may be larger than memory
+        names = [name for name, its in zip(names, labelled, strict=True) if its]
+        truth, predicted = truth[labelled], predicted[labelled]
     matrices = metrics.confusion_per_image(truth, predicted, len(classes))
     tolerance = metrics.boundary_tolerance(*truth.shape[1:])
     outlines = metrics.boundary_f_per_image(truth, predicted)

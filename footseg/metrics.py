@@ -110,6 +110,11 @@ def _class_ratio(confusion: NDArray[np.integer], hit: int, false: int, missed: i
     return np.where(tp + fp + fn == 0, np.nan, ratio)
 
 
+def labelled(truth: Mask) -> NDArray[np.bool_]:
+    """Which of masks (N, H, W) have a pixel that counts: (N,). The others have no score."""
+    return np.array([bool((mask != IGNORE).any()) for mask in truth], bool)
+
+
 def _ratio(part: NDArray[np.integer], whole: NDArray[np.integer], otherwise: float) -> Scores:
     return np.where(whole == 0, otherwise, part / np.maximum(whole, 1))
 

@@ -9,9 +9,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from footseg import artifact as artifacts
+from footseg import class_names, runtime, strangers
 from footseg import run as runs
-from footseg import runtime, strangers
 from footseg.data.folder import images_by_name, shorten
 from footseg.data.images import (
     Letterbox,
@@ -182,18 +181,8 @@ def _write(
 
 
 def foreground(model: Path) -> str:
-    """What is not class 0: the name of class 1, where run or sidecar name just two, else "foreground".
-
-    A sidecar that is damaged or of another file is said on standard error, and names nothing.
-    """
-    names: tuple[str, ...] = ()
-    try:
-        if model.is_dir():
-            names = runs.load(model).classes
-        elif artifacts.sidecar_path(model).is_file():  # a .keras file has none
-            names = artifacts.load(model).classes
-    except FootsegError as error:
-        print(f"class names are not known: {error}", file=sys.stderr)  # noqa: T201
+    """What is not class 0: the name of class 1, where the model says two names, else "foreground"."""
+    names = class_names.of_model(model)
     return names[1] if len(names) == 2 else "foreground"
 
 

@@ -92,6 +92,10 @@ class Run:
     data: str
     data_fingerprint: str
     seed: int
+    validation_fingerprint: str = ""
+    """Of the images that its epochs were scored on; empty in runs of an earlier footseg."""
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    """The classes that were swapped wherever an image was mirrored."""
     parents: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each model that took part: "start_from", "teacher"."""
     compression: tuple[Compression, ...] = ()

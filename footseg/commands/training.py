@@ -64,6 +64,7 @@ def _evaluate_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: Arguments) -> Output:
+    from footseg.data.folder import shorten
     from footseg.evaluate import evaluate
 
     evaluation = evaluate(args.model, args.data, args.split, args.out, threads=args.threads)
@@ -74,6 +75,8 @@ def _evaluate(args: Arguments) -> Output:
         f"boundary F {scores['boundary_f']:.4f} (within {scores['boundary_tolerance_px']} px), "
         f"pixel accuracy {scores['pixel_accuracy']:.4f}"
     )
+    if evaluation.unlabelled:
+        text += f"; left out, as no pixel of them is labelled: {shorten(evaluation.unlabelled)}"
     worst = ", ".join(f"{row.name} ({row.iou:.2f})" for row in evaluation.per_image[:3])
     return Output(evaluation.to_json(), f"{text}\nworst: {worst}")
 

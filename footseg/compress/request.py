@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from footseg import networks, records, run
+from footseg import class_names, networks, records, run
 from footseg.compress import retrain
 from footseg.compress.method import Method
 from footseg.compress.methods import METHODS, settings_of
@@ -175,6 +175,7 @@ def check_data(config: TrainConfig, root: Run) -> None:
                 f"{path} has {len(data.classes)} classes, {root.path} was trained on {len(root.classes)} "
                 f"({', '.join(root.classes)}): give --data a data set of these"
             )
+        class_names.compared(root.path, root.classes, Path(path), data.classes)
     for split in ("train", "val"):
         data_sets.pairs(data_sets.open_data(Path(config.data)), split)
 

@@ -26,8 +26,8 @@ ADVICE = "look at footseg data preview; turn these masks, or take the orientatio
 def fits_turned(picture: Image.Image, mask: Mask, orientation: int) -> float | None:
     """How much steeper the edges of a ``picture`` are under the mask's outline if it is turned.
 
-    The picture is RGB and upright, of the mask's size. None where the photograph had no turn, the mask has its
-    own, or there is no outline.
+    The picture is RGB and upright, of the size of the mask. None where it had no turn, the mask has one of
+    its own, or shows no outline.
     """
     if orientation not in TURNS or mask.oriented:
         return None

@@ -46,21 +46,31 @@ class Augmentation:
 
 
 def sample(
-    augmentation: Augmentation, count: int, size: tuple[int, int], rng: np.random.Generator
+    augmentation: Augmentation,
+    count: int,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    mirrored: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Draw ``count`` augmentations for images of ``size`` (H, W).
+
+    ``mirrored`` uint8 (256,) is the class that each becomes in a mirrored image; None where all stay.
 
     Returns:
         ``affine`` (count, 8): output pixel -> source pixel, in the order of Keras's ``affine_transform``;
         ``colour`` (count, 3, 4): RGB in [0, 1] -> RGB, the last column added;
-        ``paste`` (count,): 1 where the next image's foreground is pasted in, where anything is pasted at all.
+        ``paste`` (count,): 1 where the next image's foreground is pasted in, where anything is pasted at all;
+        ``classes`` (count, 256): the class that each becomes, where any is ``mirrored`` into another.
     """
+    affine, flipped = _affine(augmentation, count, size, rng)
     drawn = {
-        "affine": _affine(augmentation, count, size, rng).astype(np.float32),
+        "affine": affine.astype(np.float32),
         "colour": _colour(augmentation, count, rng).astype(np.float32),
     }
     if augmentation.paste:
         drawn["paste"] = (rng.uniform(size=count) < augmentation.paste).astype(np.float32)
+    if mirrored is not None:
+        drawn["classes"] = np.where(flipped[:, None], mirrored, np.arange(256)).astype(np.int32)
     return drawn
 
 
@@ -85,6 +95,10 @@ def apply(images: Tensor, masks: Tensor, drawn: Mapping[str, Tensor]) -> tuple[T
         data_format="channels_last",
     )[..., 0]
     masks = ops.cast(masks, "int32")
+    if "classes" in drawn:
+        height, width = masks.shape[1], masks.shape[2]
+        flat = ops.take_along_axis(drawn["classes"], ops.reshape(masks, (-1, height * width)), axis=1)
+        masks = ops.reshape(flat, (-1, height, width))
     if "paste" in drawn:
         images, masks = _paste(images, masks, drawn["paste"])
     matrix, offset = drawn["colour"][:, :, :3], drawn["colour"][:, :, 3]
@@ -131,7 +145,8 @@ def corner_affine(corners: np.ndarray) -> np.ndarray:
 
 def _affine(
     augmentation: Augmentation, count: int, size: tuple[int, int], rng: np.random.Generator
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
+    """The maps (count, 8), and which of them mirror: bool (count,)."""
     height, width = size
     low, high = -augmentation.zoom_out, augmentation.affine
     if augmentation.affine or augmentation.zoom_out:
@@ -148,7 +163,7 @@ def _affine(
     linear = unit[:, :, :2] * scale[None, :, None] / scale[None, None, :]
     offset = unit[:, :, 2] * scale + linear @ np.array([0.5, 0.5]) - 0.5
     rows = np.concatenate([linear, offset[:, :, None]], axis=2)  # (N, 2, 3)
-    return np.concatenate([rows.reshape(count, 6), np.zeros((count, 2))], axis=1)
+    return np.concatenate([rows.reshape(count, 6), np.zeros((count, 2))], axis=1), flipped
 
 
 def _colour(augmentation: Augmentation, count: int, rng: np.random.Generator) -> np.ndarray:

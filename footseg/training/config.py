@@ -6,15 +6,19 @@ Later wins: defaults, then the preset, then the TOML file, then the flags.
 import dataclasses
 import operator
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from footseg import records
 from footseg.errors import FootsegError, check_known, did_you_mean
 
 if TYPE_CHECKING:
     from footseg.training.augment import Augmentation
+
+# Options that may differ from machine to machine: where equal things lie.
+ELSEWHERE: dict[str, Any] = {"data": "", "extra_data": (), "teacher": "", "start_from": ""}
 
 # The terms that compare with a teacher (``distill.py``), and what of it: logits may come from a cache.
 LOGITS, FEATURES = "logits", "features"
@@ -137,7 +141,8 @@ def resolve(
     """Put a configuration together: defaults, preset, TOML file, flags; later wins.
 
     With ``resumed``, the configuration of the run to go on with, that one is it; the others may
-    only repeat what it says, because a changed option would make another run of it.
+    only repeat what it says, because a changed option would make another run of it. Where equal things lie
+    (``ELSEWHERE``) may change: the run knows their fingerprints.
 
     Raises:
         FootsegError: the file cannot be read, or a key or value in it is wrong.
@@ -150,19 +155,37 @@ def resolve(
     if resumed is not None and resumed.is_file():
         before = from_values(load(resumed))
         asked = dataclasses.asdict(from_values(values))
-        for name in values:
+        for name in values.keys() - ELSEWHERE.keys():
             if asked[name] != getattr(before, name):
                 raise ValueError(
                     f"{resumed.parent} was started with {name} = {getattr(before, name)!r}, "
                     f"not {asked[name]!r}: "
                     "leave the option out to resume it, or start anew with --force"
                 )
-        return before
+        return dataclasses.replace(before, **_moved(before, asked, values, resumed.parent))
     resolved = from_values(values)
     for name in ("network", "data"):
         if not getattr(resolved, name):
             raise ValueError(f"no {name} given: footseg train NETWORK --data DIR --out RUN")
     return resolved
+
+
+def _moved(
+    before: "TrainConfig", asked: Mapping[str, Any], given: Collection[str], run: Path
+) -> dict[str, Any]:
+    """Where the data and models of a run that goes on lie: as given, else as its record says."""
+    moved = {name: asked[name] for name in ELSEWHERE if name in given}
+    if "data" not in moved and not Path(before.data).is_absolute() and (run / "run.json").is_file():
+        # Typed in another folder, perhaps: the record has the whole path.
+        moved["data"] = records.read(_Place, run / "run.json", "record of a run", "train it anew").data
+    return {name: value for name, value in moved.items() if value}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What is read here of ``run.json``."""
+
+    data: str = ""
 
 
 def preset_values(name: str | None) -> dict[str, Any]:

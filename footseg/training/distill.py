@@ -160,7 +160,7 @@ def load_teacher(path: Path, config: TrainConfig, classes: Sequence[str]) -> Tea
 
 
 def _check_classes(path: Path, count: int, theirs: Sequence[str], ours: Sequence[str]) -> None:
-    same_order = list(theirs) == list(ours) or set(theirs) != set(ours)
+    same_order = not any(name in ours and ours.index(name) != number for number, name in enumerate(theirs))
     if count != len(ours) or not same_order:
         names = f" ({', '.join(theirs)})" if theirs else ""
         raise FootsegError(

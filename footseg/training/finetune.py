@@ -1,29 +1,32 @@
 """Fine-tuning: the weights of another run to start from, and an encoder that stays as it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
-from footseg import networks, runtime
+from footseg import class_names, networks, runtime
 from footseg.errors import FootsegError
 from footseg.training.config import TrainConfig
 
 Shape = tuple[int, ...]
 
 
-def start_from(network: keras.Model, path: Path) -> str:
+def start_from(network: keras.Model, path: Path, named: Sequence[str] = (), data: Path = Path()) -> str:
     """Give ``network`` the weights of the same network at ``path``, a run or a ``.keras`` file.
 
     Weights go by the names of their layers. Where the two networks have other numbers of classes, the
     layers whose shapes follow the classes keep the weights that they have; the line that is returned
-    names them.
+    names them. ``named`` are the classes of the data set ``data``, to be held against those of ``path``.
 
     Raises:
-        FootsegError: no such run or file, another network, or a layer that does not fit.
+        FootsegError: no such run or file, another network, a layer that does not fit, or its classes in
+            another order.
     """
     loaded = runtime.load(path)
     if not isinstance(loaded, runtime.KerasSegmenter):
         raise FootsegError(f"{path} holds no weights to go on with: give a run or a .keras file")
+    said = class_names.compared(path, class_names.of_model(path), data, named)
     parent = loaded.model
     theirs = {layer.name: layer for layer in parent.layers if layer.weights}
     ours = {layer.name: layer for layer in network.layers if layer.weights}
@@ -48,7 +51,7 @@ def start_from(network: keras.Model, path: Path) -> str:
                 "has none that fit: start from the run it was cut from)"
             )
     head = f"; starts new, for other classes: {', '.join(new)}" if new else ""
-    return f"starts from the weights of {path}{head}"
+    return f"starts from the weights of {path}{head}{'; ' if said else ''}{said}"
 
 
 def freeze(network: keras.Model, config: TrainConfig) -> None:

@@ -18,14 +18,11 @@ from footseg.data import folder
 from footseg.run import Compression
 from footseg.training import distribution, finetune, lessons, sampling
 from footseg.training.class_weights import class_weights, count
-from footseg.training.config import TrainConfig, dump
+from footseg.training.config import ELSEWHERE, TrainConfig, dump
 from footseg.training.distill import Course, load_teacher
 from footseg.training.distribution import Team
 from footseg.training.losses import Loss
 from footseg.training.step import TrainingStep
-
-# Options that may differ from machine to machine: where equal things lie.
-ELSEWHERE: dict[str, Any] = {"data": "", "extra_data": (), "teacher": "", "start_from": ""}
 
 
 class Stepper(Protocol):
@@ -120,6 +117,11 @@ class Job:
         """Steps an epoch."""
         return steps_an_epoch(self.config, self.pool.own)
 
+    @property
+    def mirrored(self) -> np.ndarray | None:
+        """The class that each becomes in a mirrored image, uint8 (256,); None where all stay."""
+        return self.data.labels.mirrored()
+
 
 def prepare(
     config: TrainConfig,
@@ -180,7 +182,7 @@ def new_network(
     with distribution.local():
         validated = _build(config, len(classes), plain)
     if config.start_from and fresh:
-        say(finetune.start_from(network, Path(config.start_from)))
+        say(finetune.start_from(network, Path(config.start_from), classes, Path(config.data)))
     if config.freeze_encoder:
         finetune.freeze(network, config)
     return trainee_of(network, validated)

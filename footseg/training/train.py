@@ -172,6 +172,8 @@ def _create(out: Path, job: Job, command: str) -> Run:
         parameters=job.validated.count_params(),
         data=str(Path(job.config.data).resolve()),
         data_fingerprint=job.pool.fingerprint,
+        validation_fingerprint=job.validation.fingerprint,
+        flip_pairs=_flip_pairs(job),
         seed=job.config.seed,
         parents=job.parents,
         compression=job.compression,
@@ -184,7 +186,7 @@ def _create(out: Path, job: Job, command: str) -> Run:
     with files.atomic_path(out) as beginning:
         beginning.mkdir()
         begun = dataclasses.replace(record, path=beginning)
-        files.write_text(begun.config, dump(job.config))
+        files.write_text(begun.config, dump(_anywhere(job.config)))
         # From here on neither the run nor the file that gave the first weights is needed.
         logbook.save_checkpoint(begun.checkpoint, job.step.state(), [])
         begun.save()
@@ -198,15 +200,48 @@ def _reopen(out: Path, job: Job) -> Run:
             f"{job.config.teacher} is not the teacher that {out} began with: "
             "restore it, or start anew with --force"
         )
-    if record.data_fingerprint != job.pool.fingerprint:
-        sets = " and ".join([job.config.data, *job.config.extra_data])
+    sets = " and ".join([job.config.data, *job.config.extra_data])
+    again = "restore it, or start anew with --force"
+    if record.classes != job.data.classes:
         raise FootsegError(
-            f"{sets} is not what {out} was trained on (its fingerprint differs): "
-            "restore the data, or start anew with --force"
+            f"{sets} has the classes {', '.join(job.data.classes)}, {out} began with "
+            f"{', '.join(record.classes)}: {again}"
         )
-    record = dataclasses.replace(record, status="running")
+    if record.data_fingerprint != job.pool.fingerprint:
+        raise FootsegError(f"{sets} is not what {out} was trained on (its fingerprint differs): {again}")
+    if record.validation_fingerprint not in ("", job.validation.fingerprint):
+        raise FootsegError(
+            f"the validation images of {job.config.data} are not those of {out} (their fingerprint differs): "
+            f"its epochs could not be compared: {again}"
+        )
+    if (pairs := _flip_pairs(job)) != record.flip_pairs:
+        raise FootsegError(f"{sets} has flip_pairs {pairs}, {out} began with {record.flip_pairs}: {again}")
+    record = dataclasses.replace(record, status="running", data=str(Path(job.config.data).resolve()))
+    files.write_text(record.config, dump(_anywhere(job.config)))
     record.save()
     return record
+
+
+def _anywhere(config: TrainConfig) -> TrainConfig:
+    """The configuration with whole paths, so that the run goes on from any folder."""
+
+    def whole(path: str) -> str:
+        return str(Path(path).resolve()) if path else ""
+
+    return dataclasses.replace(
+        config,
+        data=whole(config.data),
+        extra_data=tuple(map(whole, config.extra_data)),
+        teacher=whole(config.teacher),
+        start_from=whole(config.start_from),
+    )
+
+
+def _flip_pairs(job: Job) -> tuple[tuple[str, str], ...]:
+    """The names of the classes that are swapped where an image is mirrored."""
+    return tuple(
+        (job.data.classes[one], job.data.classes[other]) for one, other in job.data.labels.flip_pairs
+    )
 
 
 def _load_checkpoint(job: Job, path: Path) -> list[EpochRow]:
@@ -238,7 +273,8 @@ def _epoch(job: Job, epoch: int, history: Sequence[EpochRow], bar: tqdm) -> tupl
     began = time.monotonic()
     bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
     for number, joint in enumerate(order.reshape(job.steps, config.batch)):
-        drawn = {name: a[ours] for name, a in augment.sample(how, config.batch, config.size, rng).items()}
+        drawn_all = augment.sample(how, config.batch, config.size, rng, job.mirrored)
+        drawn = {name: a[ours] for name, a in drawn_all.items()}
         chosen = joint[ours]
         resized = None if ways is None else ways[number * config.batch :][ours]
         logits = None if job.teacher_logits is None else job.teacher_logits[chosen]
