@@ -50,7 +50,7 @@ from footseg.run import Run
 
 START, SMALLEST = "int8", "int4"
 # Whole networks for comparison, each operator with weights at one level. Not 4-bit weights with float
-# arithmetic: they are unpacked outside XNNPACK (a FastLinkNet then took 3.5 times as long as fp32).
+# arithmetic: they are unpacked outside XNNPACK, and take longer than fp32 (the README's results).
 WHOLE = ("fp16", "int8w")
 # The share of the file that 4 bits must save at an operator, which leaves XNNPACK for them.
 WORTH = 1e-3

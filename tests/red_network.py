@@ -12,8 +12,8 @@ SIZE = 32
 
 def red_network(path: Path, size: int = SIZE, classes: int = 2, weight: float = 1.0) -> Path:
     """An ONNX file whose logit of class 1 is red - 1/2, of the others 0 (a matrix product of each pixel)."""
-    onnx = pytest.importorskip("onnx", reason="the test network is an ONNX file: pip install 'footseg[onnx]'")
-    pytest.importorskip("onnxruntime", reason="runs the test network: pip install 'footseg[onnx]'")
+    onnx = pytest.importorskip("onnx", reason="the test network is an ONNX file: pip install '.[onnx]'")
+    pytest.importorskip("onnxruntime", reason="runs the test network: pip install '.[onnx]'")
     kernel, bias = np.zeros((3, classes), np.float32), np.zeros(classes, np.float32)
     kernel[0, 1], bias[1] = weight, -weight / 2
     value = onnx.helper.make_tensor_value_info

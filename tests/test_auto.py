@@ -20,9 +20,9 @@ from footseg.graphs import metadata
 from tests.canonical import canonical
 from tests.runs import save_run
 
-keras = pytest.importorskip("keras", reason="makes the network: pip install 'footseg[train]'")
-pytest.importorskip("tensorflow", reason="converts the network: pip install 'footseg[train]'")
-pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install 'footseg[compress]'")
+keras = pytest.importorskip("keras", reason="makes the network: pip install '.[train]'")
+pytest.importorskip("tensorflow", reason="converts the network: pip install '.[train]'")
+pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install '.[compress]'")
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,9 @@ FEET = description.Description("net", ("background", "foot"), (SIDE, SIDE), reci
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    keras = pytest.importorskip("keras", reason="builds a network: pip install 'footseg[train]'")
-    pytest.importorskip("coremltools", reason="converts to Core ML: pip install 'footseg[coreml]'")
-    pytest.importorskip("tf2onnx", reason="the weights to compare with: pip install 'footseg[coreml]'")
+    keras = pytest.importorskip("keras", reason="builds a network: pip install '.[train]'")
+    pytest.importorskip("coremltools", reason="converts to Core ML: pip install '.[coreml]'")
+    pytest.importorskip("tf2onnx", reason="the weights to compare with: pip install '.[coreml]'")
     image = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
     x = keras.layers.BatchNormalization()(keras.layers.DepthwiseConv2D(3, padding="same")(x))
@@ -98,7 +98,7 @@ def test_what_float16_rounds_is_not_passed_for_fp32(package: Path, weights: list
 
 @pytest.mark.slow
 def test_export_says_converted_not_run(tiny_run: Path, tmp_path: Path, capsys: Any) -> None:
-    pytest.importorskip("coremltools", reason="converts to Core ML: pip install 'footseg[coreml]'")
+    pytest.importorskip("coremltools", reason="converts to Core ML: pip install '.[coreml]'")
     out = tmp_path / "out"
     command = ["export", str(tiny_run), "--out", str(out), "--to", "coreml", "--precision", "fp16", "int8"]
     assert main(command) == 0

@@ -19,7 +19,7 @@ from footseg.training import distribution
 from footseg.training.distribution import Team
 
 needs_jax = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="JAX is not installed: pip install 'footseg[dev]'"
+    importlib.util.find_spec("jax") is None, reason="JAX is not installed: pip install '.[dev]'"
 )
 TIMED = ("images_per_second", "seconds")
 

@@ -15,11 +15,13 @@ from footseg.cli import COMMANDS, parser
 from footseg.data.labels import KEYS, read_labels
 from footseg.doctor import NEEDED_FOR
 from footseg.search import space_file
+from footseg.terminal import with_interval
 from footseg.training.config import from_values
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", *PAGES)
+PACKAGES = ("footseg", "export", "benchmarks", "android_harness")
 PROGRAMS = ("footseg ", "make ", "pip ", "python -m ")
 
 
@@ -121,6 +123,15 @@ def test_footseg_is_installed_from_this_folder(document: str, command: str) -> N
         source, _, extra = words[-1].rstrip("]").partition("[")
         assert source == ".", f"{document}: {command}"
         assert extra in {*NEEDED_FOR, "all"}, f"{document}: {command}"
+
+
+def test_nothing_says_that_an_index_has_footseg() -> None:
+    sources = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/*.py")]
+    sources += [path for place in PACKAGES for path in (ROOT / place).rglob("*.py")]
+    assert len(sources) > 200
+    wrong = re.compile(r"pip install (-\S+ )*['\"]?footseg(?!\.)")
+    allowed = {ROOT / "footseg" / "installation.py", Path(__file__).resolve()}  # which say why not
+    assert not [path for path in sources if path not in allowed and wrong.search(path.read_text())]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +238,21 @@ def test_the_results_are_those_measured() -> None:
             number = figure.partition(":")[0]
             half = 0.51 * 10.0 ** -len(number.partition(".")[2])
             assert float(number) == pytest.approx(measured[name]["mean"], abs=half), (recipe, name)
+
+
+def test_a_ratio_is_the_same_wherever_it_stands() -> None:
+    """What footseg bench prints in the README, and in its table the mean over three seeds."""
+    (printed,) = re.findall(r"_int8\.tflite +(?:[\d.]+ +){5}([\d.]+) \[", read("README.md"))
+    (listed,) = (row[4] for row in table("README.md", "recipe") if row[0] == "static int8")
+    assert f"{float(printed):.2f}" == listed
+
+
+def test_the_latency_of_converters_is_that_measured() -> None:
+    files = json.loads(read("benchmarks/results/export_latency.json"))["files"]
+    found = [files[name] for name in ("keras_litert", "onnxruntime")]
+    wanted = [with_interval(file["ratio"], file["low"], file["high"]) for file in found]
+    assert [row[1] for row in table("docs/figures.md", "the same network")] == wanted
+    assert all(file["met"] for file in found)
 
 
 def test_the_ingredients_of_training_are_those_measured() -> None:

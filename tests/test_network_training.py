@@ -18,8 +18,8 @@ from footseg import runtime
 from tests import one_step
 from tests.kinds import each_network
 
-tf = pytest.importorskip("tensorflow", reason="trains and converts: pip install 'footseg[train]'")
-keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
+tf = pytest.importorskip("tensorflow", reason="trains and converts: pip install '.[train]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="compares JAX with TensorFlow"
 )
@@ -108,8 +108,8 @@ def test_tflite_says_what_keras_says(name: str, taken: Callable[[str], Taken], t
 
 @pytest.mark.parametrize("name", each_network("enet"))
 def test_onnx_says_what_keras_says(name: str, taken: Callable[[str], Taken], tmp_path: Path) -> None:
-    pytest.importorskip("tf2onnx", reason="writes ONNX: pip install 'footseg[onnx]'")
-    pytest.importorskip("onnxruntime", reason="runs ONNX: pip install 'footseg[onnx]'")
+    pytest.importorskip("tf2onnx", reason="writes ONNX: pip install '.[onnx]'")
+    pytest.importorskip("onnxruntime", reason="runs ONNX: pip install '.[onnx]'")
     from footseg.export import onnx
 
     path = tmp_path / f"{name}.onnx"
@@ -141,7 +141,7 @@ def assert_says_the_same(path: Path, network: Any) -> None:
 @pytest.fixture(scope="module")
 def on_jax(jax_process: "subprocess.Popen[str] | None") -> dict[str, Any]:
     if jax_process is None:
-        pytest.skip("trains on JAX: pip install 'footseg[dev]'")
+        pytest.skip("trains on JAX: pip install '.[dev]'")
     output, errors = jax_process.communicate()
     assert jax_process.returncode == 0, errors[-2000:]
     document = json.loads(output.splitlines()[-1])

@@ -12,7 +12,7 @@ from footseg import networks
 from footseg.benchmarks.cost import cost_of_keras
 from tests.kinds import KINDS
 
-pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
+pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
 
 NAMES = networks.names()
 VARIANTS = [(name, variant) for name in NAMES for variant in networks.variants(name)]

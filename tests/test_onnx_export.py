@@ -18,9 +18,9 @@ from footseg.graphs.onnx import read
 from tests.red_network import red_network
 from tests.small_graphs import onnx_file
 
-package = pytest.importorskip("onnx", reason="reads ONNX files: pip install 'footseg[onnx]'")
+package = pytest.importorskip("onnx", reason="reads ONNX files: pip install '.[onnx]'")
 pytest.importorskip("onnx.reference")
-pytest.importorskip("onnxruntime", reason="quantizes ONNX files: pip install 'footseg[onnx]'")
+pytest.importorskip("onnxruntime", reason="quantizes ONNX files: pip install '.[onnx]'")
 
 KINDS = ("onnx", "onnx fp16", "onnx int8")
 

@@ -167,7 +167,7 @@ def test_a_labelled_mask_beside_the_photograph_is_never_overwritten(model, tmp_p
 
 
 def test_a_run_gives_its_own_colours(out, tmp_path):
-    keras = pytest.importorskip("keras", reason="needs pip install 'footseg[train]'")
+    keras = pytest.importorskip("keras", reason="needs pip install '.[train]'")
     image = keras.Input((32, 32, 3))
     layer = keras.layers.Conv2D(2, 1)
     network = keras.Model(image, layer(image))

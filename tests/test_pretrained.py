@@ -10,8 +10,8 @@ import pytest
 from footseg import networks
 from footseg.errors import FootsegError
 
-keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
-h5py = pytest.importorskip("h5py", reason="reads the files: pip install 'footseg[train]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
+h5py = pytest.importorskip("h5py", reason="reads the files: pip install '.[train]'")
 
 from footseg.networks import _pretrained  # noqa: E402  (needs Keras)
 

@@ -14,9 +14,9 @@ from footseg.graphs.graph import Tensor
 from footseg.graphs.tflite import read
 from tests.canonical import canonical
 
-tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
-keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
-pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install 'footseg[compress]'")
+tf = pytest.importorskip("tensorflow", reason="converts the networks: pip install '.[train]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
+pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install '.[compress]'")
 
 # Kernels of the network below, by output channel: extremes 1 and 2, root mean squares 0.6 and 1.2.
 KERNEL = np.array([[1.0, 0.2, 0.2], [2.0, 0.4, 0.4]], np.float32)

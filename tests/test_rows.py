@@ -39,7 +39,7 @@ def test_help_names_each_class_weighting() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_way_of_compressing_has_the_option_of_its_flag(name: str) -> None:
-    pytest.importorskip("tensorflow", reason="retrains: pip install 'footseg[train]'")
+    pytest.importorskip("tensorflow", reason="retrains: pip install '.[train]'")
     row, kind = METHODS[name], settings_of(name)
     defaults = {option.name: option.default for option in dataclasses.fields(kind)}
     assert isinstance(defaults.get(row.option), row.kind or object)
@@ -47,8 +47,6 @@ def test_a_way_of_compressing_has_the_option_of_its_flag(name: str) -> None:
 
 
 def test_each_option_of_a_loss_is_a_training_option() -> None:
-    losses = pytest.importorskip(
-        "footseg.training.losses", reason="needs Keras: pip install 'footseg[train]'"
-    )
+    losses = pytest.importorskip("footseg.training.losses", reason="needs Keras: pip install '.[train]'")
     for name in losses.LOSSES:
         assert callable(losses.combined(config.from_values({"loss": [name]})))

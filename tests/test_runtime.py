@@ -154,7 +154,7 @@ def _half_the_size(keras, x):  # type: ignore[no-untyped-def]
 def test_a_network_that_does_not_segment_is_refused(
     head: Callable[..., object], complaint: str, tmp_path: Path
 ) -> None:
-    keras = pytest.importorskip("keras", reason="makes the network: pip install 'footseg[train]'")
+    keras = pytest.importorskip("keras", reason="makes the network: pip install '.[train]'")
     x = keras.Input((8, 8, 3))
     path = tmp_path / "other.keras"
     keras.Model(x, head(keras, x)).save(path)

@@ -13,9 +13,9 @@ from footseg.export.sensitivity import QuantizationCost, Reference, Sensitivity
 from footseg.export.verify import Sample
 from tests.canonical import canonical
 
-keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
-pytest.importorskip("tensorflow", reason="converts the networks: pip install 'footseg[train]'")
-pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install 'footseg[compress]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
+pytest.importorskip("tensorflow", reason="converts the networks: pip install '.[train]'")
+pytest.importorskip("ai_edge_quantizer", reason="quantizes: pip install '.[compress]'")
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras", reason="rewrites networks: pip install 'footseg[train]'")
+keras = pytest.importorskip("keras", reason="rewrites networks: pip install '.[train]'")
 
 from keras import layers, ops  # noqa: E402
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras", reason="makes the networks: pip install 'footseg[train]'")
-tf_keras = pytest.importorskip("tf_keras", reason="holds the twins: pip install 'footseg[compress]'")
+keras = pytest.importorskip("keras", reason="makes the networks: pip install '.[train]'")
+tf_keras = pytest.importorskip("tf_keras", reason="holds the twins: pip install '.[compress]'")
 
 from footseg import networks  # noqa: E402
 from footseg.compress.twin import KerasOperation, copy_weights, to_keras, to_tf_keras  # noqa: E402

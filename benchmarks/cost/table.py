@@ -61,6 +61,8 @@ def totals(files: Sequence[tuple[str, Cost, Bound | None]]) -> str:
         for name, cost, _ in files
     ]
     notes = ["computed from the files; nothing was run. peak: arena of the activations; moved: at least"]
+    folded = "values stored in the file, batch normalisation folded into its convolutions"
+    notes.append(f"parameters: {folded}; footseg networks counts it, with its means and variances")
     uncounted = sorted({op for _, cost, _ in files for op in cost.uncounted})
     if uncounted:
         notes.append(f"no MACs counted in: {', '.join(uncounted)}")

@@ -47,6 +47,10 @@ def _doctor(args: Arguments) -> Output:
     return Output([dataclasses.asdict(f) for f in findings], "\n".join(lines), ok=healthy)
 
 
+# What the figure counts: Keras's, a little more than what is trained, and than what a file holds.
+PARAMETERS = "parameters with the means and variances of batch normalisation"
+
+
 def _networks_arguments(sub: argparse.ArgumentParser) -> None:
     size_argument(sub)
 
@@ -87,7 +91,8 @@ def _networks(args: Arguments) -> Output:
         )
         for row in rows
     ]
-    return Output(rows, f"at {args.size[0]}x{args.size[1]}, two classes\n" + table(heads, cells))
+    head = f"at {args.size[0]}x{args.size[1]}, two classes; {PARAMETERS}"
+    return Output(rows, f"{head}\n{table(heads, cells)}")
 
 
 def _published(figures: Mapping[str, Any]) -> str:

@@ -96,8 +96,8 @@ class Point:
 class Budget:
     """What a recipe may take: bytes of its download (gzip), latency over fp32's, loss of IoU.
 
-    Where nothing else is said it must not be slower than fp32: a file that is little smaller and twenty times
-    slower, as dynamic int8 was, is nobody's choice.
+    Where nothing else is said it must not be slower than fp32: a file that is little smaller and many times
+    slower, as one with int16 activations is, is nobody's choice.
     """
 
     max_bytes: float | None = None
