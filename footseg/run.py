@@ -115,6 +115,11 @@ class Run:
         return self.path / "model.keras"
 
     @property
+    def data_words(self) -> str:
+        """The data set by its folder's name and its fingerprint."""
+        return f"{Path(self.data).name} {self.data_fingerprint}"
+
+    @property
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.toml"

@@ -540,6 +540,13 @@ def test_the_headline_is_true_of_every_mix(tmp_path: Path, lines: list[Measureme
     assert spaced(re.findall(r"<h1>(.*?)</h1>", out, re.DOTALL)[0]) == expected
 
 
+def test_a_tile_says_what_the_table_says(tmp_path: Path) -> None:
+    line = measured("a.tflite", "fp32", 5.0)
+    text = words(tmp_path, dataclasses.replace(line, cost={**line.cost, "macs": 1_240_000}))
+    assert "1.240 M MACs" in text
+    assert " 7.18 1.240 1.86" in text
+
+
 def test_a_ratio_brings_its_interval_and_says_when_it_tells_nothing(tmp_path: Path) -> None:
     lines = [
         measured("a.tflite", "fp32", 5.0),

@@ -330,8 +330,8 @@ def test_iou_on_other_data_is_no_comparison(tmp_path: Path) -> None:
     same = words_of(study.write_study(out=tmp_path / "same.html", **arguments).read_text(encoding="utf-8"))
     assert "validation IoU 0.7615 → 0.7583" in same
     assert "cannot be compared" not in same
-    step = {**made.compression[0], "data_before": "feet f1", "data_after": "floors f2"}
-    dataclasses.replace(made, compression=(step,), data="data/floors", data_fingerprint="f2").save()
+    # The step is one of before there were data sets in steps: its parent is among the runs.
+    dataclasses.replace(made, data="data/floors", data_fingerprint="f2").save()
     text = words_of(study.write_study(out=tmp_path / "s.html", **arguments).read_text(encoding="utf-8"))
     assert "0.7615 → 0.7583" not in text
     assert (
@@ -339,6 +339,9 @@ def test_iou_on_other_data_is_no_comparison(tmp_path: Path) -> None:
         in text
     )
     assert "feet f1 (s0-plain), floors f2 (s0-cut)" in text
+    step = {**made.compression[0], "data_before": "a 1", "data_after": "b 2"}
+    assert runs.iou_words(step).startswith("validation IoU 0.7615 on a 1, 0.7583 on b 2: ")
+    assert runs.iou_words({**step, "data_after": "a 1"}) == "validation IoU 0.7615 -> 0.7583"
 
 
 def test_a_recipe_alone_is_no_chart(tmp_path: Path) -> None:

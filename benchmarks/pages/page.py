@@ -167,7 +167,7 @@ def facts(
         "measured on": {m.where for m in latest if m.kind == "measured"},
         "emulated on": {m.where for m in latest if m.kind == "emulated"},
         "measured at": {min(m.created for m in latest), max(m.created for m in latest)},
-        "trained on": {f"{Path(run.data).name} {run.data_fingerprint}" for run in trained},
+        "trained on": {run.data_words for run in trained},
         "trained by": {f"{run.machine.get('cpu')}, {run.backend}" for run in trained if run.machine},
         "seed": {str(run.seed) for run in trained},
         "evaluated on": sets,

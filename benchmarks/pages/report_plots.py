@@ -96,17 +96,14 @@ def accuracy(members: Sequence[Measurement], evaluated: Mapping[str, SavedEvalua
 
 def labels(members: Sequence[Measurement]) -> list[str]:
     """The shortest names that tell the files of one table apart."""
-    ways: tuple[Callable[[Measurement], str], ...] = (
-        _precision,
-        lambda m: f"{_precision(m)}, {m.runtime}",
-        lambda m: m.artifact.name,
-        lambda m: f"{m.artifact.name}, {m.runtime}",
+    _, short = page.short_names([m.artifact.name for m in members])
+    ways = (
+        [_precision(m) for m in members],
+        [f"{_precision(m)}, {m.runtime}" for m in members],
+        short,
+        [f"{name}, {m.runtime}" for name, m in zip(short, members, strict=True)],
     )
-    for way in ways:
-        names = [way(m) for m in members]
-        if len(set(names)) == len(names):
-            break
-    return names
+    return next((names for names in ways if len(set(names)) == len(names)), ways[-1])
 
 
 def _row_labels(members: Sequence[Measurement]) -> list[str]:

@@ -147,7 +147,7 @@ def _do(
         "settings": cast(run.Settings, dataclasses.asdict(settings)),
         "parent": files.sha256(parent.model),
         "val_iou_before": parent.score("val_iou"),
-        "data_before": _data(parent),
+        "data_before": parent.data_words,
     }
     if isinstance(settings, Method):
         build = retrain.builder(parent, settings, folder, entry)
@@ -157,17 +157,13 @@ def _do(
     done = train.train(config, folder, resume=True, build=build, command=command, say=say)
     model = retrain.load_network(done.model)
     *earlier, last = done.compression
-    last = {**last, "val_iou_after": done.score("val_iou"), "data_after": _data(done)}
+    last = {**last, "val_iou_after": done.score("val_iou"), "data_after": done.data_words}
     if isinstance(settings, Method):
         last["layers"] = _reached(settings, parent, model)
     dataclasses.replace(done, compression=(*earlier, last)).save()
     # Last: it marks the step as done.
     files.write_json(folder / LAYERS, [dataclasses.asdict(size) for size in layer_sizes(model)])
     say(f"{step.method}: {run.iou_words(last)}")
-
-
-def _data(done: Run) -> str:
-    return f"{Path(done.data).name} {done.data_fingerprint}"
 
 
 def _reached(method: Method, parent: Run, model: Any) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from footseg import records
+from footseg import files, records
 from footseg.benchmarks import figures
 from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.pages.report_tables import Column, Table
@@ -35,8 +35,8 @@ def layers_file(run: Run) -> Path:
     return run.path / sizes.LAYERS
 
 
-def layers(run: Run) -> Layers:
-    """What compression made of a run.
+def layers(run: Run, others: Sequence[Run] = ()) -> Layers:
+    """What compression made of a run, which ``others`` may be the parent of.
 
     Raises:
         FootsegError: its layers.json is no list of layers.
@@ -46,7 +46,7 @@ def layers(run: Run) -> Layers:
     return Layers(
         title,
         ". ".join(filter(None, (_work(run), _summary(rows, run.parameters)))),
-        tuple(map(_step, run.compression)),
+        tuple(_step(_with_data(step, run, others)) for step in run.compression),
         _layer_table(f"Layers of {title}", rows, _channels(run)),
     )
 
@@ -170,6 +170,16 @@ def _layer_table(name: str, rows: Sequence[LayerSize], channels: Mapping[str, tu
         ],
         head="layer",
     )
+
+
+def _with_data(step: Compression, run: Run, others: Sequence[Run]) -> Compression:
+    """A step of before they told their data sets: they are its run's, and its parent's if that is given."""
+    if "data_before" in step:
+        return step
+    parent = next(
+        (one for one in others if one.model.is_file() and files.sha256(one.model) == step["parent"]), None
+    )
+    return {**step, "data_before": parent.data_words, "data_after": run.data_words} if parent else step
 
 
 def _step(step: Compression) -> tuple[str, str, tuple[tuple[str, str], ...]]:

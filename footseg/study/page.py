@@ -101,7 +101,7 @@ def write_study(
         winners=_winners(points, budget),
         no_slower=recipes.SLOWER,
         choices=[_choice(number, point) for number, point in enumerate(points, start=1) if point.loss],
-        layers=[layers.layers(run) for run in trained if run.compression],
+        layers=[layers.layers(run, trained) for run in trained if run.compression],
         sensitivities=[layers.sensitivity(path) for path in sensitivity],
         missing=_missing(points, trained, evaluated, other, [name for name, _ in groups if name != device]),
         artifacts=page.artifact_provenance(measured),
@@ -217,7 +217,7 @@ def _missing(
 
 def _data_sets(trained: Sequence[Run]) -> list[str]:
     """Each data set with its runs, where there are several."""
-    sets = grouped((f"{Path(run.data).name} {run.data_fingerprint}", run.path.name) for run in trained)
+    sets = grouped((run.data_words, run.path.name) for run in trained)
     told = [f"{data} ({', '.join(names)})" for data, names in sets.items()]
     return told if len(told) > 1 else []
 
