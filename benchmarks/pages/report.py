@@ -265,7 +265,8 @@ def _warnings(members: Sequence[Measurement]) -> Iterable[str]:
     if spreads:
         derived = any(found.how for m in members if (found := shown.latency(m, members)))
         yield (
-            f"Noisy, the middle half of the runs spreads over so much of the median: {', '.join(spreads)}. "
+            "Noisy medians, with the share of each that the middle half of its runs spreads over: "
+            f"{', '.join(spreads)}. "
             f"{NOISY + ' ' if derived else ''}Let the machine come to rest and measure again."
         )
     for m in members:
