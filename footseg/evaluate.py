@@ -109,7 +109,13 @@ class Evaluation:
             for name, pictures in ((SAMPLES_FOLDER, self.samples), (WORST_FOLDER, self.worst)):
                 for picture in pictures:
                     for kind, pixels in draw(picture, self.colours).items():
-                        write_image(folder / name / f"{picture.name}_{kind}.jpg", pixels)
+                        write_image(folder / name / picture_name(picture.name, kind), pixels)
+
+
+def picture_name(name: str, kind: str) -> str:
+    """The file of a picture of an image; a name that is too long for a disk loses its end."""
+    ending = f"_{kind}.jpg"
+    return files.cut(name, files.NAME_BYTES - len(ending)) + ending
 
 
 class Figures(TypedDict, total=False):

@@ -69,7 +69,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def short(name: str) -> str:
     """``name``, cut so that two dozen characters more make it none too long for a disk."""
-    return os.fsdecode(os.fsencode(name)[: NAME_BYTES - 24])
+    return cut(name, NAME_BYTES - 24)
+
+
+def cut(name: str, most: int) -> str:
+    """``name`` in at most so many bytes, no character cut in two."""
+    raw = os.fsencode(name)
+    return name if len(raw) <= most else raw[:most].decode(errors="ignore")
 
 
 def _hold(folder: Path) -> int | None:

@@ -9,18 +9,17 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from footseg import class_names, runtime, strangers
+from footseg import class_names, files, runtime, strangers
 from footseg import run as runs
-from footseg.data.folder import images_by_name, shorten
+from footseg.data.folder import images_by_name, say_left_out, shorten
 from footseg.data.images import (
     Letterbox,
+    encode,
     letterbox,
     overlay,
     read_image,
     unletterbox_logits,
     unletterbox_mask,
-    write_image,
-    write_mask,
 )
 from footseg.data.labels import Colour, default_colours
 from footseg.errors import FootsegError
@@ -30,6 +29,8 @@ from footseg.graphs.ends import Ends
 # The overlay is for looking at: drawn at full size, it took half of the time and 600 of the 1560 MB that a
 # photograph of 48 megapixels then took.
 OVERLAY_PX = 2048
+MADE_HERE = "made by footseg predict"
+"""The comment in what is written, by which it may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ def predict(
     ``colours``, one a class, are by default the run's own, else those of a data set without any.
 
     Raises:
-        FootsegError: nothing was given, ``out`` is where the photographs are, the model cannot be used, or
-            photographs cannot be read: then each is named on standard error and all others are done.
+        FootsegError: nothing was given, ``out`` is where the photographs are or has files of these names that
+            are not ours, the model cannot be used, or photographs cannot be read: then each is named on
+            standard error and all others are done.
     """
     photographs = find_photographs(images)
     check_out(out, photographs)
@@ -64,7 +66,10 @@ def predict(
     segmenter = runtime.load(model, threads)
     colours = colours or _colours(model, segmenter.classes)
     done, bad = [], []
-    names = unique_names([path.stem for path in photographs])
+    names = unique_names([fitting(path.stem) for path in photographs])
+    for name in names:
+        for path in _outputs(out, name):
+            check_ours(path)
     with tqdm(total=len(photographs), desc="predict", unit="image", disable=None) as bar:
         for path, name in zip(photographs, names, strict=True):
             try:
@@ -73,7 +78,7 @@ def predict(
                 bad.append(path.name)
                 bar.write(f"left out: {error}", file=sys.stderr)
             else:
-                done.append(_write(path, image, segment(segmenter, image), out / name, colours))
+                done.append(_write(path, image, segment(segmenter, image), _outputs(out, name), colours))
             bar.update()
     if bad:
         raise FootsegError(
@@ -126,9 +131,10 @@ def find_photographs(paths: Sequence[Path]) -> list[Path]:
         raise FootsegError("no photographs: give image files or folders of them")
     found: dict[Path, Path] = {}
     for path in paths:
-        inside = (
-            [file for same in images_by_name(path).values() for file in same] if path.is_dir() else [path]
-        )
+        inside = [path]
+        if path.is_dir():
+            say_left_out(path)
+            inside = sorted(file for same in images_by_name(path).values() for file in same)
         if not inside:
             raise FootsegError(f"no images in {path}: give image files or a folder of them")
         for file in inside:
@@ -148,6 +154,29 @@ def check_out(out: Path, photographs: Sequence[Path]) -> None:
         raise FootsegError(
             f"{out} is where the photographs are: give another folder, such as {out / 'predictions'}"
         )
+    own = [out.parent / part for part in ("images", "masks")]
+    if out in own and all(part.is_dir() for part in own):
+        raise FootsegError(f"{out} is a data set's own folder: give another")
+
+
+def check_ours(path: Path) -> None:
+    """Keep what ``predict`` did not write: NAME_mask.png may be somebody's own labelling.
+
+    Raises:
+        FootsegError: there is such a file.
+    """
+    if path.exists() and not (path.is_file() and MADE_HERE.encode() in path.read_bytes()[:256]):
+        raise FootsegError(f"{path} is there, and not by footseg predict: move it, or give another --out")
+
+
+def fitting(stem: str) -> str:
+    """A name, cut where ``-9999_overlay.jpg`` would make it too long for a disk."""
+    return files.cut(stem, files.NAME_BYTES - len("-9999_overlay.jpg"))
+
+
+def _outputs(out: Path, name: str) -> tuple[Path, Path]:
+    """Where the mask and the overlay of a photograph go."""
+    return out / f"{name}_mask.png", out / f"{name}_overlay.jpg"
 
 
 def unique_names(stems: Sequence[str]) -> list[str]:
@@ -167,17 +196,15 @@ def unique_names(stems: Sequence[str]) -> list[str]:
 
 
 def _write(
-    path: Path, image: np.ndarray, mask: np.ndarray, stem: Path, colours: Sequence[Colour]
+    path: Path, image: np.ndarray, mask: np.ndarray, to: tuple[Path, Path], colours: Sequence[Colour]
 ) -> Prediction:
     foot_share = float(np.count_nonzero(mask) / mask.size)
-    mask_path = stem.with_name(f"{stem.name}_mask.png")
-    overlay_path = stem.with_name(f"{stem.name}_overlay.jpg")
-    write_mask(mask_path, mask)
+    files.write_bytes(to[0], encode(mask, ".png", comment=MADE_HERE))
     if max(mask.shape) > OVERLAY_PX:
         image = resize_longer(image, OVERLAY_PX, Image.Resampling.BILINEAR)
         mask = resize_longer(mask, OVERLAY_PX, Image.Resampling.NEAREST)
-    write_image(overlay_path, overlay(image, mask, colours))
-    return Prediction(path, mask_path, overlay_path, foot_share)
+    files.write_bytes(to[1], encode(overlay(image, mask, colours), ".jpg", comment=MADE_HERE))
+    return Prediction(path, *to, foot_share)
 
 
 def foreground(model: Path) -> str:

@@ -39,6 +39,25 @@ def test_a_flip_mirrors_image_and_mask_together() -> None:
     np.testing.assert_array_equal(moved_masks, masks[:, :, ::-1])
 
 
+def test_a_flip_swaps_left_and_right() -> None:
+    images, masks = batch()
+    masks[:, 0] = IGNORE
+    swapped = np.arange(256, dtype=np.uint8)
+    swapped[[0, 1]] = 1, 0
+    how = Augmentation(flip=0.5, affine=0, zoom_out=0, colour=0, hue=0)
+    drawn = augment.sample(how, len(images), images.shape[1:3], np.random.default_rng(0), swapped)
+    flipped = drawn["affine"][:, 0] < 0
+    assert 0 < flipped.sum() < len(flipped)
+    moved = np.asarray(augment.apply(images, masks, drawn)[1])
+    for mask, was, mirrored in zip(moved, masks, flipped, strict=True):
+        np.testing.assert_array_equal(mask, swapped[was[:, ::-1]] if mirrored else was)
+    # What else is drawn stays as it was without pairs.
+    plain = augment.sample(how, len(images), images.shape[1:3], np.random.default_rng(0))
+    assert plain.keys() == drawn.keys() - {"classes"}
+    for name, values in plain.items():
+        np.testing.assert_array_equal(values, drawn[name])
+
+
 def test_exact_corners_give_their_affine_map() -> None:
     # A square of half the side, moved by a quarter: x = 0.25 + 0.5 u.
     corners = np.array([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from footseg import artifact, cli, files
 from footseg import evaluate as evaluation
-from footseg import files
 from footseg.data.images import read_image
 from footseg.errors import FootsegError
 from tests.red_network import SIZE, block, red_network, write_data
@@ -207,3 +207,60 @@ def test_real_photographs(shared_data, tmp_path):
     assert 0 < found.metrics["iou"] < 0.6
     first = found.samples[0].name
     assert read_image(tmp_path / "out" / "samples" / f"{first}_image.jpg").shape == (256, 256, 3)
+
+
+def evaluated(model, data, capsys):
+    """What the command answers: exit code, standard output and standard error."""
+    code = cli.main(["evaluate", str(model), "--data", str(data)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_images_without_labels_have_no_score_and_are_named(model, tmp_path, capsys):
+    nothing = np.full((SIZE, SIZE), 255, np.uint8)
+    unlabelled = {name: (block(0, 0, 0, 0), nothing) for name in ("blank", "empty")}
+    labelled = evaluation.evaluate(model, write_data(tmp_path / "labelled", PAIRS))
+    data = write_data(tmp_path / "data", PAIRS | unlabelled)
+    found = evaluation.evaluate(model, data)
+    assert found.metrics == labelled.metrics
+    assert found.metrics["iou_per_image"] == (1 + 0.5 + 0) / 3  # not (1 + 0.5 + 0 + 1 + 1) / 5
+    assert found.per_image == labelled.per_image
+    assert (found.images, found.unlabelled) == (5, ("blank", "empty"))
+    code, out, _ = evaluated(model, data, capsys)
+    assert (code, "left out, as no pixel of them is labelled: blank, empty" in out) == (0, True)
+
+
+def test_a_split_without_any_label_is_refused(model, tmp_path, capsys):
+    nothing = np.full((SIZE, SIZE), 255, np.uint8)
+    data = write_data(tmp_path / "data", {"a": (block(0, 0, 0, 0), nothing)})
+    code, out, err = evaluated(model, data, capsys)
+    assert (code, out) == (1, "")
+    assert "no pixel of" in err
+
+
+def test_classes_are_compared_by_name(model, data, capsys):
+    names = {
+        ("background", "foot"): (0, ""),
+        ("floor", "shoe"): (
+            0,
+            f"note: {model} has the classes floor, shoe, {data} has background, foot: they are",
+        ),
+        ("foot", "background"): (1, "the same names in another order"),
+        ("foot", "shoe"): (1, "the same names in another order"),
+    }
+    for classes, (expected, words) in names.items():
+        artifact.Artifact(model, "onnx", files.sha256(model), classes=classes).save_sidecar()
+        code, _, err = evaluated(model, data, capsys)
+        assert code == expected
+        assert (words in err) if words else ("classes" not in err)
+
+
+def test_names_too_long_for_a_picture_lose_their_end(model, tmp_path):
+    name = "\u00e9" * 120  # 240 bytes
+    found = evaluation.evaluate(
+        model, write_data(tmp_path / "data", {name: PAIRS["half"]}), out=tmp_path / "out"
+    )
+    assert found.per_image[0].name == name
+    for picture in (tmp_path / "out" / "worst").iterdir():
+        assert len(picture.name.encode()) <= 255
+    assert (tmp_path / "out" / "worst" / evaluation.picture_name(name, "prediction")).is_file()

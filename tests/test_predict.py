@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from footseg import artifact, cli
-from footseg.data.images import Letterbox, read_image, unletterbox_logits, write_image
+from footseg.data.images import Letterbox, read_image, unletterbox_logits, write_image, write_mask
 from footseg.data.labels import unnamed
 from footseg.data.masks import read_mask
 from footseg.errors import FootsegError
@@ -203,3 +204,51 @@ def test_large_photographs_take_no_gigabytes(model, out, tmp_path):
     assert max(Image.open(out / "large_overlay.jpg").size) == 2048
     # 530 MB on one machine, of them 75 at the start; 850 MB when the overlay was drawn at full size.
     assert megabytes < 700
+
+
+def test_hand_labels_in_the_folder_to_write_are_never_overwritten(model, out, tmp_path, capsys):
+    photograph(tmp_path / "in" / "a.png")
+    words = ["predict", str(model), str(tmp_path / "in"), "--out", str(out)]
+    assert cli.main(words) == 0
+    assert cli.main(words) == 0  # our own is replaced
+    write_mask(out / "a_mask.png", np.ones((60, 100), np.uint8))
+    before = (out / "a_mask.png").read_bytes()
+    capsys.readouterr()
+    assert cli.main(words) == 1
+    assert "a_mask.png is there, and not by footseg predict" in capsys.readouterr().err
+    assert (out / "a_mask.png").read_bytes() == before
+
+
+def test_the_folders_of_a_data_set_are_no_place_to_write(model, tmp_path):
+    for part in ("images", "masks"):
+        photograph(tmp_path / "set" / part / "a.png")
+    photograph(tmp_path / "in" / "b.png")
+    with pytest.raises(FootsegError, match="is a data set's own folder"):
+        predict(model, [tmp_path / "in"], tmp_path / "set" / "masks")
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "\u00e9" * 124, os.fsdecode(b"\xff" * 20)])
+def test_names_that_are_too_long_or_no_text(model, out, tmp_path, name):
+    photograph(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a.png").rename(tmp_path / "in" / f"{name}.png")
+    (found,) = predict(model, [tmp_path / "in"], out)
+    assert found.mask.is_file()
+    assert found.overlay.is_file()
+    assert len(os.fsencode(found.overlay.name)) <= 255
+
+
+def test_what_is_left_out_of_a_folder_is_said_and_junk_costs_nothing(model, out, tmp_path, capsys):
+    truth = photograph(tmp_path / "in" / "a.png")
+    whole = (tmp_path / "in" / "a.png").read_bytes()
+    chunk = b"\0\0\0\3pHYsxxx\0\0\0\0"  # three bytes where nine belong, and a wrong sum
+    (tmp_path / "in" / "a.png").write_bytes(whole[:33] + chunk + whole[33:])
+    (tmp_path / "in" / "more").mkdir()
+    (tmp_path / "in" / "b.xml").write_text("")
+    (tmp_path / "in" / "c.jpg").symlink_to("nothing.jpg")
+    assert cli.main(["predict", str(model), str(tmp_path / "in"), "--out", str(out)]) == 1
+    err = capsys.readouterr().err
+    assert f"note: {tmp_path / 'in'}: left out: 1 file of kind .xml, the folder more" in err
+    assert "a.png: its metadata is damaged: read without" in err
+    assert "c.jpg: a link to a file that is not there" in err
+    assert "Traceback" not in err
+    assert (read_mask(out / "a_mask.png", unnamed(2)) != truth).mean() < 0.05  # one column of the canvas

@@ -1,6 +1,7 @@
 """Training through the real command line: what it leaves, what it refuses, and that a killed run goes on."""
 
 import csv
+import re
 import shutil
 import signal
 import subprocess
@@ -8,14 +9,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from footseg import run
 from footseg.cli import main
+from footseg.data.images import write_mask
 from footseg.errors import FootsegError
-from footseg.training.config import from_values, load
+from footseg.training.config import from_values, load, resolve
 from footseg.training.logbook import EpochRow
 from footseg.training.step import TrainingStep
 from footseg.training.train import _out_of_patience, train
@@ -277,3 +280,64 @@ def test_resuming_on_other_data_is_refused(whole: Path, tiny_data: Path, tmp_pat
     config = from_values(load(out / "config.toml") | {"data": str(data)})
     with pytest.raises(FootsegError, match="fingerprint differs"):
         train(config, out, resume=True)
+
+
+def begun(data: Path, out: Path, **more: Any) -> None:
+    """A run of one epoch of four, which can go on."""
+    config = from_values({"network": "fast_linknet", "data": str(data), **TINY} | more)
+    assert train(config, out, stop=lambda history: "enough").epochs_done == 1
+
+
+@pytest.mark.usefixtures("two_layers")
+def test_a_run_goes_on_from_any_folder_and_with_moved_data(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_data, tmp_path / "here" / "feet")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    begun(Path("feet"), tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "there")
+    resumed = tmp_path / "run" / "config.toml"
+    config = resolve(preset=None, file=None, flags={}, resumed=resumed)
+    assert train(config, tmp_path / "run", resume=True, stop=lambda history: "enough").epochs_done == 1
+    # An earlier footseg wrote the path as it was typed.
+    resumed.write_text(re.sub('data = ".*"', 'data = "feet"', resumed.read_text(), count=1))
+    assert resolve(preset=None, file=None, flags={}, resumed=resumed).data == str(tmp_path / "here" / "feet")
+
+    (tmp_path / "here" / "feet").rename(tmp_path / "moved")
+    config = resolve(preset=None, file=None, flags={"data": "../moved"}, resumed=resumed)
+    record = train(config, tmp_path / "run", resume=True)
+    assert (record.status, record.epochs_done) == ("finished", TINY["epochs"])
+    assert record.data == str(tmp_path / "moved")
+    assert load(resumed)["data"] == str(tmp_path / "moved")
+
+
+@pytest.mark.usefixtures("two_layers")
+def test_what_an_epoch_means_must_not_change_within_a_history(tiny_data: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(tiny_data, data)
+    begun(data, out)
+    config = from_values(load(out / "config.toml"))
+    (data / "dataset.toml").write_text('classes = ["foot", "background"]')
+    with pytest.raises(FootsegError, match=r"the classes foot, background, .* began with background, foot"):
+        train(config, out, resume=True)
+    (data / "dataset.toml").write_text('flip_pairs = [["background", "foot"]]')
+    with pytest.raises(FootsegError, match="has flip_pairs"):
+        train(config, out, resume=True)
+    (data / "dataset.toml").unlink()
+    mask = min((data / "val" / "masks").iterdir())
+    before = mask.read_bytes()
+    write_mask(mask, np.ones((64, 64), np.uint8))
+    with pytest.raises(FootsegError, match=r"the validation images of .* are not those of"):
+        train(config, out, resume=True)
+    mask.write_bytes(before)
+    assert train(config, out, resume=True).status == "finished"
+
+
+@pytest.mark.usefixtures("two_layers")
+def test_a_run_records_what_mirroring_swapped(tiny_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    (data / "dataset.toml").write_text('flip_pairs = [["background", "foot"]]')
+    begun(data, tmp_path / "run")
+    assert run.load(tmp_path / "run").flip_pairs == (("background", "foot"),)

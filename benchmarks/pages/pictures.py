@@ -8,7 +8,7 @@ from pathlib import Path
 from footseg.benchmarks import figures
 from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
-from footseg.evaluate import SavedEvaluation
+from footseg.evaluate import SavedEvaluation, picture_name
 
 # Of the page's 3 MB; base64 makes a third more of it. ShownPicture rows beyond are left out, and counted.
 PICTURE_BYTES = 1_900_000
@@ -132,17 +132,19 @@ def _picture_names(folder: Path) -> list[str]:
 
 def _sample_row(name: str, columns: Mapping[str, SavedEvaluation]) -> Row:
     samples = next(iter(columns.values())).path / "samples"
-    found = {heading: of.path / "samples" / f"{name}_prediction.jpg" for heading, of in columns.items()}
+    found = {
+        heading: of.path / "samples" / picture_name(name, "prediction") for heading, of in columns.items()
+    }
     return name, (
-        _picture(samples / f"{name}_image.jpg", "photo"),
-        _picture(samples / f"{name}_truth.jpg", "ground truth"),
+        _picture(samples / picture_name(name, "image"), "photo"),
+        _picture(samples / picture_name(name, "truth"), "ground truth"),
         *(_picture(p, head, _image_iou(columns[head], name)) for head, p in found.items() if p.is_file()),
     )
 
 
 def _worst_row(name: str, evaluation: SavedEvaluation) -> Row:
     captions = {"image": "photo", "truth": "ground truth", "prediction": "prediction", "error": "errors"}
-    found = {kind: evaluation.path / "worst" / f"{name}_{kind}.jpg" for kind in captions}
+    found = {kind: evaluation.path / "worst" / picture_name(name, kind) for kind in captions}
     ious = {"prediction": _image_iou(evaluation, name)}
     return name, tuple(
         _picture(path, captions[kind], ious.get(kind, "")) for kind, path in found.items() if path.is_file()

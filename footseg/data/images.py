@@ -4,9 +4,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
 from footseg import files
@@ -237,8 +238,8 @@ def write_image(path: Path, array: np.ndarray, quality: int = 90) -> None:
     files.write_bytes(path, encode(array, path.suffix, quality))
 
 
-def encode(array: np.ndarray, suffix: str, quality: int = 90) -> bytes:
-    """A file's bytes of uint8 (H, W, 3) or (H, W) as JPEG or PNG, by the suffix.
+def encode(array: np.ndarray, suffix: str, quality: int = 90, comment: str = "") -> bytes:
+    """A file's bytes of uint8 (H, W, 3) or (H, W) as JPEG or PNG, by the suffix, with a comment in ASCII.
 
     Raises:
         ValueError: another suffix or another kind of array.
@@ -250,7 +251,13 @@ def encode(array: np.ndarray, suffix: str, quality: int = 90) -> bytes:
         raise ValueError(f"an image is uint8 (H, W, 3) or (H, W), got {array.dtype} {array.shape}")
     # Encoded in memory first: Pillow's own file writing hides the reason when the disk is full.
     encoded = io.BytesIO()
-    Image.fromarray(array).save(encoded, formats[suffix.lower()], quality=quality)
+    text = PngImagePlugin.PngInfo()
+    if comment:
+        text.add_text("Comment", comment)
+    options: dict[str, Any] = {"pnginfo": text} if suffix.lower() == ".png" else {"quality": quality}
+    if comment and suffix.lower() != ".png":
+        options["comment"] = comment.encode()
+    Image.fromarray(array).save(encoded, formats[suffix.lower()], **options)
     return encoded.getvalue()
 
 

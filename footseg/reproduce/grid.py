@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from footseg.data.images import read_image, write_image
 from footseg.errors import FootsegError
-from footseg.evaluate import SavedEvaluation
+from footseg.evaluate import SavedEvaluation, picture_name
 
 PAPER, INK, FAINT = (250, 250, 248), (32, 34, 38), (120, 124, 130)
 CELL, GAP, MARGIN, TITLE, HEAD, CAPTION = 192, 8, 24, 54, 30, 24
@@ -48,7 +48,7 @@ def write_grid(out: Path, title: str, columns: Sequence[GridColumn]) -> Path:
         top = TITLE + HEAD + row * (CELL + CAPTION)
         kinds = [(columns[0], "image"), (columns[0], "truth"), *((c, "prediction") for c in columns)]
         for number, (column, kind) in enumerate(kinds):
-            picture = read_image(column.evaluation / "samples" / f"{name}_{kind}.jpg")
+            picture = read_image(column.evaluation / "samples" / picture_name(name, kind))
             sheet.paste(_fitted(picture), (_left(number), top))
         captions = (name, "", *(f"IoU {e.image_iou(name) or 0:.2f}" for e in evaluations))
         for number, caption in enumerate(captions):
