@@ -94,7 +94,12 @@ _REMEDIES = {
     "sideload": "it is in sideload mode: restart it into Android",
     "bootloader": "it is in its bootloader: restart it into Android",
 }
-_LISTED = re.compile(r"(?P<serial>\(no serial number\)|\S+)\s+(?P<state>no permissions|\w+)(?P<rest>.*)")
+# A serial may hold spaces, and words that are states: "my device (2)", as Wi-Fi pairing names them. Only "no
+# permissions" is followed by words, all other states by keys with values.
+_LISTED = re.compile(
+    r"(?P<serial>\(no serial number\)|[^*\s].*?)\s+"
+    r"(?:(?P<state>\w+)(?P<rest>(?:\s+\w+:\S*)*)|(?P<refused>no permissions)\b(?P<why>.*))"
+)
 _KEYS = re.compile(r"\s(usb|product|model|device):(\S+)")
 
 
@@ -103,7 +108,8 @@ def parse(text: str) -> tuple[Listed, ...]:
     found = []
     for line in text.partition("List of devices attached")[2].splitlines():
         if match := _LISTED.fullmatch(line.strip()):
-            found.append(Listed(match["serial"], match["state"], **dict(_KEYS.findall(match["rest"]))))
+            state, rest = match["state"] or match["refused"], match["rest"] or match["why"] or ""
+            found.append(Listed(match["serial"], state, **dict(_KEYS.findall(rest))))
     return tuple(found)
 
 

@@ -103,6 +103,25 @@ class TestListed:
             Listed("(no serial number)", "device", "X", usb="3-2"),
         )
 
+    def test_serials_with_spaces_and_a_banner_between_the_lines(self) -> None:
+        text = (
+            "List of devices attached\n"
+            "* daemon not running; starting now at tcp:5037\n"
+            "* daemon started successfully\n"
+            "my device (2)          device usb:1-2 product:oriole model:Pixel_6 device:o transport_id:1\n"
+            "my device              offline transport_id:2\n"
+            "adb-1A05-x (2)._adb-tls-connect._tcp device product:a model:Pixel_7a device:b transport_id:3\n"
+            "the device\tdevice\n"
+            "a device                no permissions (no udev rule for device usb:9); see [http://x] usb:1-3\n"
+        )
+        assert [(one.serial, one.state, one.model, one.usb) for one in adb.parse(text)] == [
+            ("my device (2)", "device", "Pixel_6", "1-2"),
+            ("my device", "offline", "", ""),
+            ("adb-1A05-x (2)._adb-tls-connect._tcp", "device", "Pixel_7a", ""),
+            ("the device", "device", "", ""),
+            ("a device", "no permissions", "", "1-3"),
+        ]
+
     def test_windows_line_ends_and_an_empty_list(self) -> None:
         assert adb.parse("List of devices attached\r\nX1\tdevice\r\n\r\n") == (Listed("X1", "device"),)
         assert adb.parse("List of devices attached\n\n") == ()

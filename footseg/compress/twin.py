@@ -2,8 +2,8 @@
 
 Layers become the class of the same name with the same settings; a plain ``keras.ops`` operation becomes a
 small layer that runs it. Training differs in two things: tf_keras's batch normalisation takes the unbiased
-variance of a batch into its moving one, n / (n - 1) times what Keras 3 takes; and a layer that the graph
-calls with ``training=False`` stays at that, which Keras 3.15 overrules when the model is called with True.
+variance of a batch into its moving one, n / (n - 1) times what Keras 3 takes; and a layer that somebody
+called with ``training=False`` stays at that, which Keras 3.15 overrules when the model is called with True.
 """
 
 import functools
@@ -208,7 +208,7 @@ class _Way:
             if inner is not None and id(operation) not in self.made:
                 self.made[id(operation)] = self.wired(inner, operation.name)
             called = self.made.get(id(operation)) or self.made[id(call.outputs[0])]
-            args, kwargs = there((call.args, call.kwargs))
+            args, kwargs = there((call.args, _arguments(call)))
             try:
                 outputs = called.output if call.is_input else called(*args, **kwargs)
             except (TypeError, ValueError) as error:
@@ -271,6 +271,20 @@ class _Way:
                     return kind(**value["config"])
             raise NoTwinError(f"a {value['class_name']} as {name}, which cannot be carried over")
         return value
+
+
+def _arguments(call: Call) -> dict[str, Any]:
+    """The named arguments of a call, but for a ``training`` that nobody asked for.
+
+    Keras 3.15 writes the default of a layer's ``call`` down as if it had been given (False for Dropout, True
+    for RandomFlip) and overrules it with the model's own; tf_keras would hold to it: dropout would never act,
+    and random layers would at inference.
+    """
+    if "training" not in call.kwargs:
+        return dict(call.kwargs)
+    default = inspect.signature(call.operation.call).parameters["training"].default
+    unasked = call.kwargs["training"] in (True, None, default)
+    return {name: given for name, given in call.kwargs.items() if name != "training" or not unasked}
 
 
 def _copy_trainable(source: Any, target: Any, frozen: bool = False) -> None:
