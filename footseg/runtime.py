@@ -195,18 +195,18 @@ def delegation(path: Path, threads: int = 1) -> Delegation:
 
 
 class KerasSegmenter:
-    """A ``.keras`` file in inference mode, under whichever backend Keras was started with."""
+    """A ``.keras`` file in inference mode, under whichever backend Keras was started with.
+
+    ``reading`` says what the network in the file takes and gives; ``model`` is it as footseg has its own.
+    """
 
     def __init__(self, path: Path) -> None:
-        with quiet():
-            keras = require("keras", "train")
-        check_archive(path)
-        try:
-            with quiet():
-                self.model = keras.saving.load_model(path, compile=False)
-        except Exception as error:  # Keras raises a different kind for each part that is missing.
-            why = _foreign(path) or _first_line(error)
-            raise FootsegError(f"Keras cannot load {path}: {why}") from error
+        loaded = load_keras(path)
+        from footseg.foreign import reading
+        from footseg.foreign.canonical import canonical
+
+        self.reading = reading.read(loaded)
+        self.model = canonical(loaded, self.reading)
         self.path = path
         inputs = [tuple(tensor.shape) for tensor in self.model.inputs]
         outputs = [tuple(tensor.shape) for tensor in self.model.outputs]
@@ -230,6 +230,27 @@ class KerasSegmenter:
             chunk = slice(start, start + KERAS_BATCH)
             out[chunk] = self.model.predict_on_batch(to_float(images[chunk]))
         return out
+
+
+def load_keras(path: Path) -> Any:
+    """The model in a ``.keras`` file, as its maker left it.
+
+    Raises:
+        FootsegError: no such file, no archive, one that is too large, or a model that Keras cannot load or
+            that brings code of its own.
+        MissingExtraError: Keras is not installed.
+    """
+    with quiet():
+        keras = require("keras", "train")
+    if not path.is_file():
+        raise FootsegError(f"no such file: {path}")
+    check_archive(path)
+    try:
+        with quiet():
+            return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises a different kind for each part that is missing.
+        why = _foreign(path) or _first_line(error)
+        raise FootsegError(f"Keras cannot load {path}: {why}") from error
 
 
 def check_archive(path: Path) -> None:

@@ -1,0 +1,178 @@
+"""Somebody else's network made a run of ours: whatever a run can become, it can become, too."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from footseg import files, metrics, provenance, runtime
+from footseg.data.folder import DataSet, load_split, open_data, pairs, read_pair
+from footseg.data.images import letterbox, letterbox_mask
+from footseg.errors import FootsegError
+from footseg.foreign import reading as readings
+from footseg.foreign.canonical import canonical
+from footseg.foreign.reading import ORDERS, RANGES, Reading
+from footseg.run import NETWORK_NAME, Best, Run
+from footseg.training.config import dump, from_values
+
+# Images of the validation split on which ranges and orders are told apart.
+IMAGES = 32
+# By how much of IoU, and by how many standard errors of that, another range or order must be better than an
+# assumed one, and better than calling every pixel foreground: a network of random weights can be as good.
+CLEARLY, SURE = 0.05, 3.0
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What somebody says of a network; None: it is looked for."""
+
+    range: str | None = None
+    order: str | None = None
+    gives: str | None = None
+    size: tuple[int, int] | None = None
+
+
+def adopt(
+    path: Path,
+    out: Path,
+    data_dir: Path,
+    ends: Ends = Ends(),
+    *,
+    command: str = "",
+    say: Callable[[str], None],
+) -> Run:
+    """Write the run of a ``.keras`` file to ``out``: its network as ours are, scored on a data set.
+
+    What the file does not tell of its ends, and nobody says, is assumed; range and order are then tried on
+    validation images, and those with which the network finds most are taken, if they are clearly better.
+    ``say`` gets a line on each. A network that needs no change is copied as it is, byte for byte.
+
+    Raises:
+        FootsegError: no such file or data set, no network that can be taken in (see ``reading.read`` and
+            ``canonical``), or one of another number of classes.
+    """
+    data = open_data(data_dir)
+    model = runtime.load_keras(path)
+    found = readings.read(model, ends.range, ends.order, ends.gives)
+    found = _tried(model, found, data, ends.size, say)
+    network = canonical(model, found, ends.size)
+    _check(path, network, data)
+    say(f"{path.name} {found.summary()}, {len(data.classes)} classes: {', '.join(data.classes)}")
+    validation = load_split(data, "val", network.input_shape[1:3])
+    best = _best(network, validation.images, validation.masks, len(data.classes))
+    run = Run(
+        path=out,
+        status="finished",
+        network=_name(path),
+        network_options={},
+        input_shape=tuple(network.input_shape[1:]),
+        classes=data.classes,
+        colours=data.colours,
+        parameters=network.count_params(),
+        data=str(data.path.resolve()),
+        data_fingerprint=validation.fingerprint,
+        seed=0,
+        parents={"start_from": files.sha256(path)},
+        best=best,
+        command=command,
+        backend=keras.backend.backend(),
+        versions=provenance.versions(),
+        machine=provenance.machine(),
+        created=provenance.now(),
+    )
+    config = from_values({"network": run.network, "data": run.data, "size": list(run.input_shape[:2])})
+    with files.atomic_path(out) as folder:
+        folder.mkdir()
+        written = dataclasses.replace(run, path=folder)
+        if network is model:
+            written.model.write_bytes(path.read_bytes())
+        else:
+            network.save(written.model)
+        files.write_text(written.config, dump(config))
+        written.save()
+    return run
+
+
+def _name(path: Path) -> str:
+    """A network's name, which files are named after, from its file's."""
+    name = re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_")
+    return name if NETWORK_NAME.fullmatch(name) else "network"
+
+
+def _check(path: Path, network: keras.Model, data: DataSet) -> None:
+    size, (height, width, count) = network.input_shape[1:3], network.output_shape[1:]
+    if None in size:
+        raise FootsegError(
+            f"{path} takes images of any size: say with --size which one its files are to have"
+        )
+    if (height, width) != tuple(size):
+        raise FootsegError(
+            f"{path} takes images of {size[0]}x{size[1]} and gives maps of {height}x{width}: end it with an "
+            "UpSampling2D, or the like, to the size of its images"
+        )
+    if count != len(data.classes):
+        raise FootsegError(
+            f"{path} tells {count} classes apart, {data.path} has {len(data.classes)} "
+            f"({', '.join(data.classes)}): give a data set of its classes, in its order"
+        )
+
+
+def _tried(
+    model: keras.Model,
+    found: Reading,
+    data: DataSet,
+    size: tuple[int, int] | None,
+    say: Callable[[str], None],
+) -> Reading:
+    """``found``, or what fits the pictures clearly better in place of what is assumed in it."""
+    ranges = tuple(RANGES) if "range" in found.assumed else (found.range,)
+    orders = ORDERS if "order" in found.assumed else (found.order,)
+    candidates = [dataclasses.replace(found, range=a, order=b) for a, b in itertools.product(ranges, orders)]
+    if len(candidates) == 1 or "val" not in data.splits:
+        return found
+    chosen = pairs(data, "val")[:: max(1, len(pairs(data, "val")) // IMAGES)][:IMAGES]
+    read = [read_pair(pair, len(data.classes)) for pair in chosen]
+    scored = []
+    for candidate in candidates:
+        network = canonical(model, candidate, size)
+        images = np.stack([letterbox(image, network.input_shape[1:3])[0] for image, _ in read])
+        masks = np.stack([letterbox_mask(mask, network.input_shape[1:3]) for _, mask in read])
+        scored.append(_iou_per_image(network, images, masks))
+    assumed = scored[candidates.index(found)]
+    best = int(np.argmax([scores.mean() for scores in scored]))
+    everything = metrics.foreground_iou(
+        metrics.confusion_per_image(masks, np.ones_like(masks), len(data.classes))
+    )
+    if not _is_clear(scored[best] - assumed) or not _is_clear(scored[best] - everything):
+        return found
+    better = candidates[best]
+    say(
+        f"on {len(read)} validation images {better.range} {better.order.upper()} fits (IoU "
+        f"{scored[best].mean():.3f}; {found.range} {found.order.upper()} {assumed.mean():.3f}): taken"
+    )
+    return dataclasses.replace(better, assumed=())
+
+
+def _is_clear(gain: np.ndarray) -> bool:
+    """Whether a gain of IoU, image by image, is one that no chance makes."""
+    return len(gain) > 1 and gain.mean() > max(CLEARLY, SURE * gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _iou_per_image(network: keras.Model, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    predicted = _classes(network, images)
+    return metrics.foreground_iou(metrics.confusion_per_image(masks, predicted, network.output_shape[-1]))
+
+
+def _classes(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    batches = np.array_split(images, max(1, len(images) // runtime.KERAS_BATCH))
+    return np.concatenate([network.predict_on_batch(runtime.to_float(one)).argmax(-1) for one in batches])
+
+
+def _best(network: keras.Model, images: np.ndarray, masks: np.ndarray, classes: int) -> Best:
+    scores = metrics.scores(metrics.confusion(masks, _classes(network, images), classes))
+    return Best(epoch=0, val_iou=scores["iou"], val_pixel_accuracy=scores["pixel_accuracy"])

@@ -1,0 +1,229 @@
+"""What a Keras network of somebody else's takes and gives, read from its graph where that tells it.
+
+Shapes tell neither the range of the pixels nor what a channel means; the first and the last operations often
+do. What they do not tell is assumed, and said to be so (``Reading.assumed``).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from footseg.errors import FootsegError
+from footseg.graphs.keras import Call, calls, functional
+
+# What is made of a pixel in [0, 1]: scale and offset of red, green and blue.
+RANGES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "0-1": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+    "0-255": ((255.0, 255.0, 255.0), (0.0, 0.0, 0.0)),
+    "-1-1": ((2.0, 2.0, 2.0), (-1.0, -1.0, -1.0)),
+    # Mean and deviation of ImageNet's pixels, as torchvision takes them.
+    "imagenet": ((1 / 0.229, 1 / 0.224, 1 / 0.225), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)),
+    # Mean of ImageNet's pixels in 0 to 255, as Caffe and the first networks of keras.applications take them.
+    "caffe": ((255.0, 255.0, 255.0), (-123.68, -116.779, -103.939)),
+}
+ORDERS = ("rgb", "bgr")
+# What a network gives, and what becomes of it as logits.
+GIVES: Mapping[str, str] = {
+    "logits": "a channel for each class, the largest wins",
+    "probabilities": "a channel for each class, 0 to 1, the largest wins",
+    "foreground": "one channel, 0 to 1: the probability of the second of two classes",
+    "logit": "one channel: the logit of the second of two classes, above 0 where it wins",
+}
+# Scales below are for pixels of 0 to 255, above for those of 0 to 1; means likewise, the other way round.
+LARGEST_SCALE_OF_BYTES = 1 / 60
+LARGEST_MEAN_OF_FLOATS = 2.0
+ENDS = {"sigmoid", "softmax"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The ends of a network: of ``RANGES``, ``ORDERS``, ``GIVES``; ``assumed`` are those nobody told."""
+
+    range: str
+    order: str
+    gives: str
+    assumed: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """In words, for people."""
+        said = [f"takes {self.range} {self.order.upper()}", f"gives {self.gives}"]
+        note = f" ({' and '.join(self.assumed)} assumed)" if self.assumed else ""
+        return f"{', '.join(said)}{note}"
+
+
+def read(
+    model: keras.Model, range_: str | None = None, order: str | None = None, gives: str | None = None
+) -> Reading:
+    """What ``model`` takes and gives; what is given is not looked for.
+
+    Raises:
+        FootsegError: it has no graph, several images in or maps out, or what it gives cannot be told or is
+            nothing that can be trained on (classes).
+    """
+    check(model)
+    found = range_ or _range(model)
+    usual = "bgr" if found == "caffe" else "rgb"
+    assumed = () if found else ("range",)
+    if order is None and found != "caffe":
+        assumed = (*assumed, "order")
+    return Reading(found or "0-1", order or usual, gives or _gives(model), assumed)
+
+
+def is_own(reading: Reading) -> bool:
+    """Whether these are the ends that every network of footseg has."""
+    return (reading.range, reading.order, reading.gives) == ("0-1", "rgb", "logits")
+
+
+def check(model: keras.Model) -> None:
+    """Make sure that ``model`` has a graph with one image in and one map out.
+
+    Raises:
+        FootsegError: it has none, or another number of these.
+    """
+    if not hasattr(functional(model), "_nodes_by_depth"):
+        raise FootsegError(
+            f"{model.name} is a {type(model).__name__}, whose layers Keras keeps no graph of: build it as "
+            "keras.Model(inputs, outputs), or as a Sequential with an Input"
+        )
+    images, maps = len(model.inputs), len(model.outputs)
+    shape = tuple(model.inputs[0].shape)
+    if len(shape) != 4 or shape[3] != 3:
+        raise FootsegError(f"{model.name} takes {shape}: footseg feeds images (batch, height, width, 3)")
+    if (images, maps) != (1, 1):
+        raise FootsegError(
+            f"{model.name} has {images} inputs and {maps} outputs: footseg takes networks of one image in, "
+            "one map out; make one of the outputs that you want: keras.Model(model.input, output)"
+        )
+
+
+# ---- the first operations
+
+
+def _range(model: keras.Model) -> str | None:
+    """The range that the first operation on the pixels is made for; None where none tells."""
+    if "int" in str(model.inputs[0].dtype):
+        return "0-255"
+    for call in _first(model):
+        numbers = _scale_and_mean(call)
+        if numbers is None:
+            return None
+        scale, mean = numbers
+        if scale is not None and scale != 1:
+            return "0-255" if scale <= LARGEST_SCALE_OF_BYTES else "0-1" if scale >= 0.5 else None
+        if mean is not None and mean != 0:
+            return "0-255" if mean > LARGEST_MEAN_OF_FLOATS else "0-1"
+    return None
+
+
+def _first(model: keras.Model) -> Iterator[Call]:
+    """The operations on the pixels, one after the other, as long as each is the only one on what it takes."""
+    graph = functional(model)
+    every, tensor = calls(graph), graph.inputs[0]
+    while True:
+        using = [call for call in every if any(x is tensor for x in call.inputs)]
+        if len(using) != 1:
+            return
+        (call,) = using
+        if isinstance(call.operation, keras.Model):
+            yield from _first(call.operation)
+            return
+        yield call
+        tensor = call.outputs[0]
+
+
+def _scale_and_mean(call: Call) -> tuple[float | None, float | None] | None:
+    """By how much an operation scales pixels and what mean it takes off; None: it does neither."""
+    operation, number = call.operation, _constant(call)
+    match type(operation).__name__:
+        case "Rescaling":
+            return float(np.max(np.abs(operation.scale))), None
+        case "Normalization":
+            return _normalization(operation)
+        case "Divide" | "TrueDivide" if number:
+            return 1 / number, None
+        case "Multiply":
+            return number, None
+        case "Subtract" | "Add":
+            return None, number
+    passing = {"ZeroPadding2D", "Cast", "Identity", "Reshape", "GetItem"}
+    return (None, None) if type(operation).__name__ in passing else None
+
+
+def _normalization(layer: Any) -> tuple[float | None, float | None]:
+    """Scale and mean of a Normalization that has seen data; its mean tells more where it is large."""
+    mean = float(np.max(np.abs(keras.ops.convert_to_numpy(layer.mean))))
+    deviation = math.sqrt(np.max(keras.ops.convert_to_numpy(layer.variance)))
+    has_learnt = mean != 0 or deviation != 1
+    scale = 1 / max(deviation, 1e-7) if has_learnt and mean <= LARGEST_MEAN_OF_FLOATS else None
+    return scale, mean
+
+
+def _constant(call: Call) -> float | None:
+    """The largest magnitude of the constant that an operation works with, if it has one."""
+    given = keras.tree.flatten([call.args, call.kwargs])
+    constants = [x for x in given if not isinstance(x, (keras.KerasTensor, str, slice, type(None)))]
+    numbers = [x for x in constants if x is not ...]
+    return float(np.max(np.abs(keras.ops.convert_to_numpy(numbers[0])))) if numbers else None
+
+
+# ---- the last operation
+
+
+def _gives(model: keras.Model) -> str:
+    """A name of ``GIVES``."""
+    graph = functional(model)
+    (output,) = keras.tree.flatten(graph.outputs)
+    end, one = ending(last(graph)), output.shape[-1] == 1
+    if "int" in str(output.dtype) or end == "classes":
+        raise FootsegError(
+            f"{model.name} gives the numbers of classes, from which nothing can be trained or converted: "
+            "give the network without its argmax"
+        )
+    if end in ENDS:
+        return "foreground" if one else "probabilities"
+    if one:
+        raise FootsegError(
+            f"{model.name} gives one channel, and not by a sigmoid: a logit, a probability, or a class? "
+            "Say it with --gives logit or --gives foreground, or end it with a sigmoid"
+        )
+    return "logits"
+
+
+def last(graph: Any) -> Call:
+    """The call that makes the output, behind those that pass values on; of a model inside, its own last."""
+    makers = {id(tensor): call for call in calls(graph) for tensor in call.outputs}
+    call = makers[id(keras.tree.flatten(graph.outputs)[0])]
+    while isinstance(call.operation, keras.Model) or passes_on(call.operation):
+        if isinstance(call.operation, keras.Model):
+            return last(functional(call.operation))
+        call = makers[id(call.inputs[0])]
+    return call
+
+
+def resized(call: Call, graph: Any) -> bool:
+    """Whether what ``call`` makes is brought to another size before it leaves ``graph``."""
+    (output,) = keras.tree.flatten(graph.outputs)
+    return call.outputs[0].shape[1:3] != output.shape[1:3]
+
+
+def passes_on(operation: Any) -> bool:
+    """Whether an operation leaves it to what is before it what a channel means."""
+    kind = type(operation).__name__
+    linear = kind == "Activation" and operation.activation is keras.activations.linear
+    return linear or kind in {"Cast", "Identity", "Resizing", "Reshape", "UpSampling2D", "Resize"}
+
+
+def ending(call: Call) -> str:
+    """ "sigmoid", "softmax" or "classes" where a call ends a network with one; else "" ."""
+    kind = type(call.operation).__name__
+    if kind in ("Argmax", "ArgMax", "Greater", "GreaterEqual", "Round"):
+        return "classes"
+    if kind.lower() in ENDS:
+        return kind.lower()
+    activation = getattr(call.operation, "activation", None)
+    name = getattr(activation, "__name__", type(activation).__name__).lower()
+    return name if name in ENDS else ""
