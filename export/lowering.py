@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from footseg.graphs.keras import as_array, copy_state, rescaling
+
 # XNNPACK works out 8 output channels at a time on Arm and 16 on AVX-512.
 NARROW = 8
 
@@ -28,6 +30,20 @@ class PixelConvolution(keras.layers.Conv2DTranspose):
             # Before depth_to_space, where the converter merges it into the convolution.
             outputs = tf.nn.bias_add(outputs, tf.tile(self.bias, [block * block]))
         return self.activation(tf.nn.depth_to_space(outputs, block))
+
+
+class GroupedConvolution(keras.layers.Conv2D):
+    """A convolution in groups as one operator.
+
+    On processors Keras hands it to XLA, in a function of its own, which no converter to ONNX opens.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """As ``keras.layers.Conv2D``: (N, H, W, C) to (N, h, w, filters)."""
+        outputs = tf.nn.conv2d(
+            inputs, self.kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+        )
+        return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
 
 
 class PlainGroupNormalization(keras.layers.GroupNormalization):
@@ -55,8 +71,10 @@ def lower(model: keras.Model) -> keras.Model:
 
     float32 because a network trained in mixed_float16 does not convert.
     """
-    copy = keras.models.clone_model(model, clone_function=_lowered)
-    copy.set_weights(model.get_weights())
+    copy = keras.models.clone_model(model, clone_function=_lowered, call_function=_called)
+    for layer in copy.layers:
+        if layer.weights:
+            copy_state(model.get_layer(layer.name), layer)
     return copy
 
 
@@ -72,17 +90,25 @@ def without_plain_groups(model: keras.Model) -> keras.Model:
         kind = keras.layers.GroupNormalization if is_plain else type(operation)
         return kind.from_config(operation.get_config())
 
-    copy = keras.models.clone_model(model, clone_function=own)
+    copy = keras.models.clone_model(model, clone_function=own, call_function=_called)
     copy.set_weights(model.get_weights())
     return copy
 
 
+def _called(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    args, kwargs = keras.tree.map_structure(as_array, (args, kwargs))
+    return operation(*args, **kwargs)
+
+
 def _lowered(operation: keras.Operation) -> keras.Operation:
     """A layer in float32, or an operation of ``keras.ops``, whose type is that of what it is given."""
+    operation = rescaling(operation)
     config = operation.get_config()
     if isinstance(operation, keras.layers.Layer):
         config |= {"dtype": "float32"}
     kind = type(operation)
+    if _is_grouped_convolution(operation):
+        kind = GroupedConvolution
     if _is_narrow_pixel_convolution(operation):
         kind = PixelConvolution
     elif _is_plain_group_normalization(operation):
@@ -99,6 +125,15 @@ def _is_narrow_pixel_convolution(layer: keras.Operation) -> bool:
         and layer.filters < NARROW
         and layer.dilation_rate == (1, 1)
         and layer.output_padding is None
+        and layer.data_format == "channels_last"
+    )
+
+
+def _is_grouped_convolution(layer: keras.Operation) -> bool:
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.groups > 1
+        and layer.padding in ("same", "valid")
         and layer.data_format == "channels_last"
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from footseg.errors import FootsegError
 from footseg.export.conversion import conversion
-from footseg.graphs.graph import Graph
+from footseg.graphs.graph import Graph, Key
 from footseg.graphs.tflite import read
 
 # They work out shapes while the network runs: each splits the XNNPACK partition, and neither static int8 nor
@@ -53,11 +53,13 @@ def check_graph(path: Path) -> None:
     Raises:
         FootsegError: there is; the operators are named.
     """
-    left = [
-        f"{operator.op} (operator {index})"
-        for index, operator in enumerate(read(path).operators)
-        if operator.op in SHAPE_OPERATORS
-    ]
+    left, sizes = [], set[Key]()
+    for index, operator in enumerate(read(path).operators):
+        # Of values, not of shapes, STRIDED_SLICE crops and PACK stacks.
+        of_sizes = operator.op in SHAPE_OPERATORS and sizes.intersection(operator.reads)
+        if operator.op == "SHAPE" or of_sizes:
+            left.append(f"{operator.op} (operator {index})")
+            sizes.update(operator.outputs)
     if left:
         raise FootsegError(
             f"{path.name} works out shapes while it runs: {', '.join(left)}; give the network a fixed "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from footseg.compress.channel_plan import CutPlan
 from footseg.compress.channels import Channels, channels, known
-from footseg.graphs.keras import functional
+from footseg.graphs.keras import copy_state, functional
 
 
 def rewrite(model: keras.Model, plan: CutPlan) -> keras.Model:
@@ -47,9 +47,8 @@ def rewrite(model: keras.Model, plan: CutPlan) -> keras.Model:
     for layer in model.layers:
         if layer.weights:
             inputs, output = kept[layer.name]
-            smaller.get_layer(layer.name).set_weights(
-                [_cut(layer, variable, inputs[0], output) for variable in layer.weights]
-            )
+            kept_weights = [_cut(layer, variable, inputs[0], output) for variable in layer.weights]
+            copy_state(layer, smaller.get_layer(layer.name), kept_weights)
     return smaller
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from footseg.errors import FootsegError
 from footseg.foreign.reading import ENDS, RANGES, Reading, ending, is_own, last, resized
-from footseg.graphs.keras import Call, calls, functional
+from footseg.graphs.keras import Call, as_array, calls, copy_state, functional, rescaling
 
 
 def canonical(model: keras.Model, reading: Reading, size: tuple[int, int] | None = None) -> keras.Model:
@@ -43,9 +43,8 @@ def canonical(model: keras.Model, reading: Reading, size: tuple[int, int] | None
     pixels = _pixels(image, reading)
     (output,) = keras.tree.flatten(made.run(graph, [pixels]))
     for old, new in made.pairs():
-        new.set_weights(old.get_weights())
-        if hasattr(new, "finalize_state"):  # Normalization computes with a copy of its weights
-            new.finalize_state()
+        if new.weights:
+            copy_state(old, new)
     return keras.Model(image, _logits(output, reading, made), name=model.name)
 
 
@@ -55,13 +54,21 @@ def is_plain(model: Any) -> bool:
         return False
     structured = isinstance(model.output, (dict, list, tuple)) or isinstance(model.input, (dict, list, tuple))
     operations = [call.operation for call in calls(model)]
+    given = keras.tree.flatten([[call.args, dict(call.kwargs)] for call in calls(model)])
     return (
         not structured
+        and all(as_array(x) is x for x in given)
         and model.inputs[0].shape[0] is None
         and str(model.inputs[0].dtype) == "float32"
-        and not any(isinstance(one, keras.Model) or _layer_activation(one) for one in operations)
+        and not any(_is_to_open(one) for one in operations)
         and all(getattr(one, "compute_dtype", "float32") == "float32" for one in operations)
     )
+
+
+def _is_to_open(operation: Any) -> bool:
+    """Whether an operation is several: a model, a layer with another as its activation, a Normalization."""
+    is_several = isinstance(operation, keras.Model) or _layer_activation(operation) is not None
+    return is_several or rescaling(operation) is not operation
 
 
 @dataclass
@@ -122,6 +129,7 @@ class _Copy:
 
 
 def _anew(operation: Any, name: str, plain: bool) -> Any:
+    operation = rescaling(operation)
     config = operation.get_config()
     if isinstance(operation, keras.layers.Layer):
         config |= {"dtype": "float32"}

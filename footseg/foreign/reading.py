@@ -37,6 +37,7 @@ GIVES: Mapping[str, str] = {
 LARGEST_SCALE_OF_BYTES = 1 / 60
 LARGEST_MEAN_OF_FLOATS = 2.0
 ENDS = {"sigmoid", "softmax"}
+REORDERING = {"GetItem", "Split", "Stack", "Concatenate", "Flip"}
 
 
 @dataclass(frozen=True)
@@ -120,25 +121,32 @@ def _range(model: keras.Model) -> str | None:
 
 
 def _first(model: keras.Model) -> Iterator[Call]:
-    """The operations on the pixels, one after the other, as long as each is the only one on what it takes."""
+    """The operations on the pixels, one after the other, as long as each is the only one on what it takes.
+
+    Channels that are taken apart and put together in another order are still the pixels.
+    """
     graph = functional(model)
-    every, tensor = calls(graph), graph.inputs[0]
+    every, pixels = calls(graph), {id(graph.inputs[0])}
     while True:
-        using = [call for call in every if any(x is tensor for x in call.inputs)]
-        if len(using) != 1:
+        using = [call for call in every if pixels.intersection(map(id, call.inputs))]
+        if len(using) == 1 and isinstance(using[0].operation, keras.Model):
+            yield from _first(using[0].operation)
             return
-        (call,) = using
-        if isinstance(call.operation, keras.Model):
-            yield from _first(call.operation)
+        if len(using) != 1 and not (using and all(_kind(call) in REORDERING for call in using)):
             return
-        yield call
-        tensor = call.outputs[0]
+        if _kind(using[0]) not in REORDERING:
+            yield using[0]
+        pixels = {id(tensor) for call in using for tensor in call.outputs}
+
+
+def _kind(call: Call) -> str:
+    return type(call.operation).__name__
 
 
 def _scale_and_mean(call: Call) -> tuple[float | None, float | None] | None:
     """By how much an operation scales pixels and what mean it takes off; None: it does neither."""
     operation, number = call.operation, _constant(call)
-    match type(operation).__name__:
+    match _kind(call):
         case "Rescaling":
             return float(np.max(np.abs(operation.scale))), None
         case "Normalization":
@@ -149,8 +157,7 @@ def _scale_and_mean(call: Call) -> tuple[float | None, float | None] | None:
             return number, None
         case "Subtract" | "Add":
             return None, number
-    passing = {"ZeroPadding2D", "Cast", "Identity", "Reshape", "GetItem"}
-    return (None, None) if type(operation).__name__ in passing else None
+    return (None, None) if _kind(call) in {"ZeroPadding2D", "Cast", "Identity", "Reshape"} else None
 
 
 def _normalization(layer: Any) -> tuple[float | None, float | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from footseg.graphs.graph import Shape
 from footseg.grouping import grouped
@@ -59,6 +60,37 @@ def _call(node: Any) -> Call:
 def users(every: Iterable[Call]) -> dict[int, list[Call]]:
     """The calls that take each tensor, by its id; one that takes it twice stands there twice."""
     return grouped((id(tensor), call) for call in every for tensor in call.inputs)
+
+
+def as_array(value: Any) -> Any:
+    """An argument of a call: constants of a backend, which become inputs of an ONNX file, as arrays."""
+    is_constant = keras.ops.is_tensor(value) and not isinstance(value, keras.KerasTensor)
+    return keras.ops.convert_to_numpy(value) if is_constant else value
+
+
+def copy_state(source: Any, layer: Any, weights: Sequence[Any] | None = None) -> None:
+    """Give ``layer`` the weights of ``source``, or ``weights`` made of them."""
+    layer.set_weights(source.get_weights() if weights is None else list(weights))
+    if hasattr(layer, "finalize_state"):  # Normalization computes with a copy of its weights
+        layer.finalize_state()
+
+
+def rescaling(layer: Any) -> Any:
+    """The Rescaling that a Normalization over the last axis is; any other layer is itself.
+
+    ONNX would get its mean and its variance as inputs: they are no variables, and no settings either.
+    """
+    if type(layer) is not keras.layers.Normalization or layer.axis not in (
+        (-1,),
+        (len(layer.mean.shape) - 1,),
+    ):
+        return layer
+    mean, variance = (
+        keras.ops.convert_to_numpy(x).astype(np.float64).ravel() for x in (layer.mean, layer.variance)
+    )
+    deviation = np.maximum(np.sqrt(variance), keras.backend.epsilon())
+    scale, offset = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
+    return keras.layers.Rescaling(scale.tolist(), offset.tolist(), name=layer.name)
 
 
 @dataclass(frozen=True)
