@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from footseg.commands import (
+    adopting,
     compressing,
     costing,
     data,
@@ -27,6 +28,7 @@ COMMANDS: tuple[Command, ...] = (
     *first.COMMANDS,
     *data.COMMANDS,
     *training.COMMANDS,
+    *adopting.COMMANDS,
     *shipping.COMMANDS,
     *verifying.COMMANDS,
     *describing.COMMANDS,

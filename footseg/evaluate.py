@@ -20,6 +20,7 @@ from footseg.data.folder import Split, load_split, open_data
 from footseg.data.images import IGNORE, overlay, write_image
 from footseg.data.labels import Colour
 from footseg.errors import FootsegError
+from footseg.foreign.ends import NOTHING, Ends
 from footseg.terminal import note
 
 WORST = 6
@@ -199,11 +200,12 @@ def evaluate(
     *,
     samples: int = 6,
     threads: int = 1,
+    said: Ends = NOTHING,
 ) -> Evaluation:
     """Score a ``.keras``, ``.tflite`` or ``.onnx`` file, or a run's folder, on a split of a data set.
 
     ``samples`` evenly spaced images, the same ones for every model, and the six worst are kept as pictures.
-    With ``out`` everything is written there (see ``Evaluation.save``).
+    With ``out`` everything is written there (see ``Evaluation.save``). ``said`` is for ``runtime.load``.
 
     Raises:
         FootsegError: model or data cannot be used, they differ in their number of classes, the model
@@ -215,7 +217,7 @@ def evaluate(
         check_out(out)
     data = open_data(data_dir)
     strangers.check(model)
-    segmenter = runtime.load(model, threads)
+    segmenter = runtime.load(model, threads, said)
     if segmenter.classes != len(data.classes):
         raise FootsegError(
             f"{model} tells {segmenter.classes} classes apart, {data_dir} has {len(data.classes)} "

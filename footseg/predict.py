@@ -24,6 +24,7 @@ from footseg.data.images import (
 from footseg.data.labels import Colour, default_colours
 from footseg.errors import FootsegError
 from footseg.evaluate import finite_logits, resize_longer
+from footseg.foreign import ends as foreign
 from footseg.graphs.ends import Ends
 
 # The overlay is for looking at: drawn at full size, it took half of the time and 600 of the 1560 MB that a
@@ -49,11 +50,13 @@ def predict(
     out: Path,
     threads: int = 1,
     colours: Sequence[Colour] | None = None,
+    said: foreign.Ends = foreign.NOTHING,
 ) -> list[Prediction]:
     """Write NAME_mask.png (class indices, of the photograph's size) and NAME_overlay.jpg (at most 2048 px).
 
     ``images`` are photographs or folders of them; of two with one NAME the second becomes NAME-2, and so on.
-    ``colours``, one a class, are by default the run's own, else those of a data set without any.
+    ``colours``, one a class, are by default the run's own, else those of a data set without any. ``said`` is
+    for ``runtime.load``.
 
     Raises:
         FootsegError: nothing was given, ``out`` is where the photographs are or has files of these names that
@@ -63,7 +66,7 @@ def predict(
     photographs = find_photographs(images)
     check_out(out, photographs)
     strangers.check(model)
-    segmenter = runtime.load(model, threads)
+    segmenter = runtime.load(model, threads, said)
     colours = colours or _colours(model, segmenter.classes)
     done, bad = [], []
     names = unique_names([fitting(path.stem) for path in photographs])

@@ -20,6 +20,7 @@ from PIL import Image
 from footseg import records
 from footseg import run as runs
 from footseg.errors import FootsegError, require
+from footseg.foreign import ends as foreign
 from footseg.graphs import ends, tflite
 from footseg.graphs.ends import End, Ends
 from footseg.graphs.graph import leading_to
@@ -98,10 +99,11 @@ class Delegation:
         return self.delegated / self.operators if self.operators else 0.0
 
 
-def load(path: Path, threads: int = 1) -> Segmenter:
+def load(path: Path, threads: int = 1, said: foreign.Ends = foreign.NOTHING) -> Segmenter:
     """Load a model file, or the best weights of a run's folder.
 
-    ``threads`` is honoured by LiteRT and ONNX Runtime; Keras uses its backend's own pool.
+    ``threads`` is honoured by LiteRT and ONNX Runtime; Keras uses its backend's own pool. ``said`` is what a
+    ``.keras`` file takes and gives, where it does not tell.
 
     Raises:
         FootsegError: no such file, an unknown kind of file, a damaged one, or a network that is not
@@ -109,12 +111,12 @@ def load(path: Path, threads: int = 1) -> Segmenter:
             what it means.
         MissingExtraError: the package that runs this kind of file is not installed.
     """
-    found = opened(path, threads)
+    found = opened(path, threads, said)
     _ = found.ends
     return found
 
 
-def opened(path: Path, threads: int = 1) -> Segmenter:
+def opened(path: Path, threads: int = 1, said: foreign.Ends = foreign.NOTHING) -> Segmenter:
     """As ``load``, but what the file gives is found out when it is first asked for."""
     if path.suffix == COREML:
         return CoremlSegmenter(path)
@@ -127,7 +129,7 @@ def opened(path: Path, threads: int = 1) -> Segmenter:
     if not path.is_file():
         raise FootsegError(f"no such file: {path}")
     if path.suffix == ".keras":
-        return KerasSegmenter(path)
+        return KerasSegmenter(path, said)
     if path.suffix == ".tflite":
         return TfliteSegmenter(path, threads)
     return OnnxSegmenter(path, threads)
@@ -200,13 +202,13 @@ class KerasSegmenter:
     ``reading`` says what the network in the file takes and gives; ``model`` is it as footseg has its own.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, said: foreign.Ends = foreign.NOTHING) -> None:
         loaded = load_keras(path)
         from footseg.foreign import reading
         from footseg.foreign.canonical import canonical
 
-        self.reading = reading.read(loaded)
-        self.model = canonical(loaded, self.reading)
+        self.reading = reading.read(loaded, said)
+        self.model = canonical(loaded, self.reading, said.size)
         self.path = path
         inputs = [tuple(tensor.shape) for tensor in self.model.inputs]
         outputs = [tuple(tensor.shape) for tensor in self.model.outputs]

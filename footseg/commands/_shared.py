@@ -3,9 +3,12 @@
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any, get_type_hints
 
-from footseg.commands._command import Arguments
+from footseg import run
+from footseg.commands._command import Arguments, say
+from footseg.foreign.ends import GIVES, NOTHING, ORDERS, RANGES, Ends
 from footseg.training import config
 
 
@@ -83,6 +86,66 @@ def size_argument(sub: argparse.ArgumentParser) -> None:
         "--size", type=int, nargs="+", action=Size, default=(256, 256), metavar="PIXELS",
         help="height and width, or one number for both (default 256)",
     )  # fmt: skip
+
+
+def ends_arguments(sub: argparse.ArgumentParser) -> None:
+    """What a ``.keras`` file of somebody else's takes and gives, where it does not tell."""
+    group = sub.add_argument_group(
+        "a .keras file of your own in place of a run",
+        "What it takes and gives is read from its layers, or tried on validation images, and said.",
+    )
+    group.add_argument("--takes", choices=RANGES, help="the range of its pixels")
+    group.add_argument("--order", choices=ORDERS, help="the order of their colours")
+    group.add_argument("--gives", choices=GIVES, help="what its output is")
+    group.add_argument(
+        "--input-size", type=int, nargs="+", action=Size, metavar="PIXELS",
+        help="height and width, or one number for both, where it takes any",
+    )  # fmt: skip
+
+
+def ends_given(args: Arguments) -> Ends:
+    """What ``ends_arguments`` found."""
+    return Ends(args.takes, args.order, args.gives, args.input_size)
+
+
+def run_folder(path: Path, args: Arguments) -> Path:
+    """The folder of a run: ``path``, or what becomes of it if it is a ``.keras`` file.
+
+    Raises:
+        ValueError: such a file without ``--data``, or what is said of one, said of a run.
+        FootsegError: the network cannot be taken in.
+    """
+    ends = ends_given(args)
+    if not _is_keras(path, ends):
+        return path
+    if not getattr(args, "data", None):
+        raise ValueError(f"{path.name} does not say what it was trained on: give --data DIR, too")
+    from footseg.foreign.adopt import adopted
+
+    return adopted(path, Path(args.data), ends, say=say)
+
+
+def keras_ends(path: Path, args: Arguments, data: Path | None = None) -> Ends:
+    """What a ``.keras`` file outside of a run takes and gives, tried on ``data`` where it does not tell.
+
+    Raises:
+        ValueError: what is said of one, said of another file.
+        FootsegError: the file cannot be read, or does not tell what it gives.
+    """
+    ends = ends_given(args)
+    if not _is_keras(path, ends) or run.exists(path.parent):
+        return ends
+    from footseg.foreign.adopt import told
+
+    return told(path, data, ends, say=say)
+
+
+def _is_keras(path: Path, ends: Ends) -> bool:
+    if path.suffix == ".keras":
+        return True
+    if ends != NOTHING:
+        raise ValueError(f"--takes, --order, --gives and --input-size are for a .keras file, not for {path}")
+    return False
 
 
 def threads_argument(sub: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
-from footseg.commands._shared import add_option, parse_pair
+from footseg.commands._shared import add_option, ends_arguments, parse_pair, run_folder
 from footseg.compress.methods import METHODS
 from footseg.errors import require
 from footseg.training import config
@@ -16,7 +16,7 @@ OF_THE_RUN = ("network", "network_options", "size", "start_from", "freeze_encode
 
 
 def _compress_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("run", nargs="?", metavar="RUN", help="folder of the run to compress")
+    sub.add_argument("run", nargs="?", metavar="RUN", help="folder of the run to compress, or a .keras file")
     sub.add_argument("--out", type=Path, required=True, metavar="RUN2", help="folder of the compressed run")
     sub.add_argument("--resume", action="store_true", help="go on with what was begun in RUN2")
     sub.add_argument("--force", action="store_true", help="replace what is in RUN2")
@@ -54,6 +54,7 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(config.TrainConfig):
         if field.name not in OF_THE_RUN:
             add_option(options, field, hints[field.name], with_default=False)
+    ends_arguments(sub)
 
 
 class _AddStep(argparse.Action):
@@ -118,7 +119,10 @@ def _compress(args: Arguments) -> Output:
             "or give RUN, too, to have them compared"
         )
     if args.run is not None:
-        request = from_json({"run": args.run, "steps": getattr(args, "sequence", []), "training": training})
+        folder = run_folder(Path(args.run), args)
+        request = from_json(
+            {"run": str(folder), "steps": getattr(args, "sequence", []), "training": training}
+        )
     done = pipeline.compress(
         request, args.out, resume=args.resume, force=args.force, command=args.command_line, say=say
     )

@@ -148,7 +148,7 @@ def _plain(resolved: config.TrainConfig, varied: Collection[str]) -> dict[str, A
 def _check_given(values: Mapping[str, Any], varied: Collection[str]) -> None:
     """What no trial could be trained with, said before there is one."""
     from footseg.data.folder import open_data
-    from footseg.run import load_trained
+    from footseg.run import model_file
     from footseg.training.lessons import check
 
     if not values.get("data"):
@@ -156,7 +156,7 @@ def _check_given(values: Mapping[str, Any], varied: Collection[str]) -> None:
     open_data(Path(values["data"]))
     for name in ("teacher", "start_from"):
         if values.get(name):
-            load_trained(Path(values[name]))
+            model_file(Path(values[name]))
     if "loss" not in varied:
         check(config.from_values(values))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from footseg import clients, files
 from footseg.artifact import FORMATS, Artifact
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
-from footseg.commands._shared import threads_argument
+from footseg.commands._shared import ends_arguments, run_folder, threads_argument
 from footseg.errors import require
 from footseg.export.precisions import ESTIMATORS, INTEGER_ENDS, IO, PRECISIONS, TARGETS
 from footseg.graphs.ends import OUTPUTS
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    sub.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or a .keras file")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="artifacts and sidecars go there")
     sub.add_argument("--to", nargs="+", choices=FORMATS, default=["tflite"], help="default: tflite")
     sub.add_argument(
@@ -74,10 +74,12 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
         help="any: GPUs run it, too (default); cpu: what is faster without them, NAME_cpu.tflite",
     )  # fmt: skip
     threads_argument(sub)
+    ends_arguments(sub)
 
 
 def _export(args: Arguments) -> Output:
     require("tensorflow", "train")
+    args.run = run_folder(args.run, args)
     if args.auto is not None:
         return _export_auto(args)
     if args.sensitivity:

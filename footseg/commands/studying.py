@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
-from footseg.commands._shared import threads_argument
+from footseg.commands._shared import ends_arguments, run_folder, threads_argument
 from footseg.errors import require
 
 
@@ -35,6 +35,7 @@ def _study_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--title", default="footseg compression study", help="heading of the page")
     threads_argument(sub)
+    ends_arguments(sub)
 
 
 def _study(args: Arguments) -> Output:
@@ -46,7 +47,7 @@ def _study(args: Arguments) -> Output:
     if args.max_latency is not None:
         budget["max_latency"] = args.max_latency
     page = study(
-        args.runs,
+        [run_folder(path, args) for path in args.runs],
         args.out,
         data=args.data,
         split=args.split,

@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
-from footseg.commands._shared import given_training_options, threads_argument, training_options
+from footseg.commands._shared import (
+    ends_arguments,
+    given_training_options,
+    keras_ends,
+    threads_argument,
+    training_options,
+)
 from footseg.errors import require
 from footseg.terminal import counted
 from footseg.training import config
@@ -61,13 +67,15 @@ def _evaluate_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--split", default="test", help="train, val or test (default: test)")
     sub.add_argument("--out", type=Path, metavar="DIR", help="scores an image, and pictures, go there")
     threads_argument(sub)
+    ends_arguments(sub)
 
 
 def _evaluate(args: Arguments) -> Output:
     from footseg.data.folder import shorten
     from footseg.evaluate import evaluate
 
-    evaluation = evaluate(args.model, args.data, args.split, args.out, threads=args.threads)
+    said = keras_ends(args.model, args, args.data)
+    evaluation = evaluate(args.model, args.data, args.split, args.out, threads=args.threads, said=said)
     scores = evaluation.metrics
     text = (
         f"{evaluation.model} on {evaluation.images} images of {evaluation.data}/{evaluation.split}: "
@@ -86,12 +94,14 @@ def _predict_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="photographs, or folders of them")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="masks and overlays go there")
     threads_argument(sub)
+    ends_arguments(sub)
 
 
 def _predict(args: Arguments) -> Output:
     from footseg.predict import foreground, predict
 
-    done = predict(args.model, args.images, args.out, threads=args.threads)
+    said = keras_ends(args.model, args)
+    done = predict(args.model, args.images, args.out, threads=args.threads, said=said)
     what = foreground(args.model)
     lines = [f"{item.overlay}  {what} on {item.foot_share:.1%} of the pixels" for item in done]
     return Output([dataclasses.asdict(item) for item in done], "\n".join(lines))

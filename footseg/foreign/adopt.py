@@ -1,47 +1,47 @@
 """Somebody else's network made a run of ours: whatever a run can become, it can become, too."""
 
 import dataclasses
+import hashlib
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from footseg import files, metrics, provenance, runtime
-from footseg.data.folder import DataSet, load_split, open_data, pairs, read_pair
+from footseg.data.folder import (
+    DataSet,
+    cache_folder,
+    fingerprint,
+    load_split,
+    open_data,
+    pairs,
+    read_pair,
+)
 from footseg.data.images import letterbox, letterbox_mask
 from footseg.errors import FootsegError
 from footseg.foreign import reading as readings
 from footseg.foreign.canonical import canonical
-from footseg.foreign.reading import ORDERS, RANGES, Reading
-from footseg.run import NETWORK_NAME, Best, Run
+from footseg.foreign.ends import NOTHING, ORDERS, RANGES, Ends, Reading
+from footseg.run import NETWORK_NAME, Best, Run, exists
 from footseg.training.config import dump, from_values
 
 # Images of the validation split on which ranges and orders are told apart.
 IMAGES = 32
+# An IoU with which a range is taken for right without trying others.
+LITTLE = 0.3
 # By how much of IoU, and by how many standard errors of that, another range or order must be better than an
 # assumed one, and better than calling every pixel foreground: a network of random weights can be as good.
-CLEARLY, SURE = 0.05, 3.0
-
-
-@dataclass(frozen=True)
-class Ends:
-    """What somebody says of a network; None: it is looked for."""
-
-    range: str | None = None
-    order: str | None = None
-    gives: str | None = None
-    size: tuple[int, int] | None = None
+CLEARLY, SURE = 0.15, 3.0
 
 
 def adopt(
     path: Path,
     out: Path,
     data_dir: Path,
-    ends: Ends = Ends(),
+    ends: Ends = NOTHING,
     *,
     command: str = "",
     say: Callable[[str], None],
@@ -58,7 +58,7 @@ def adopt(
     """
     data = open_data(data_dir)
     model = runtime.load_keras(path)
-    found = readings.read(model, ends.range, ends.order, ends.gives)
+    found = readings.read(model, ends)
     _check(path, canonical(model, found, ends.size), data)
     found = _tried(model, found, data, ends.size, say)
     network = canonical(model, found, ends.size)
@@ -98,6 +98,43 @@ def adopt(
     return run
 
 
+def adopted(path: Path, data_dir: Path, ends: Ends = NOTHING, *, say: Callable[[str], None]) -> Path:
+    """The folder of the run of a ``.keras`` file, made in the user's cache where it is not there yet.
+
+    It is named after the contents of the file and of the validation split, and after what was said.
+
+    Raises:
+        FootsegError: as ``adopt``.
+    """
+    data = open_data(data_dir)
+    seen = f"{files.sha256(path)} {fingerprint(pairs(data, 'val'), len(data.classes))} {data.classes} {ends}"
+    out = cache_folder() / "adopted" / hashlib.sha256(seen.encode()).hexdigest()[:16] / _name(path)
+    if not exists(out):
+        adopt(path, out, data_dir, ends, say=say)
+    say(f"{path.name} is taken in as the run {out}")
+    return out
+
+
+def told(path: Path, data_dir: Path | None, ends: Ends, *, say: Callable[[str], None]) -> Ends:
+    """What a ``.keras`` file takes and gives, all of it: tried on ``data_dir`` where nothing else tells.
+
+    Other ranges and orders than the assumed ones are tried where the network finds next to nothing with
+    these. ``say`` gets a line if anything was assumed.
+
+    Raises:
+        FootsegError: it cannot be read, or does not tell what it gives.
+    """
+    model = runtime.load_keras(path)
+    found = readings.read(model, ends)
+    if data_dir is not None:
+        data = open_data(data_dir)
+        _check(path, canonical(model, found, ends.size), data)
+        found = _tried(model, found, data, ends.size, say, unless=LITTLE)
+    if found.assumed:
+        say(f"{path.name} {found.summary()}: say --takes or --order if it was trained on others")
+    return Ends(found.range, found.order, found.gives, ends.size)
+
+
 def _name(path: Path) -> str:
     """A network's name, which files are named after, from its file's."""
     name = re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_")
@@ -128,8 +165,12 @@ def _tried(
     data: DataSet,
     size: tuple[int, int] | None,
     say: Callable[[str], None],
+    unless: float = 1.0,
 ) -> Reading:
-    """``found``, or what fits the pictures clearly better in place of what is assumed in it."""
+    """``found``, or what fits the pictures clearly better in place of what is assumed in it.
+
+    Nothing else is tried if ``found`` has an IoU above ``unless``.
+    """
     ranges = tuple(RANGES) if "range" in found.assumed else (found.range,)
     orders = ORDERS if "order" in found.assumed else (found.order,)
     candidates = [dataclasses.replace(found, range=a, order=b) for a, b in itertools.product(ranges, orders)]
@@ -137,14 +178,21 @@ def _tried(
         return found
     chosen = pairs(data, "val")[:: max(1, len(pairs(data, "val")) // IMAGES)][:IMAGES]
     read = [read_pair(pair, len(data.classes)) for pair in chosen]
-    scored = []
-    for candidate in candidates:
-        network = canonical(model, candidate, size)
-        images = np.stack([letterbox(image, network.input_shape[1:3])[0] for image, _ in read])
-        masks = np.stack([letterbox_mask(mask, network.input_shape[1:3]) for _, mask in read])
-        scored.append(_iou_per_image(network, images, masks))
-    assumed = scored[candidates.index(found)]
-    best = int(np.argmax([scores.mean() for scores in scored]))
+    # One network for all of them: what it is fed is made here.
+    network = canonical(model, dataclasses.replace(found, range="0-1", order="rgb"), size)
+    size = network.input_shape[1:3]
+    images = runtime.to_float(np.stack([letterbox(image, size)[0] for image, _ in read]))
+    masks = np.stack([letterbox_mask(mask, size) for _, mask in read])
+
+    def scores(candidate: Reading) -> np.ndarray:
+        predicted = _classes(network, candidate.of_pixels(images))
+        return metrics.foreground_iou(metrics.confusion_per_image(masks, predicted, len(data.classes)))
+
+    assumed = scores(found)
+    if assumed.mean() > unless:
+        return found
+    scored = [assumed if candidate == found else scores(candidate) for candidate in candidates]
+    best = int(np.argmax([values.mean() for values in scored]))
     everything = metrics.foreground_iou(
         metrics.confusion_per_image(masks, np.ones_like(masks), len(data.classes))
     )
@@ -163,16 +211,11 @@ def _is_clear(gain: np.ndarray) -> bool:
     return len(gain) > 1 and gain.mean() > max(CLEARLY, SURE * gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
-def _iou_per_image(network: keras.Model, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    predicted = _classes(network, images)
-    return metrics.foreground_iou(metrics.confusion_per_image(masks, predicted, network.output_shape[-1]))
-
-
-def _classes(network: keras.Model, images: np.ndarray) -> np.ndarray:
-    batches = np.array_split(images, max(1, len(images) // runtime.KERAS_BATCH))
-    return np.concatenate([network.predict_on_batch(runtime.to_float(one)).argmax(-1) for one in batches])
+def _classes(network: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    batches = np.array_split(pixels, -(-len(pixels) // runtime.KERAS_BATCH))
+    return np.concatenate([network.predict_on_batch(one).argmax(-1) for one in batches])
 
 
 def _best(network: keras.Model, images: np.ndarray, masks: np.ndarray, classes: int) -> Best:
-    scores = metrics.scores(metrics.confusion(masks, _classes(network, images), classes))
+    scores = metrics.scores(metrics.confusion(masks, _classes(network, runtime.to_float(images)), classes))
     return Best(epoch=0, val_iou=scores["iou"], val_pixel_accuracy=scores["pixel_accuracy"])

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from footseg.errors import FootsegError
-from footseg.foreign.reading import ENDS, RANGES, Reading, ending, is_own, last, resized
+from footseg.foreign.ends import RANGES, Reading
+from footseg.foreign.reading import ENDS, ending, last, resized
 from footseg.graphs.keras import Call, as_array, calls, copy_state, functional, rescaling
 
 
@@ -31,7 +32,7 @@ def canonical(model: keras.Model, reading: Reading, size: tuple[int, int] | None
     Raises:
         FootsegError: it is neither, or a layer cannot be made anew (it is named).
     """
-    if is_own(reading) and is_plain(model) and None not in model.inputs[0].shape[1:]:
+    if reading.is_own and is_plain(model) and None not in model.inputs[0].shape[1:]:
         return model
     graph = functional(model)
     height, width = (

@@ -5,34 +5,16 @@ do. What they do not tell is assumed, and said to be so (``Reading.assumed``).
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from footseg.errors import FootsegError
+from footseg.foreign.ends import NOTHING, Ends, Reading
 from footseg.graphs.keras import Call, calls, functional
 
-# What is made of a pixel in [0, 1]: scale and offset of red, green and blue.
-RANGES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "0-1": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-    "0-255": ((255.0, 255.0, 255.0), (0.0, 0.0, 0.0)),
-    "-1-1": ((2.0, 2.0, 2.0), (-1.0, -1.0, -1.0)),
-    # Mean and deviation of ImageNet's pixels, as torchvision takes them.
-    "imagenet": ((1 / 0.229, 1 / 0.224, 1 / 0.225), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)),
-    # Mean of ImageNet's pixels in 0 to 255, as Caffe and the first networks of keras.applications take them.
-    "caffe": ((255.0, 255.0, 255.0), (-123.68, -116.779, -103.939)),
-}
-ORDERS = ("rgb", "bgr")
-# What a network gives, and what becomes of it as logits.
-GIVES: Mapping[str, str] = {
-    "logits": "a channel for each class, the largest wins",
-    "probabilities": "a channel for each class, 0 to 1, the largest wins",
-    "foreground": "one channel, 0 to 1: the probability of the second of two classes",
-    "logit": "one channel: the logit of the second of two classes, above 0 where it wins",
-}
 # Scales below are for pixels of 0 to 255, above for those of 0 to 1; means likewise, the other way round.
 LARGEST_SCALE_OF_BYTES = 1 / 60
 LARGEST_MEAN_OF_FLOATS = 2.0
@@ -40,43 +22,20 @@ ENDS = {"sigmoid", "softmax"}
 REORDERING = {"GetItem", "Split", "Stack", "Concatenate", "Flip"}
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The ends of a network: of ``RANGES``, ``ORDERS``, ``GIVES``; ``assumed`` are those nobody told."""
-
-    range: str
-    order: str
-    gives: str
-    assumed: tuple[str, ...] = ()
-
-    def summary(self) -> str:
-        """In words, for people."""
-        said = [f"takes {self.range} {self.order.upper()}", f"gives {self.gives}"]
-        note = f" ({' and '.join(self.assumed)} assumed)" if self.assumed else ""
-        return f"{', '.join(said)}{note}"
-
-
-def read(
-    model: keras.Model, range_: str | None = None, order: str | None = None, gives: str | None = None
-) -> Reading:
-    """What ``model`` takes and gives; what is given is not looked for.
+def read(model: keras.Model, said: Ends = NOTHING) -> Reading:
+    """What ``model`` takes and gives; what is said of it is not looked for.
 
     Raises:
         FootsegError: it has no graph, several images in or maps out, or what it gives cannot be told or is
             nothing that can be trained on (classes).
     """
     check(model)
-    found = range_ or _range(model)
+    found = said.range or _range(model)
     usual = "bgr" if found == "caffe" else "rgb"
     assumed = () if found else ("range",)
-    if order is None and found != "caffe":
+    if said.order is None and found != "caffe":
         assumed = (*assumed, "order")
-    return Reading(found or "0-1", order or usual, gives or _gives(model), assumed)
-
-
-def is_own(reading: Reading) -> bool:
-    """Whether these are the ends that every network of footseg has."""
-    return (reading.range, reading.order, reading.gives) == ("0-1", "rgb", "logits")
+    return Reading(found or "0-1", said.order or usual, said.gives or _gives(model), assumed)
 
 
 def check(model: keras.Model) -> None:
