@@ -4,6 +4,7 @@ Everything downstream (bench, report, an app's build script) needs only these tw
 """
 
 import dataclasses
+import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from footseg import files, records
 from footseg.clients import Standing
 from footseg.errors import FootsegError
+from footseg.graphs import onnx
 from footseg.graphs.ends import End
 
 # As a file's name ends, by the format that is asked for. Core ML's is a folder.
@@ -106,6 +108,8 @@ def load(path: Path) -> Artifact:
         raise FootsegError(f"no such file: {path}")
     if not kind:
         raise FootsegError(f"{path} is neither .tflite nor .onnx: export a run first (footseg export RUN)")
+    if kind == "onnx" and importlib.util.find_spec("onnx"):
+        onnx.check_whole(path)
     digest = files.sha256(path)
     sidecar = sidecar_path(path)
     if not sidecar.is_file():

@@ -7,6 +7,7 @@ pre-processing. What a file gives (logits, probabilities, classes) is read from 
 
 import json
 import platform
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from footseg.segmenter import FileSegmenter, channels, check_images, image_to_ma
 
 SUFFIXES = (".keras", ".tflite", ".onnx")
 COREML = ".mlpackage"
+HDF5 = (".h5", ".hdf5")
 ON_A_MAC = platform.system() == "Darwin"
 # Bounds the float32 copy of the images (16 of 256x256 are 12.6 MB) however many are asked for.
 KERAS_BATCH = 16
@@ -36,6 +38,11 @@ KERAS_BATCH = 16
 LARGEST_MODEL = 4_000_000_000
 # Bytes 4 to 8 of every flatbuffer that holds a TFLite model.
 TFLITE_IDENTIFIER = b"TFL3"
+# How LiteRT names an operator that it lacks: custom ones, newer ones, those of TensorFlow itself.
+UNKNOWN_OPERATOR = re.compile(
+    r"unresolved custom op: (?P<custom>[^.\n]+)|op for builtin opcode '(?P<newer>\w+)'"
+    r"|(?P<flex>Regular TensorFlow)"
+)
 # What ONNX Runtime calls the types of images, and of what else a network may give.
 ONNX_INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 ONNX_TYPES = {**ONNX_INPUTS, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
@@ -123,8 +130,9 @@ def opened(path: Path, threads: int = 1, said: foreign.Ends = foreign.NOTHING) -
     if path.is_dir():
         path = runs.load_trained(path).model
     if path.suffix not in SUFFIXES:
+        how = "; load it with keras.saving.load_model and save it as .keras" if path.suffix in HDF5 else ""
         raise FootsegError(
-            f"{path} is not a model footseg can run: give a {', '.join(SUFFIXES)} file or a run's folder"
+            f"{path} is not a model footseg can run: give a {', '.join(SUFFIXES)} file or a run's folder{how}"
         )
     if not path.is_file():
         raise FootsegError(f"no such file: {path}")
@@ -168,6 +176,12 @@ def interpreter(path: Path, threads: int = 1) -> Any:
             loaded = Interpreter(model_path=str(path), num_threads=threads)
             loaded.allocate_tensors()
     except (ValueError, RuntimeError) as error:
+        if unknown := UNKNOWN_OPERATOR.search(str(error)):
+            needed = unknown["custom"] or unknown["newer"] or "of TensorFlow itself"
+            raise FootsegError(
+                f"{path} needs an operator that LiteRT here does not have ({needed}): build the network "
+                "without it, of LiteRT's own operators alone"
+            ) from error
         raise FootsegError(f"{path} is damaged or cut off ({_first_line(error)}): export it again") from error
     return loaded
 
@@ -251,7 +265,7 @@ def load_keras(path: Path) -> Any:
         with quiet():
             return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises a different kind for each part that is missing.
-        why = _foreign(path) or _first_line(error)
+        why = _of_keras_2(path) or _foreign(path) or _first_line(error)
         raise FootsegError(f"Keras cannot load {path}: {why}") from error
 
 
@@ -273,6 +287,21 @@ def check_archive(path: Path) -> None:
             f"{path} unpacks to {unpacked / 1e9:.1f} GB, and a network may have {LARGEST_MODEL / 1e9:.0f} "
             "here: take another copy"
         )
+
+
+def _of_keras_2(path: Path) -> str:
+    """What to do about a ``.keras`` file of Keras 2, which Keras 3 cannot read; "" for others."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json")).get("keras_version", "")
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError, zipfile.BadZipFile):
+        return ""
+    if not str(version).startswith("2."):
+        return ""
+    return (
+        f"it is of Keras {version}: save it there as an .h5 file, load that with keras.saving.load_model of "
+        "Keras 3, and save it as .keras"
+    )
 
 
 class _Part(TypedDict):

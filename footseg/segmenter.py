@@ -60,12 +60,13 @@ def image_to_map(
     path: Path, inputs: list[tuple[Any, ...]], outputs: list[tuple[Any, ...]]
 ) -> tuple[int, int]:
     """The size of a network, once its shapes are those of a segmenter."""
-    expected = "footseg runs networks with one input (1, H, W, 3) and one output (1, H, W, channels)"
+    expected = "footseg runs networks of one image at a time, (1, H, W, 3) in and (1, H, W, channels) out"
     if len(inputs) != 1 or len(outputs) != 1:
         raise FootsegError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs: {expected}")
     (image,), (result,) = inputs, outputs
     fixed = (
         len(image) == 4
+        and (not isinstance(image[0], int) or image[0] <= 1)
         and len(result) in (3, 4)
         and all(isinstance(size, int) and size > 0 for size in (*image[1:], *result[1:]))
     )

@@ -40,6 +40,30 @@ def read(path: Path) -> Graph:
     )
 
 
+def check_whole(path: Path) -> None:
+    """Make sure that an ``.onnx`` holds its own weights: its size and its hash would be those of a shell.
+
+    Raises:
+        FootsegError: they are in a file beside it.
+    """
+    onnx = require("onnx", "onnx")
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as error:  # protobuf's own errors share no base class
+        raise FootsegError(f"{path} is not a whole .onnx file ({error}): export it again") from error
+    outside = {
+        entry.value
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    if outside:
+        raise FootsegError(
+            f"{path} keeps its weights in {', '.join(sorted(outside))} beside it: make it one file, "
+            f"onnx.save(onnx.load({str(path)!r}), 'NEW.onnx')"
+        )
+
+
 def _tensors(onnx: Any, graph: "onnx.GraphProto") -> dict[Key, Tensor]:
     """Every tensor that is named; those of which inference says nothing have no shape."""
     held = {tensor.name: tensor for tensor in graph.initializer}
