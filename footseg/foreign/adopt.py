@@ -107,7 +107,7 @@ def adopted(path: Path, data_dir: Path, ends: Ends = NOTHING, *, say: Callable[[
         FootsegError: as ``adopt``.
     """
     data = open_data(data_dir)
-    seen = f"{files.sha256(path)} {fingerprint(pairs(data, 'val'), len(data.classes))} {data.classes} {ends}"
+    seen = f"{files.sha256(path)} {fingerprint(pairs(data, 'val'), data.labels)} {data.classes} {ends}"
     out = cache_folder() / "adopted" / hashlib.sha256(seen.encode()).hexdigest()[:16] / _name(path)
     if not exists(out):
         adopt(path, out, data_dir, ends, say=say)
@@ -145,7 +145,7 @@ def _check(path: Path, network: keras.Model, data: DataSet) -> None:
     size, (height, width, count) = network.input_shape[1:3], network.output_shape[1:]
     if None in size:
         raise FootsegError(
-            f"{path} takes images of any size: say with --size which one its files are to have"
+            f"{path} takes images of any size: say with --input-size which one its files are to have"
         )
     if (height, width) != tuple(size):
         raise FootsegError(
@@ -177,7 +177,7 @@ def _tried(
     if len(candidates) == 1 or "val" not in data.splits:
         return found
     chosen = pairs(data, "val")[:: max(1, len(pairs(data, "val")) // IMAGES)][:IMAGES]
-    read = [read_pair(pair, len(data.classes)) for pair in chosen]
+    read = [read_pair(pair, data.labels) for pair in chosen]
     # One network for all of them: what it is fed is made here.
     network = canonical(model, dataclasses.replace(found, range="0-1", order="rgb"), size)
     size = network.input_shape[1:3]
