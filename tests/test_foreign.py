@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from footseg import cli, evaluate, run, runtime
+from footseg import artifact, cli, evaluate, run, runtime
 from footseg.errors import FootsegError
 from footseg.foreign import adopt
 from footseg.foreign.canonical import canonical
@@ -281,3 +281,52 @@ def test_what_no_run_can_be_made_of(name: str, said: str, tiny_run: Path, tmp_pa
             tmp_path / "model.keras", tmp_path / "run", Path(run.load(tiny_run).data), say=lambda line: None
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("normalization_that_was_adapted", "fp32"),
+        ("caffe_preprocessing_inside", "fp32"),
+        ("convolutions_in_groups", "fp32"),
+        ("cropping", "fp32"),
+        ("a_slice_of_channels", "fp32"),
+        ("a_transposed_convolution_called_twice", "fp32"),
+        ("attention_of_several_heads", "fp32"),
+        ("mixed_float16_inside", "fp32"),
+        # Its scales are powers of two, which TFLite's SUB in 16 bits takes another way, and refuses.
+        ("rescaling_of_unit_pixels", "int16x8"),
+    ],
+)
+def test_what_becomes_of_them_is_verified(
+    name: str, precision: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model, files = tmp_path / "model.keras", tmp_path / "files"
+    others.build(name).save(model)
+    words = ["export", str(model), "--data", run.load(tiny_run).data, "--out", str(files), "--no-clients"]
+    to = ["tflite", "onnx"] if precision == "fp32" else ["tflite"]
+    assert cli.main([*words, "--no-speed", "--to", *to, "--precision", precision]) == 0
+    made = [artifact.load(files / f"model_64x64_{precision}.{kind}") for kind in to]
+    assert all(one.verification["images"] >= 8 for one in made)
+
+
+TABLE = Path(__file__).parents[1] / "docs" / "keras.md"
+
+
+def test_the_page_lists_what_is_done_with_each() -> None:
+    text = TABLE.read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    listed = {row[0].removeprefix("| "): row[1].removesuffix(" |") for row in rows}
+    expected = {name.replace("_", " "): _done(name) for name in READ}
+    assert {name: listed.get(name) for name in expected} == expected
+
+
+def _done(name: str) -> str:
+    """What the page says of a network: what it was read as, or that and why it is refused."""
+    try:
+        found = read(others.build(name))
+    except FootsegError as error:
+        return f"refused: {str(error).partition(' ')[2]}"
+    return found.summary()
