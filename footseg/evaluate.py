@@ -200,12 +200,12 @@ def evaluate(
     *,
     samples: int = 6,
     threads: int = 1,
-    said: Ends = NOTHING,
+    ends: Ends = NOTHING,
 ) -> Evaluation:
     """Score a ``.keras``, ``.tflite`` or ``.onnx`` file, or a run's folder, on a split of a data set.
 
     ``samples`` evenly spaced images, the same ones for every model, and the six worst are kept as pictures.
-    With ``out`` everything is written there (see ``Evaluation.save``). ``said`` is for ``runtime.load``.
+    With ``out`` everything is written there (see ``Evaluation.save``). ``ends`` is for ``runtime.load``.
 
     Raises:
         FootsegError: model or data cannot be used, they differ in their number of classes, the model
@@ -217,7 +217,7 @@ def evaluate(
         check_out(out)
     data = open_data(data_dir)
     strangers.check(model)
-    segmenter = runtime.load(model, threads, said)
+    segmenter = runtime.load(model, threads, ends)
     if segmenter.classes != len(data.classes):
         raise FootsegError(
             f"{model} tells {segmenter.classes} classes apart, {data_dir} has {len(data.classes)} "

@@ -50,12 +50,12 @@ def predict(
     out: Path,
     threads: int = 1,
     colours: Sequence[Colour] | None = None,
-    said: foreign.Ends = foreign.NOTHING,
+    ends: foreign.Ends = foreign.NOTHING,
 ) -> list[Prediction]:
     """Write NAME_mask.png (class indices, of the photograph's size) and NAME_overlay.jpg (at most 2048 px).
 
     ``images`` are photographs or folders of them; of two with one NAME the second becomes NAME-2, and so on.
-    ``colours``, one a class, are by default the run's own, else those of a data set without any. ``said`` is
+    ``colours``, one a class, are by default the run's own, else those of a data set without any. ``ends`` is
     for ``runtime.load``.
 
     Raises:
@@ -66,7 +66,7 @@ def predict(
     photographs = find_photographs(images)
     check_out(out, photographs)
     strangers.check(model)
-    segmenter = runtime.load(model, threads, said)
+    segmenter = runtime.load(model, threads, ends)
     colours = colours or _colours(model, segmenter.classes)
     done, bad = [], []
     names = unique_names([fitting(path.stem) for path in photographs])

@@ -70,7 +70,7 @@ def test_every_command_has_help(words: tuple[str, ...], capsys: pytest.CaptureFi
 def test_help_lists_commands_in_the_order_in_which_people_use_them() -> None:
     _, _, commands = footseg("--help").stdout.partition("COMMAND\n")
     listed = re.findall(r"^    ([a-z]+)(?: |$)", commands, re.MULTILINE)
-    wanted = "demo doctor networks data train evaluate predict export verify describe golden bench"
+    wanted = "demo doctor networks data train evaluate predict adopt export verify describe golden bench"
     assert listed == [*wanted.split(), "report", "cost", "compress", "search", "study", "reproduce"]
 
 

@@ -15,6 +15,7 @@ from footseg.foreign.ends import RANGES, Ends, Reading
 from footseg.foreign.reading import read
 from tests import others
 
+TABLE = Path(__file__).parents[1] / "docs" / "keras.md"
 OWN = "0-1 rgb logits"
 # What each takes and gives, and what of that nothing tells; or why it is refused.
 READ = {
@@ -76,6 +77,18 @@ def test_every_network_is_looked_at() -> None:
     assert READ.keys() == others.BUILDERS.keys()
 
 
+def listed() -> dict[str, str]:
+    """What the page says of each network, by the name of its builder."""
+    rows = [
+        line[2:-2].split(" | ") for line in TABLE.read_text(encoding="utf-8").splitlines() if line[:2] == "| "
+    ]
+    return {name.replace(" ", "_"): said for name, said in rows if name.replace(" ", "_") in READ}
+
+
+def test_the_page_lists_every_network() -> None:
+    assert listed().keys() == READ.keys()
+
+
 def pixels() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (4, others.SIZE, others.SIZE, 3), dtype=np.uint8)
 
@@ -99,6 +112,7 @@ def test_a_network_like_ours_gives_what_it_gave(name: str) -> None:
     before = network.get_weights()
     found = read(network)
     assert f"{found.range} {found.order} {found.gives}" == READ[name]
+    assert found.summary() == listed()[name]
     assert ("range" in found.assumed) == (found.range == "0-1" and name != "rescaling_of_unit_pixels")
     ours = canonical(network, found, (others.SIZE, others.SIZE))
     assert ours.input_shape == (None, others.SIZE, others.SIZE, 3)
@@ -125,6 +139,7 @@ def test_what_cannot_be_taken_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(FootsegError, match=READ[name]) as error:
         read(others.build(name))
     assert "\n" not in str(error.value)
+    assert listed()[name] == f"refused: {str(error.value).partition(' ')[2]}"
 
 
 @pytest.mark.parametrize(("kind", "order"), [(kind, order) for kind in RANGES for order in ("rgb", "bgr")])
@@ -310,23 +325,3 @@ def test_what_becomes_of_them_is_verified(
     assert cli.main([*words, "--no-speed", "--to", *to, "--precision", precision]) == 0
     made = [artifact.load(files / f"model_64x64_{precision}.{kind}") for kind in to]
     assert all(one.verification["images"] >= 8 for one in made)
-
-
-TABLE = Path(__file__).parents[1] / "docs" / "keras.md"
-
-
-def test_the_page_lists_what_is_done_with_each() -> None:
-    text = TABLE.read_text(encoding="utf-8")
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    listed = {row[0].removeprefix("| "): row[1].removesuffix(" |") for row in rows}
-    expected = {name.replace("_", " "): _done(name) for name in READ}
-    assert {name: listed.get(name) for name in expected} == expected
-
-
-def _done(name: str) -> str:
-    """What the page says of a network: what it was read as, or that and why it is refused."""
-    try:
-        found = read(others.build(name))
-    except FootsegError as error:
-        return f"refused: {str(error).partition(' ')[2]}"
-    return found.summary()

@@ -388,8 +388,8 @@ def command(data: Path, out: Path, *words: str) -> list[str]:
         ("warmup = { uniform = [0, 0.5] }", ["--minutes", "0"], "minutes is 0"),
         ("warmup = { uniform = [0, 0.5] }", ["--workers", "0"], "workers is 0"),
         ("warmup = { uniform = [0, 0.5] }", ["--resume"], "holds no search to resume: leave --resume out"),
-        ("warmup = { uniform = [0, 0.5] }", ["--teacher", "gone"], "no such folder: .*gone"),
-        ("warmup = { uniform = [0, 0.5] }", ["--start-from", "gone"], "no such folder: .*gone"),
+        ("warmup = { uniform = [0, 0.5] }", ["--teacher", "gone"], "no such file: .*gone"),
+        ("warmup = { uniform = [0, 0.5] }", ["--start-from", "gone"], "no such file: .*gone"),
         ("warmup = { uniform = [0, 0.5] }", ["--loss", "distill"], "loss distill needs a teacher"),
     ],
 )

@@ -74,8 +74,8 @@ def _evaluate(args: Arguments) -> Output:
     from footseg.data.folder import shorten
     from footseg.evaluate import evaluate
 
-    said = keras_ends(args.model, args, args.data)
-    evaluation = evaluate(args.model, args.data, args.split, args.out, threads=args.threads, said=said)
+    ends = keras_ends(args.model, args, args.data)
+    evaluation = evaluate(args.model, args.data, args.split, args.out, threads=args.threads, ends=ends)
     scores = evaluation.metrics
     text = (
         f"{evaluation.model} on {evaluation.images} images of {evaluation.data}/{evaluation.split}: "
@@ -100,8 +100,8 @@ def _predict_arguments(sub: argparse.ArgumentParser) -> None:
 def _predict(args: Arguments) -> Output:
     from footseg.predict import foreground, predict
 
-    said = keras_ends(args.model, args)
-    done = predict(args.model, args.images, args.out, threads=args.threads, said=said)
+    ends = keras_ends(args.model, args)
+    done = predict(args.model, args.images, args.out, threads=args.threads, ends=ends)
     what = foreground(args.model)
     lines = [f"{item.overlay}  {what} on {item.foot_share:.1%} of the pixels" for item in done]
     return Output([dataclasses.asdict(item) for item in done], "\n".join(lines))
