@@ -115,7 +115,9 @@ def an_evaluation(folder: Path) -> Path:
     figures = {"iou": 0.8, "boundary_f": 0.6, "boundary_tolerance_px": 3}
     scores = (ImageScore("a", *[0.5] * 5),)
     size, colours = (8, 8), ((0, 0, 0), (9, 9, 9))
-    Evaluation("net", SHA, "d", "f", "test", 1, size, figures, scores, {}, colours, (), ()).save(folder / "e")
+    Evaluation("net", SHA, "d", "f", "test", 1, size, figures, scores, (), {}, colours, (), ()).save(
+        folder / "e"
+    )
     return folder / "e" / "metrics.json"
 
 
