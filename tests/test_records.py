@@ -168,7 +168,7 @@ KINDS = {
     "evaluation": Kind(
         an_evaluation,
         lambda path: SavedEvaluation.load(path.parent),
-        ("per_image.0.boundary_f", "share", "pixel_accuracy", "versions", "worst"),
+        ("per_image.0.boundary_f", "share", "pixel_accuracy", "unlabelled", "versions", "worst"),
     ),
     "sensitivity": Kind(a_sensitivity, layers.sensitivity),
     "frontier": Kind(a_frontier, frontier.write),
