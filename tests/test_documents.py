@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from footseg import cli, networks
+from footseg import cli, files, networks
 from footseg.cli import COMMANDS, parser
 from footseg.data.labels import KEYS, read_labels
 from footseg.doctor import NEEDED_FOR
@@ -305,3 +305,10 @@ def test_nothing_names_this_machine() -> None:
     ]
     home = "/" + "work/"  # in two pieces, so that this file passes its own test
     assert not [path.name for path in checked if home in path.read_text()]
+
+
+def test_the_cost_of_a_check_is_the_measured_one() -> None:
+    found = files.read_json(ROOT / "benchmarks" / "results" / "data_check.json")
+    assert f"takes {found['ratio']:.2f} times" in read("docs/data.md")
+    assert f"({found['photographs']} generated photographs" in read("docs/data.md")
+    assert found["met"] == (found["ratio"] <= 1.2)

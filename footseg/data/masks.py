@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from footseg.data.images import FIX_FLAG, IGNORE
+from footseg.data.images import FIX_FLAG, IGNORE, Size
 from footseg.data.labels import Colour, Labels, hexed
 from footseg.data.opening import BadFileError, Opened, open_image
 
@@ -24,17 +24,30 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask ``classes`` uint8 (H, W), each pixel a class or 255.
+    """A mask: ``stored`` values (H, W), and the class that ``table`` makes of each (None: they are classes).
 
-    ``counts`` (256,) are its pixels of each value. ``palette`` has the colours of the indices that were read
-    as they are. ``oriented`` is whether the file had an orientation of its own.
+    ``counts`` (256,) are its pixels of each class, and of 255. ``palette`` has the colours of the indices
+    that were read as they are. ``oriented`` is whether the file had an orientation of its own.
     """
 
-    classes: np.ndarray
+    stored: Image.Image | np.ndarray
+    table: np.ndarray | None
     counts: np.ndarray
     palette: Mapping[int, Colour] = field(default_factory=dict)
     oriented: bool = False
     notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def classes(self) -> np.ndarray:
+        """Each pixel's class or 255, uint8 (H, W); made when it is asked for, which a check need not do."""
+        values = np.asarray(self.stored)
+        return values if self.table is None else self.table[values]
+
+    @property
+    def size(self) -> Size:
+        """(height, width) in pixels."""
+        width, height = self.stored.size if isinstance(self.stored, Image.Image) else self.stored.shape[::-1]
+        return height, width
 
 
 def read_mask(path: Path, labels: Labels) -> np.ndarray:
@@ -71,27 +84,20 @@ def look(path: Path, labels: Labels) -> Mask:
         raise bad("colour", channels, f"{FIX_FLAG}, or export it as a single-channel PNG")
     table, notes = labels.table(), opened.notes
     palette: dict[int, Colour] = {}
+    stored: Image.Image | np.ndarray = image
     drawing = image.mode != "P"
-    if drawing:
-        indices = _indices(path, opened, image, labels)
-        counts = (
-            _histogram(image, opened) if image.mode == "L" else np.bincount(indices.ravel(), minlength=256)
-        )
+    if image.mode == "P" or (image.mode == "L" and _step(opened) == 1):
+        counts = np.array(image.histogram())
     else:
-        counts, indices = np.array(image.histogram()), np.array(image)
+        stored = _indices(path, opened, image, labels)
+        counts = np.bincount(stored.ravel(), minlength=256)
+    if image.mode == "P":
         table, palette, said = _by_palette(path, image, counts, labels)
         notes, drawing = notes + said, palette.get(IGNORE) == WHITE
-    classes, counts = _classes(path, indices, counts, table, labels, bool(palette), drawing)
-    return Mask(classes, counts, palette, opened.orientation != 1, notes)
-
-
-def _histogram(image: Image.Image, opened: Opened) -> np.ndarray:
-    """The pixels of each value; Pillow's is five times as fast as numpy's."""
-    counts = np.zeros(256, np.int64)
-    found = np.array(image.histogram())
-    step = _step(opened)
-    counts[: len(found[::step])] = found[::step]
-    return counts
+    found = _classes(path, counts, table, labels, bool(palette), drawing)
+    same = all(table[value] == value for value in np.flatnonzero(counts))
+    classes = None if same else table.astype(np.uint8)
+    return Mask(stored, classes, found, palette, opened.orientation != 1, notes)
 
 
 def _step(opened: Opened) -> int:
@@ -101,7 +107,7 @@ def _step(opened: Opened) -> int:
 
 def _indices(path: Path, opened: Opened, image: Image.Image, labels: Labels) -> np.ndarray:
     """The stored values as uint8 (H, W), those beyond that only where they are ignored."""
-    values = np.array(image)
+    values = np.asarray(image)
     if values.dtype == np.uint8:
         step = _step(opened)
         return values if step == 1 else values // step
@@ -181,14 +187,13 @@ def _palette_error(path: Path, problem: str, fix: str) -> BadFileError:
 
 def _classes(
     path: Path,
-    indices: np.ndarray,
     counts: np.ndarray,
     table: np.ndarray,
     labels: Labels,
     coloured: bool,
     drawing: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices as classes, and the pixels of each; ``drawing`` is whether 255 may be the white of one."""
+) -> np.ndarray:
+    """The pixels of each class; ``drawing`` is whether 255 may be the white of one."""
     used = np.flatnonzero(counts)
     if unknown := [int(value) for value in used if table[value] < 0]:
         raise _no_class(path, unknown, labels, coloured)
@@ -202,8 +207,7 @@ def _classes(
             f"a black and white mask (0 and 255{few}), but 255 means ignored",
             f"{FIX_FLAG} turns 255 into class 1; if it is ignored, write ignore = 255 in dataset.toml",
         )
-    same = all(table[value] == value for value in used)
-    return indices if same else table.astype(np.uint8)[indices], found
+    return found
 
 
 def _no_class(path: Path, unknown: list[int], labels: Labels, coloured: bool = False) -> BadFileError:

@@ -185,7 +185,9 @@ def _raw(image: Image.Image) -> str:
 
 
 def _frames(data: bytes, image: Image.Image) -> int:
-    if image.format not in ("GIF", "PNG", "TIFF", "WEBP", "AVIF"):
+    if image.format == "PNG":  # which it says in its head
+        return int(getattr(image, "n_frames", 1))
+    if image.format not in ("GIF", "TIFF", "WEBP", "AVIF"):
         return 1
     try:  # counting moves through the file: another object, so that the first picture stays the one to load
         return int(getattr(Image.open(io.BytesIO(data)), "n_frames", 1))
