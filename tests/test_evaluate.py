@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import resource
 
 import numpy as np
@@ -264,3 +265,11 @@ def test_names_too_long_for_a_picture_lose_their_end(model, tmp_path):
     for picture in (tmp_path / "out" / "worst").iterdir():
         assert len(picture.name.encode()) <= 255
     assert (tmp_path / "out" / "worst" / evaluation.picture_name(name, "prediction")).is_file()
+
+
+def test_a_name_that_is_no_text_is_written_and_read(model, tmp_path):
+    name = os.fsdecode(b"\xff\xfe")
+    data = write_data(tmp_path / "data", {name: PAIRS["half"]})
+    evaluation.evaluate(model, data, out=tmp_path / "out")
+    saved = evaluation.SavedEvaluation.load(tmp_path / "out")
+    assert saved.image_iou(name) == 0.5

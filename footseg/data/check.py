@@ -1,6 +1,5 @@
 """Look through a data set for everything that would stop a training or falsify its score."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -101,18 +100,15 @@ def _folders(data: DataSet) -> Iterator[Finding]:
 
 def _sides(data: DataSet) -> Iterator[Finding]:
     """Classes of a left and a right that mirroring would confuse."""
-    paired = {data.classes[index] for pair in data.labels.flip_pairs for index in pair}
-    for name in data.classes:
-        other = re.sub(r"\bleft|left\b", "right", name)
-        if other != name and other in data.classes and name not in paired:
-            yield Finding(
-                "warning",
-                "left and right",
-                "",
-                "dataset.toml",
-                f"training mirrors photographs, and {name!r} would stay {name!r} there",
-                f'write flip_pairs = [["{name}", "{other}"]], or train with --flip 0',
-            )
+    for name, other in data.labels.sides():
+        yield Finding(
+            "warning",
+            "left and right",
+            "",
+            "dataset.toml",
+            f"training mirrors photographs, and {name!r} would stay {name!r} there",
+            f'write flip_pairs = [["{name}", "{other}"]], or train with --flip 0',
+        )
 
 
 def _names(data: DataSet, split: str) -> tuple[list[Finding], list[Pair]]:

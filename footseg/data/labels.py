@@ -9,6 +9,7 @@ flip_pairs = [["left shoe", "right shoe"]]                     what mirroring a 
 
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,16 @@ class Labels:
             **({"flip_pairs": json.dumps(pairs, ensure_ascii=False)} if pairs else {}),
         }
         return "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+    def sides(self) -> list[tuple[str, str]]:
+        """Classes of a left and a right, by their names, that mirroring would confuse."""
+        paired = {self.classes[index] for pair in self.flip_pairs for index in pair}
+        others = ((name, re.sub(r"\bleft|left\b", "right", name)) for name in self.classes)
+        return [
+            (name, other)
+            for name, other in others
+            if other != name and other in self.classes and name not in paired
+        ]
 
     def table(self) -> np.ndarray:
         """``of_index`` as int16 (256,), -1 where an index is none."""

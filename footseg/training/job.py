@@ -141,6 +141,12 @@ def prepare(
     lessons.check(config)
     data = team.everywhere(lambda: folder.open_data(Path(config.data)))
     parents = team.everywhere(lambda: _parents(config, fresh))
+    if config.flip and (sides := data.labels.sides()):
+        one, other = sides[0]
+        say(
+            f"mirrored images keep {one!r} and {other!r} as they are: if these are sides, write flip_pairs = "
+            f'[["{one}", "{other}"]] in dataset.toml, or train with --flip 0'
+        )
     team.check_same("the configuration", dump(dataclasses.replace(config, **ELSEWHERE)))
     team.check_same("the classes, teacher or first weights", repr((data.classes, parents)))
     keras.utils.set_random_seed(config.seed)
