@@ -14,7 +14,9 @@ from footseg.terminal import with_interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 # Behind a ratio whose interval includes 1, in a terminal.
-ALIKE = "~"
+ALIKE, UNKNOWN = "~", "?"
+# What is said of it, by the ratio's verdict.
+APART = {"alike": "not told apart", "cannot tell": "cannot tell"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _ratio(m: Measurement, members: Members) -> Cell:
         return Cell("1")
     if found:
         value, ends = ratio_words(found.ratio, found.low, found.high)
-        return Cell(value, below=ends, badge="not told apart" if found.different is False else "")
+        return Cell(value, below=ends, badge=APART.get(found.verdict, ""))
     own, base = shown.latency(m, members), _base_latency(m, members)
     return Cell(f"~{own.ms / base.ms:.2f}") if own and base else Cell()
 
@@ -194,8 +196,8 @@ def _base_latency(m: Measurement, members: Members) -> shown.Shown | None:
 def _in_turns(m: Measurement, _: Members) -> str:
     if m.relative is None or m.is_base:
         return "1" if m.relative else ""
-    alike = f" {ALIKE}" if m.relative.different is False else ""
-    return with_interval(m.relative.ratio, m.relative.low, m.relative.high) + alike
+    mark = {"alike": f" {ALIKE}", "cannot tell": f" {UNKNOWN}"}.get(m.relative.verdict, "")
+    return with_interval(m.relative.ratio, m.relative.low, m.relative.high) + mark
 
 
 def _delegated(m: Measurement, _: Members) -> str:

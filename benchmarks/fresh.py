@@ -33,6 +33,11 @@ class FreshProcess:
         """Milliseconds of ``times`` inferences by ``clock``, "wall" or "cpu" (of this process)."""
         return self._ask(f"{clock} {times}", PATIENCE + times * self.hello["first_inference_ms"] / 100)
 
+    def run_by_both(self, times: int) -> list[tuple[float, float]]:
+        """Milliseconds of ``times`` inferences by the clock on the wall, and of processor time."""
+        pairs = self._ask(f"both {times}", PATIENCE + times * self.hello["first_inference_ms"] / 100)
+        return [(wall, processor) for wall, processor in pairs]
+
     def memory(self) -> float:
         """MB that loading and running the file have added to the process at most."""
         return self._ask("memory", PATIENCE)

@@ -7,14 +7,16 @@ What can be compared honestly with figures of another day, and how:
                     and neighbours act on both files and cancel. Each ratio brings its interval.
     latency         of a file that was run in turns with no other, or that the others are held against: times
                     the speed of a matrix product in the same run, which stands for the machine's of that
-                    day. The spread of both is counted, and that of fresh starts (``START``).
+                    day. The spread of both is counted, and that of fresh starts (``START``). One thread's is
+                    of processor time.
     bytes           of the file, as downloaded, of activations: counts
     accuracy        on the device, on the same images: IoU, and pixels equal to the host's. A line holds no
                     figures of single images, so there is no interval: what is judged is these images. Of one
                     file then and now that is all there is to know; of two, other images may say otherwise.
 
 A quotient, its interval joined of those of both figures (``intervals``), is worse if all of it is beyond what
-is allowed, all right if none is, and otherwise nobody can tell, which is said and does not fail.
+is allowed, all right if none is, and otherwise nobody can tell: that is said, and its exit code is neither
+that of success nor that of failure. A machine that had other work (``busy``) makes intervals wider.
 
 Lines match when file name, recipe, runtime, threads, cores and the device's model agree. A file that the
 baseline has only from elsewhere was not checked, and that fails: a gate that compares nothing must not open.
@@ -29,7 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from footseg.benchmarks import comparison, places
+from footseg import comparison
+from footseg.benchmarks import busy, places
 from footseg.benchmarks.intervals import Log, undisturbed
 from footseg.benchmarks.measurement import Agreement, Measurement, Relative
 from footseg.benchmarks.places import Place
@@ -79,12 +82,18 @@ class Verdict:
 class Gate:
     """All verdicts; ``ok`` if nothing is worse and nothing went unchecked.
 
-    ``not_measured`` names files of the baseline, or figures of a file, that nobody measured now.
+    ``undecided`` if it is ok so far as anybody can tell. ``not_measured`` names files of the baseline, or
+    figures of a file, that nobody measured now.
     """
 
     verdicts: tuple[Verdict, ...]
     ok: bool
     not_measured: tuple[str, ...] = ()
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing failed, and of some figure nobody can tell."""
+        return self.ok and any(verdict.outcome == "cannot tell" for verdict in self.verdicts)
 
     @property
     def counted(self) -> str:
@@ -93,8 +102,8 @@ class Gate:
         return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, for --json."""
-        return dataclasses.asdict(self)
+        """The fields, for --json, and whether it is undecided."""
+        return {**dataclasses.asdict(self), "undecided": self.undecided}
 
 
 def baseline(
@@ -238,14 +247,24 @@ def _relative(relative: Relative) -> Log | None:
     return Log.of(relative.ratio, relative.low, relative.high)
 
 
-def _speed_of(m: Measurement) -> Log | None:
-    """Latency over the time of a matrix product in the same run; None where either is missing."""
-    latency = undisturbed(m.latency.samples_ms) if m.latency else None
+def _speed_of(m: Measurement, processor: bool) -> Log | None:
+    """Latency, or its ``processor`` time, over the time of a matrix product in the same run.
+
+    None where either is missing.
+    """
+    if m.latency is None:
+        return None
+    latency = undisturbed(m.latency.processor_ms if processor else m.latency.samples_ms)
     product = undisturbed([1 / gflops for gflops in m.calibration.samples_gflops]) if m.calibration else None
     if latency is None or product is None:
         return None
     start = statistics.NormalDist(0, START).inv_cdf((1 + comparison.CONFIDENCE) / 2)
     return latency.over(product).times(Log(0, start, start))
+
+
+def _of_processor(now: Measurement, then: Measurement) -> bool:
+    """Whether both lines have the processor time of one thread."""
+    return now.threads == 1 and all(m.latency and m.latency.processor_ms for m in (now, then))
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -325,17 +344,23 @@ def _latency(now: Measurement, then: Measurement, allow: float) -> Iterator[Verd
     """Over another file's where both were run in turns with one, else by itself."""
     old, new = _in_turns(then), _in_turns(now)
     if old and new:
-        yield _latency_ratio(now, old, new, allow)
+        yield _latency_ratio(now, then, old, new, allow)
     elif then.latency and now.latency:
         figures = then.latency.median_ms, now.latency.median_ms
         note, quotient = _why_not(now, then), None
-        before, after = _speed_of(then), _speed_of(now)
+        processor, waited = _of_processor(now, then), busy.moments(now, then)
+        before, after = _speed_of(then, processor), _speed_of(now, processor)
         if before and after and now.calibration and then.calibration and not note:
             quotient = after.over(before)
             note = (
-                "now / then is of the fastest runs, times the speed of a matrix product beside them, "
-                f"{then.calibration.gflops:.3g} GFLOP/s then and {now.calibration.gflops:.3g} now"
+                f"now / then is of the fastest runs{', in processor time' if processor else ''}, times the "
+                f"speed of a matrix product beside them, {then.calibration.gflops:.3g} GFLOP/s then and "
+                f"{now.calibration.gflops:.3g} now"
             )
+        if waited and quotient:
+            # By the clock on the wall nobody knows how much of it was waiting.
+            quotient = busy.of_time(waited, quotient) if processor else None
+            note = f"{busy.words(waited)}; {note}" if processor else f"{busy.words(waited)}: measure again"
         yield _verdict("latency, ms", now, *figures, quotient, allow, "cannot tell", note=note)
 
 
@@ -344,14 +369,17 @@ def _in_turns(m: Measurement) -> Relative | None:
     return None if m.is_base else m.relative
 
 
-def _latency_ratio(now: Measurement, old: Relative, new: Relative, allow: float) -> Verdict:
+def _latency_ratio(
+    now: Measurement, then: Measurement, old: Relative, new: Relative, allow: float
+) -> Verdict:
     quotient, outcome, note = None, "cannot tell", ""
-    before, after = _relative(old), _relative(new)
+    before, after, waited = _relative(old), _relative(new), busy.moments(now, then)
     if old.to != new.to:
         outcome = "no baseline"
         note = f"not checked, the baseline holds it against {old.to}: measure it with the same files"
     elif before and after:
-        quotient = after.over(before)
+        quotient = busy.of_ratio(waited, after.over(before))
+        note = busy.words(waited)
     else:
         note = "a ratio without an interval, of an older footseg: measure the baseline again"
     return _verdict(
@@ -366,7 +394,7 @@ def _why_not(now: Measurement, then: Measurement) -> str:
         return "another phone of this model: compare ratios, with two files or more"
     if any(m.conditions.get("throttled") for m in (now, then)):
         return "the device throttled: let it cool down and measure again"
-    if not (_speed_of(now) and _speed_of(then)):
+    if not (_speed_of(now, processor=False) and _speed_of(then, processor=False)):
         return "too few samples, or no matrix product in the same run to tell how fast the device was"
     return ""
 

@@ -12,7 +12,7 @@ HEADS = ("", "file", "what", "then", "now", "now / then", "allowed")
 
 def as_text(gate: Gate) -> str:
     """The verdicts place by place, the worst first, with what must be known to read them below."""
-    lines = [f"gate {'passed' if gate.ok else 'FAILED'}: {gate.counted}"]
+    lines = [f"gate {_state(gate)}: {gate.counted}"]
     if not gate.ok and not any(verdict.failed for verdict in gate.verdicts):
         lines.append("nothing was compared: measure a file that the baseline has, or add these lines to it")
     for where in dict.fromkeys(verdict.where for verdict in gate.verdicts):
@@ -26,6 +26,12 @@ def as_text(gate: Gate) -> str:
     if gate.not_measured:
         lines += ["", wrapped(f"in the baseline, not measured now: {', '.join(gate.not_measured)}")]
     return "\n".join(lines)
+
+
+def _state(gate: Gate) -> str:
+    if not gate.ok:
+        return "FAILED"
+    return "passed so far as anybody can tell" if gate.undecided else "passed"
 
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:

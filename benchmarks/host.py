@@ -1,7 +1,7 @@
 """Latency, cold start, memory and size of artifacts on the machine at hand, each in fresh processes.
 
 A comparison asks one question, whether two files take the same time, and answers it with an interval; see
-benchmarks/comparison.py for the statistics, benchmarks/trials.py for how often it is wrong. What
+footseg/comparison.py for the statistics, benchmarks/experiments/trials.py for how often it is wrong. What
 was measured on the way (FastLinkNet against itself, 12 to 24 starts, deviation of their log ratio):
 
     least of a turn 0.4 %, median of a turn 0.5 %: whatever disturbs an inference makes it longer
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from footseg import artifact, provenance, runtime
+from footseg import artifact, comparison, provenance, runtime
 from footseg.android_harness import ask
-from footseg.benchmarks import comparison, fresh, places
+from footseg.benchmarks import fresh, places
 from footseg.benchmarks.fresh import FreshProcess
 from footseg.benchmarks.measurement import (
     ColdStart,
@@ -100,12 +100,14 @@ def measure(
         runtime=worker.hello["runtime"],
         runtime_version=worker.hello["runtime_version"],
         threads=threads,
-        latency=Latency.of(samples, warmup_runs),
+        latency=Latency.of(
+            [wall for wall, _ in samples], warmup_runs, processor_ms=[own for _, own in samples]
+        ),
         cold_start=_cold_start(hellos),
         peak_memory_mb=round(memory, 2),
         delegation=runtime.delegation(path, threads) if facts.format == "tflite" else None,
         profile=tuple(OperatorTime(**row) for row in rows),
-        conditions=_conditions(pin, rows, samples),
+        conditions=_conditions(pin, rows, [wall for wall, _ in samples]),
     )
     return dataclasses.replace(measured, calibration=_calibration(measured, gflops))
 
@@ -306,10 +308,10 @@ def _warm_up(worker: FreshProcess, most: int) -> int:
     return done
 
 
-def _sample(worker: FreshProcess, runs: int, min_seconds: float) -> list[float]:
-    """At least ``runs`` samples that took at least ``min_seconds`` together."""
+def _sample(worker: FreshProcess, runs: int, min_seconds: float) -> list[tuple[float, float]]:
+    """At least ``runs`` samples by both clocks, that took at least ``min_seconds`` together."""
     start = time.monotonic()
-    samples = worker.run(runs)
+    samples = worker.run_by_both(runs)
     while time.monotonic() - start < min_seconds:
-        samples += worker.run(runs)
+        samples += worker.run_by_both(runs)
     return samples

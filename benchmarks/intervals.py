@@ -33,6 +33,10 @@ class Log:
         down, up = math.hypot(self.down, other.up), math.hypot(self.up, other.down)
         return Log(self.value - other.value, down, up)
 
+    def wider(self, down: float, up: float) -> "Log":
+        """With an interval that reaches so much further: for what is bounded, but not by chance."""
+        return Log(self.value, self.down + down, self.up + up)
+
     @property
     def ends(self) -> tuple[float, float, float]:
         """The figure and the bounds of its interval."""

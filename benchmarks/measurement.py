@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from footseg import provenance, records
+from footseg import comparison, provenance, records
 from footseg.artifact import Artifact
-from footseg.benchmarks import comparison, cost
+from footseg.benchmarks import cost
 from footseg.compress.sizes import packed
 from footseg.runtime import Delegation
 
@@ -43,7 +43,8 @@ class Latency:
     """Time of one inference in milliseconds, over all runs after warm-up.
 
     ``spread`` is the interquartile range over the median, ``noisy`` whether it is above ``NOISY_SPREAD``; of
-    ``runs_per_sample`` inferences each sample is the mean.
+    ``runs_per_sample`` inferences each sample is the mean. ``processor_ms`` is what each sample took of
+    processors, over all threads: less than ``samples_ms`` where others had them; empty where nobody looked.
     """
 
     samples_ms: tuple[float, ...]
@@ -54,14 +55,23 @@ class Latency:
     note: str
     warmup_runs: int
     runs_per_sample: int = 1
+    processor_ms: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, samples_ms: Sequence[float], warmup_runs: int = 0, runs_per_sample: int = 1) -> "Latency":
+    def of(
+        cls,
+        samples_ms: Sequence[float],
+        warmup_runs: int = 0,
+        runs_per_sample: int = 1,
+        processor_ms: Sequence[float] = (),
+    ) -> "Latency":
         """The statistics of raw samples.
 
         Raises:
             ValueError: no samples, or one that is not a positive number.
         """
+        # A clock of processor time that is too coarse for an inference says 0.
+        told = len(processor_ms) == len(samples_ms) and all(taken > 0 for taken in processor_ms)
         if not samples_ms or not all(math.isfinite(sample) and sample > 0 for sample in samples_ms):
             raise ValueError(f"latency needs positive samples in milliseconds, got {list(samples_ms)[:5]}")
         low, median, high, p90 = (float(q) for q in np.percentile(samples_ms, (25, 50, 75, 90)))
@@ -73,7 +83,15 @@ class Latency:
             if noisy
             else ""
         )
-        return cls(tuple(samples_ms), median, p90, spread, noisy, note, warmup_runs, runs_per_sample)
+        processor = tuple(processor_ms) if told else ()
+        return cls(
+            tuple(samples_ms), median, p90, spread, noisy, note, warmup_runs, runs_per_sample, processor
+        )
+
+    @property
+    def processors(self) -> float | None:
+        """How many processors were at work on it on average; None where nobody looked."""
+        return math.fsum(self.processor_ms) / math.fsum(self.samples_ms) if self.processor_ms else None
 
 
 @dataclass(frozen=True)
@@ -124,10 +142,15 @@ class Relative:
 
     @property
     def different(self) -> bool | None:
-        """Whether the interval leaves out 1; None without an interval."""
+        """Whether the interval leaves out 1, as ``comparison.verdict`` says; None without one."""
         if self.low is None or self.high is None:
             return None
-        return not self.low <= 1 <= self.high
+        return comparison.verdict(self.low, self.high) == "different"
+
+    @property
+    def verdict(self) -> str:
+        """As ``comparison.verdict``; "" without an interval."""
+        return "" if self.low is None or self.high is None else comparison.verdict(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -183,8 +206,8 @@ class SpeedAgainstPeak:
     """How fast this processor multiplied matrices in the same run, and the share of that the file reached.
 
     ``gflops`` is the median of the samples, 10^9 additions and multiplications a second on one thread;
-    ``share`` is 2 x MACs over latency against as many threads of that: above 1 where the runtime's kernels
-    are the better ones.
+    ``share`` is 2 x MACs over latency (one thread's in processor time, where it is known) against as many
+    threads of that: above 1 where the runtime's kernels are the better ones.
     """
 
     what: str
@@ -204,7 +227,8 @@ class SpeedAgainstPeak:
         if not samples_gflops or not all(0 < speed < math.inf for speed in samples_gflops):
             raise ValueError(f"calibration needs positive GFLOP/s, got {list(samples_gflops)[:5]}")
         peak = statistics.median(samples_gflops)
-        reached = 2 * macs / (latency.median_ms * 1e6)
+        alone = statistics.median(latency.processor_ms) if latency.processor_ms and threads == 1 else None
+        reached = 2 * macs / ((alone or latency.median_ms) * 1e6)
         return cls(what, peak, tuple(samples_gflops), reached / (peak * threads))
 
 

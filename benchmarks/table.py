@@ -4,8 +4,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from footseg.benchmarks import places
-from footseg.benchmarks.figures import ALIKE, EMULATED, HOST, PHONE, longest, said_once, throttled
+from footseg import comparison
+from footseg.benchmarks import busy, places
+from footseg.benchmarks.figures import ALIKE, EMULATED, HOST, PHONE, UNKNOWN, longest, said_once, throttled
 from footseg.benchmarks.measurement import Measurement
 from footseg.grouping import grouped
 from footseg.terminal import WIDTH, aligned, shortened, wrapped
@@ -15,6 +16,11 @@ NAME = 16
 # Operators shown by themselves: of FastLinkNet's 67 the first 12 take 70 % of the time.
 OPERATORS = 12
 
+# What the mark behind a ratio says, by its verdict.
+MARKS = {
+    "alike": f"{ALIKE} not told apart: alike within {comparison.ALIKE - 1:.0%}",
+    "cannot tell": f"{UNKNOWN} nobody can tell: its interval is too wide (--seconds makes it narrower)",
+}
 PEAK = "of peak: operations a second over those of a float32 matrix product in the same run; int8 can do more"
 
 
@@ -106,9 +112,11 @@ def _notes(members: Sequence[Measurement], names: Sequence[str]) -> list[str]:
     own = [f"{who}: {note}" for who, note in said if who]
     anchor = _anchor(members)
     compared = dict.fromkeys(f"x {anchor}: {how}" for how in map(_how_compared, members) if how)
+    marks = {m.relative.verdict for m in members if m.relative and not m.is_base}
+    meant = [MARKS[verdict] for verdict in MARKS if verdict in marks]
     agreed = dict.fromkeys(filter(None, map(_what_agreed, members)))
     peak = [PEAK] if any(m.calibration for m in members) and not members[0].on_phone else []
-    return [*compared, *peak, *agreed, *common, *own]
+    return [*compared, *meant, *_other_work(members), *peak, *agreed, *common, *own]
 
 
 def _what_agreed(m: Measurement) -> str:
@@ -139,5 +147,16 @@ def _how_compared(m: Measurement) -> str:
         return f"latency over that of {found.to}, run in turns"
     return (
         f"latency over that of {found.to}, run in turns in {found.starts} fresh starts, with its "
-        f"{found.confidence:.0%} interval; {ALIKE} not told apart"
+        f"{found.confidence:.0%} interval"
     )
+
+
+def _other_work(members: Sequence[Measurement]) -> list[str]:
+    """The line on a machine that had other work, if it had."""
+    waited = max(map(busy.waited, members))
+    if waited <= comparison.BUSY:
+        return []
+    return [
+        f"the machine was busy: a file waited up to {waited:.0%} of its time for a processor, so latencies "
+        "are too long; ratios are of processor time, which that touches less"
+    ]

@@ -6,8 +6,9 @@ answers each line of standard input with one of JSON, until there are no more:
 
     wall N      the milliseconds that each of N inferences took by the clock on the wall
     cpu N       the milliseconds of processor time that each took in this process
+    both N      the pair of these of each
     memory      MB that loading and running the file have added to the process at most until now
-    multiply N  GFLOP/s of each of N products of two float32 matrices of ``SIDE`` x ``SIDE``
+    multiply N  GFLOP/s, in processor time, of each of N products of float32 matrices of ``SIDE`` x ``SIDE``
     profile N   the fields of each OperatorTime over N inferences; see benchmarks/profiles.py
 """
 
@@ -69,6 +70,8 @@ def main(path: Path, threads: int, cores: tuple[int, ...] = ()) -> None:
                 answer(_multiply(int(times)))
             case ["profile", times]:
                 answer(profiles.rows(model, threads, int(times)))
+            case ["both", times]:
+                answer([_timed_by_both(infer) for _ in range(int(times))])
             case [clock, times]:
                 answer([_timed(infer, CLOCKS[clock])[0] for _ in range(int(times))])
 
@@ -80,11 +83,20 @@ def _timed(work: Callable[[], Any], clock: Callable[[], int] = time.perf_counter
     return round((clock() - start) / 1e6, 4), result
 
 
+def _timed_by_both(work: Callable[[], Any]) -> tuple[float, float]:
+    """Milliseconds by the clock on the wall and of processor time."""
+    wall, (processor, _) = _timed(lambda: _timed(work, CLOCKS["cpu"]))
+    return wall, processor
+
+
 def _multiply(times: int) -> list[float]:
-    """GFLOP/s (10^9 additions and multiplications a second) of each product, after one as warm-up."""
+    """GFLOP/s (10^9 additions and multiplications a second) of each product, after one as warm-up.
+
+    In processor time, which is that of the one thread: a busy machine's products would look slow.
+    """
     left, right = np.random.default_rng(0).random((2, SIDE, SIDE), dtype=np.float32)
     product = np.empty_like(left)
-    taken = [_timed(lambda: np.matmul(left, right, out=product))[0] for _ in range(times + 1)]
+    taken = [_timed(lambda: np.matmul(left, right, out=product), CLOCKS["cpu"])[0] for _ in range(times + 1)]
     return [round(2 * SIDE**3 / (ms * 1e6), 3) for ms in taken[1:]]
 
 

@@ -194,7 +194,7 @@ def _write(trials: "_Trials", chosen: Mixture, path: Path, model: Path) -> tuple
         if config.ends.put:
             images = trials.against.sample.images
             record["ends"] = file_ends.hold(temporary, base, images, config.threads)
-        return record, speed.against(temporary, trials.mixer.path, config.threads)
+        return record, speed.against(temporary, trials.mixer.path)
 
 
 def _described(against: Reference, fp32: Path) -> dict[str, Any]:

@@ -364,7 +364,7 @@ def _details(work: _Conversions, path: Path, target: Target, say: Callable[[str]
 
 def _ratio(work: _Conversions, path: Path, name: str) -> dict[str, Any]:
     """Time of a file over the fp32 one's, for the sidecar; said, and loudly where it is slower."""
-    found = speeds.against(path, work.float_file(path.suffix.removeprefix(".")), work.threads)
+    found = speeds.against(path, work.float_file(path.suffix.removeprefix(".")))
     work.say(found.warning(name) if found.slower else f"{name}: {found.summary()}")
     return found.to_json()
 

@@ -91,9 +91,10 @@ class Fp32(TypedDict):
 
 
 class SpeedRecord(TypedDict, total=False):
-    """Of the chosen file: its time over fp32's."""
+    """Of the chosen file: its time over fp32's, and what export makes of it, as "slower"."""
 
     ratio: float
+    verdict: str
 
 
 @dataclass(frozen=True)

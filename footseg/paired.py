@@ -12,7 +12,7 @@ truth with 8 images and 1.0 % with 32. Of losses on half of the images, exponent
 Student's t alone 10.6 % and 4.2 %. What none of the images shows, no interval knows: where all differ by
 the same it is that.
 
-Latencies have another interval (``benchmarks.comparison``): signs tell nothing of a few images that a file
+Latencies have another interval (``footseg.comparison``): signs tell nothing of a few images that a file
 ruins, and those move IoU.
 """
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from footseg.benchmarks import comparison, cost
-from footseg.benchmarks.comparison import interval
+from footseg import comparison
+from footseg.benchmarks import cost
 from footseg.benchmarks.experiments import coverage, trials
+from footseg.comparison import interval
 from footseg.errors import FootsegError
 
 
@@ -55,10 +56,11 @@ def test_the_cut_is_that_of_the_tables_of_the_signed_rank_test(starts: int, leas
 def test_of_all_draws_of_the_signs_as_many_leave_out_1_as_allowed(confidence: float) -> None:
     """Nine starts of files that are alike: any of the 512 signs could have come of the coin."""
     sizes = [0.001, 0.002, 0.004, 0.007, 0.011, 0.016, 0.02, 0.05, 0.9]
-    alarms = sum(
-        interval([[math.exp(s * x)] for s, x in zip(signs, sizes, strict=True)], confidence).different
+    found = [
+        interval([[math.exp(s * x)] for s, x in zip(signs, sizes, strict=True)], confidence)
         for signs in itertools.product((-1, 1), repeat=len(sizes))
-    )
+    ]
+    alarms = sum(not each.low <= 1 <= each.high for each in found)
     assert 0 < alarms / 512 <= 1 - confidence
 
 
@@ -100,6 +102,22 @@ def test_what_cannot_be_told_is_refused() -> None:
         interval([[1.0]] * 7 + [[]])
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval([[1.0]] * 9, confidence=99)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (1.006, 1.3, "different"),
+        (0.9, 0.994, "different"),
+        (1.001, 1.03, "alike"),  # less than anybody minds
+        (0.9, 0.999, "cannot tell"),
+        (0.96, 1.04, "alike"),
+        (0.96, 1.06, "cannot tell"),
+        (0.94, 1.04, "cannot tell"),
+    ],
+)
+def test_an_interval_says_different_alike_or_nothing(low: float, high: float, said: str) -> None:
+    assert comparison.verdict(low, high) == said
 
 
 # --- the trials ------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from footseg.benchmarks import comparison, gate, gate_table, results_file
+from footseg import comparison
+from footseg.benchmarks import busy, gate, gate_table, results_file
 from footseg.benchmarks.gate import Gate, Verdict
 from footseg.benchmarks.measurement import (
     Agreement,
@@ -160,6 +161,73 @@ def test_latencies_that_cannot_be_compared(changes: dict[str, Any], word: str) -
     verdict = only(found, "latency, ms")
     assert (verdict.outcome, verdict.ratio, found.ok) == ("cannot tell", None, True)
     assert word in verdict.note
+
+
+# --- a machine that had other work ---------------------------------------------------------------
+
+
+def beside(share: float, latencies: list[float], waited: float, **changes: Any) -> Measurement:
+    """As ``alone``, of processor time ``latencies``; the file waited the ``waited`` share of its time."""
+    walls = [ms / (1 - waited) for ms in latencies]
+    line = alone(walls, [20.0] * 20, **changes)
+    return dataclasses.replace(line, latency=Latency.of(walls, processor_ms=[share * ms for ms in latencies]))
+
+
+@pytest.mark.parametrize(
+    ("ms", "waited_now", "waited_then", "outcome"),
+    [
+        (10.0, 0.6, 0.0, "ok"),  # 2.5 times as long by the clock on the wall
+        (11.5, 0.0, 0.0, "worse"),
+        (11.5, 0.6, 0.0, "cannot tell"),  # neighbours in the caches may have done that: 1.25
+        (14.0, 0.6, 0.0, "worse"),  # but not that
+        (10.0, 0.0, 0.6, "cannot tell"),  # then it may have been slowed, and is slower now
+        (11.5, 0.0, 0.6, "worse"),
+        (8.0, 0.6, 0.0, "better"),
+        (8.0, 0.0, 0.6, "ok"),
+    ],
+)
+def test_other_work_counts_as_far_as_it_reaches(
+    ms: float, waited_now: float, waited_then: float, outcome: str
+) -> None:
+    found = gate.check([beside(1, [ms] * 20, waited_now)], [beside(1, [10.0] * 20, waited_then)])
+    verdict = only(found, "latency, ms")
+    assert verdict.outcome == outcome
+    assert ("had other work" in verdict.note) is bool(waited_now or waited_then)
+    assert found.undecided is (outcome == "cannot tell")
+
+
+def test_two_threads_have_what_they_had_at_the_better_time() -> None:
+    """1.8 processors on an idle machine, 0.9 of them beside others: by the wall that tells nothing."""
+    idle = beside(1.8, [10.0] * 20, 0.0, threads=2)
+    waiting = beside(1.8, [10.0] * 20, 0.5, threads=2)
+    assert (busy.waited(waiting), busy.waited(waiting, idle), busy.waited(idle, waiting)) == (0, 0.5, 0)
+    for now, then in ((waiting, idle), (idle, waiting)):
+        verdict = only(gate.check([now], [then]), "latency, ms")
+        assert (verdict.outcome, verdict.ratio) == ("cannot tell", None)
+        assert "waited 50% of its time: measure again" in verdict.note
+
+
+def test_a_stored_line_without_processor_time_tells_nothing_of_a_busy_machine() -> None:
+    old = alone([10.0] * 20, [20.0] * 20)
+    assert only(gate.check([beside(1, [10.0] * 20, 0.6)], [old]), "latency, ms").outcome == "cannot tell"
+    assert only(gate.check([beside(1, [10.0] * 20, 0.0)], [old]), "latency, ms").outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "waited", "outcome"),
+    [
+        (0.5, 0.0, "ok"),
+        (0.56, 0.0, "worse"),
+        (0.5, 0.6, "cannot tell"),
+        (0.56, 0.6, "cannot tell"),
+        (0.7, 0.6, "worse"),
+    ],
+)
+def test_neighbours_may_slow_one_file_of_two(ratio: float, waited: float, outcome: str) -> None:
+    now = int8(ratio, latency=beside(1, [10.0] * 20, waited).latency)
+    verdict = only(gate.check([now], [int8(0.5)]), "latency ratio")
+    assert verdict.outcome == outcome
+    assert ("had other work" in verdict.note) is bool(waited)
 
 
 # --- counts --------------------------------------------------------------------------------------

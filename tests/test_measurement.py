@@ -214,15 +214,23 @@ def test_noise_is_said_aloud() -> None:
     assert "measure again" in shaken.note
 
 
+def test_processor_time_is_kept_where_the_clock_is_fine_enough() -> None:
+    found = Latency.of([4.0, 4.0, 8.0], processor_ms=[3.0, 3.0, 6.0])
+    assert (found.processor_ms, found.processors) == ((3, 3, 6), 0.75)
+    for coarse in ([], [0.0, 16.0, 0.0], [3.0]):
+        found = Latency.of([4.0, 4.0, 8.0], processor_ms=coarse)
+        assert (found.processor_ms, found.processors) == ((), None)
+
+
 @pytest.mark.parametrize("samples", [[], [1.0, 0.0], [1.0, float("nan")]])
 def test_latency_refuses_what_is_no_sample(samples: list[float]) -> None:
     with pytest.raises(ValueError, match="positive samples"):
         Latency.of(samples)
 
 
-def test_a_line_from_before_zstd_and_rounds_still_reads(tmp_path: Path) -> None:
+def test_a_line_from_before_zstd_rounds_and_processor_time_still_reads(tmp_path: Path) -> None:
     old = a_measurement().to_json()
-    del old["zstd_bytes"], old["relative"]["ratios"]
+    del old["zstd_bytes"], old["relative"]["ratios"], old["latency"]["processor_ms"]
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(old))
     found = results_file.read_all(path)[0]
@@ -375,7 +383,9 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
 def test_a_ratio_differs_when_its_interval_leaves_out_one(
     interval: tuple[float | None, float | None], different: bool | None
 ) -> None:
-    assert Relative("a", "ab", 1.0, 3, (), *interval).different is different
+    found = Relative("a", "ab", 1.0, 3, (), *interval)
+    assert found.different is different
+    assert (found.verdict == "different") is bool(different)
 
 
 @pytest.mark.parametrize(("kind", "part"), [(kind, part) for kind, parts in NOT_OF.items() for part in parts])
@@ -503,6 +513,10 @@ def test_the_share_is_that_of_as_many_threads_of_the_matrix_product() -> None:
     found = SpeedAgainstPeak.of("product", [19.0, 25.0, 20.0], latency, 50_000_000, threads=2)
     assert (found.gflops, found.samples_gflops) == (20.0, (19.0, 25.0, 20.0))
     assert found.share == pytest.approx(0.5)
+    # One thread's is of processor time: half of the time it waited.
+    waiting = Latency.of([5.0] * 3, processor_ms=[2.5] * 3)
+    assert SpeedAgainstPeak.of("product", [20.0], waiting, 25_000_000, 1).share == pytest.approx(1)
+    assert SpeedAgainstPeak.of("product", [20.0], waiting, 25_000_000, 2).share == pytest.approx(0.25)
     for wrong in ([], [0.0], [float("nan")]):
         with pytest.raises(ValueError, match="positive GFLOP/s"):
             SpeedAgainstPeak.of("product", wrong, latency, 1, 1)

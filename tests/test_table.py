@@ -71,8 +71,7 @@ def test_a_table_of_this_machine() -> None:
     assert found["a_int8.tflite"]["dele- gated"] == "64/66 in 3"
     notes = text.splitlines()[5:]
     assert notes == [
-        "x fp32: latency over that of a_fp32.tflite, run in turns in 16 fresh starts, with its 99% interval; "
-        "~ not told apart",
+        "x fp32: latency over that of a_fp32.tflite, run in turns in 16 fresh starts, with its 99% interval",
         table.PEAK,
         "a_int8.tflite: noisy: the middle half of 4 runs spreads over 28% of the median; let the machine "
         "come to rest and measure",
@@ -86,7 +85,7 @@ def test_a_table_of_this_machine() -> None:
         (against_fp32(0.512, 0.501, 0.524), "0.51 [0.50, 0.52]"),
         (against_fp32(1.004, 0.98, 1.02), "1.00 [0.98, 1.02] ~"),
         # Two decimals would say [1.00, 1.01], which seems to hold 1.
-        (against_fp32(1.004, 1.001, 1.007), "1.004 [1.001, 1.007]"),
+        (against_fp32(1.004, 1.001, 1.007), "1.004 [1.001, 1.007] ~"),
         (against_fp32(0.9876, None, None), "0.988"),
         (None, "-"),
     ],
@@ -104,6 +103,20 @@ def test_a_file_against_its_own_copy_shows_what_was_found() -> None:
     found = cells(text)
     assert (found["a.tflite"]["x fp32"], found["b.tflite"]["x fp32"]) == ("1", "1.00 [0.98, 1.02] ~")
     assert "x fp32: latency over that of a_fp32.tflite, run in turns in 16 fresh starts" in text
+    assert table.MARKS["alike"] in text
+    wide = dataclasses.replace(copy, relative=against_fp32(1.004, 0.9, 1.2))
+    text = table.as_table([base, wide])
+    assert cells(text)["b.tflite"]["x fp32"] == "1.00 [0.90, 1.20] ?"
+    assert table.MARKS["cannot tell"] in text
+    assert table.MARKS["alike"] not in text
+
+
+def test_a_busy_machine_is_said_to_have_been_so() -> None:
+    waiting = Latency.of([5.0] * 4, processor_ms=[2.0] * 4)
+    text = table.as_table([a_measurement(latency=waiting)])
+    assert "a file waited up to 60% of its time for a processor" in text
+    assert "waited" not in table.as_table([a_measurement(latency=waiting, threads=2)])
+    assert "waited" not in table.as_table([a_measurement()])
 
 
 def test_what_is_not_fp32_is_not_called_so() -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from footseg import comparison
 from footseg.android_harness import energy, heat, phone
 from footseg.android_harness.adb import Device
 from footseg.android_harness.conditions import Conditions, conditions, unusable
 from footseg.android_harness.errors import HarnessError
 from footseg.android_harness.runner import Said
 from footseg.android_harness.session import Session, session
-from footseg.benchmarks import comparison
 from footseg.benchmarks.agreement import Task
 from footseg.benchmarks.android.request import PhoneJob
 from footseg.benchmarks.android.runners import RUNNERS, OwnRunner, Pushed, Runner, Timed, Work

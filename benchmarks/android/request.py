@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from footseg import comparison
 from footseg.android_harness import ask, phone
 from footseg.android_harness.toolchain import Kit
 from footseg.artifact import Artifact
-from footseg.benchmarks import comparison, places
+from footseg.benchmarks import places
 from footseg.benchmarks.agreement import Task
 from footseg.benchmarks.targets import RUNNERS
 

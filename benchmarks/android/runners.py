@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from footseg import comparison
 from footseg.android_harness import benchmark_model, energy
 from footseg.android_harness.benchmark_output import Timing, parse
 from footseg.android_harness.conditions import Conditions
@@ -21,7 +22,7 @@ from footseg.android_harness.errors import HarnessError
 from footseg.android_harness.runner import Plan, Said
 from footseg.android_harness.session import Session
 from footseg.artifact import Artifact
-from footseg.benchmarks import comparison, profiles
+from footseg.benchmarks import profiles
 from footseg.benchmarks.android.request import PhoneJob, PhoneRequest
 from footseg.benchmarks.measurement import ColdStart, Latency, OperatorTime, SpeedAgainstPeak
 

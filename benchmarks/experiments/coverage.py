@@ -1,6 +1,6 @@
 """How often intervals over a few fresh starts are wrong when the truth is known: simulated, nothing is run.
 
-Three ways to the interval of ``benchmarks.comparison``, at the same confidence and from the same starts.
+Three ways to the interval of ``footseg.comparison``, at the same confidence and from the same starts.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from footseg.benchmarks import comparison
+from footseg import comparison
 
 COMPARISONS = 2000
 # Starts of a comparison, and Student's t with one degree of freedom less at 99.5 %.

@@ -8,7 +8,7 @@ Each file that takes float32 and gives logits gets all other ends, and is the on
 mask, uint8 (H, W), over that of the same file, whatever its ends leave over done by numpy: scaling before it,
 and argmax behind it. "logits compared" is that file, too, with two channels compared in place of argmax,
 which numpy does in a twentieth of the time. All by processor time on one thread, in turns, the intervals over
-fresh starts (``benchmarks.comparison``). "instructions" are those of an emulated Cortex-A76.
+fresh starts (``footseg.comparison``). "instructions" are those of an emulated Cortex-A76.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from footseg import artifact, children, files, provenance, runtime
-from footseg.benchmarks import arm, comparison, host
+from footseg import artifact, children, comparison, files, provenance, runtime
+from footseg.benchmarks import arm, host
 from footseg.export.ends import Asked, with_ends
 from footseg.graphs.ends import OUTPUTS
 

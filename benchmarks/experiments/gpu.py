@@ -27,7 +27,7 @@ import numpy as np
 
 from footseg import files, metrics, networks, provenance, runtime
 from footseg import run as runs
-from footseg.benchmarks.comparison import fewest_starts, interval
+from footseg.comparison import fewest_starts, interval
 from footseg.data.folder import load_split, open_data
 from footseg.data.shapes import write_shapes
 from footseg.data.synth import SynthConfig

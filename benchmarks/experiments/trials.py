@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from footseg import files, provenance
-from footseg.benchmarks import comparison, cost, host
+from footseg import comparison, files, provenance
+from footseg.benchmarks import cost, host
 from footseg.benchmarks.experiments import coverage
 from footseg.errors import FootsegError
 

@@ -165,8 +165,11 @@ def _speed(record: Frontier) -> str:
     pieces, speed = _pieces(record.best), record.speed
     if not speed:
         return pieces
-    slower = ": slower than fp32" if speed["ratio"] > 1 else ""
-    return f"{pieces}; {speed['ratio']:.2f} of fp32's time where it was made (measured){slower}"
+    # A record from before there was a verdict has the ratio alone.
+    verdict = speed.get("verdict", "slower" if speed["ratio"] > 1 else "")
+    said = {"slower": ": slower than fp32", "cannot tell": ": nobody can tell whether it is slower"}
+    ratio = f"{speed['ratio']:.2f} of fp32's time where it was made (measured)"
+    return f"{pieces}; {ratio}{said.get(verdict, '')}"
 
 
 if __name__ == "__main__":

@@ -35,11 +35,15 @@ GROUPS: dict[tuple[str, ...], str] = {
 
 @dataclass(frozen=True)
 class Output:
-    """What a command found: ``document`` for --json, ``text`` for people, ``ok`` for the exit code."""
+    """What a command found: ``document`` for --json, ``text`` for people, the others for the exit code.
+
+    ``unsure`` where all is ``ok`` so far as anybody can tell.
+    """
 
     document: Any
     text: str
     ok: bool = True
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,10 @@ def say(line: str) -> None:
 
 
 def run(words: Sequence[str], commands: Sequence[Command]) -> int:
-    """Run one command line of these; returns 0 done, 1 a clear error, 2 wrong usage, 130 interrupted."""
+    """Run one command line of these.
+
+    Returns 0 done, 1 a clear error, 2 wrong usage, 3 nobody can tell, 130 interrupted.
+    """
     # Before any import of TensorFlow: its start-up notes bury the messages that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     args = parser(commands).parse_args(words)
@@ -79,7 +86,7 @@ def run(words: Sequence[str], commands: Sequence[Command]) -> int:
         if text:
             with _whole_stdout():
                 print(printable(text), flush=True)  # noqa: T201
-        return 0 if output.ok else 1
+        return 1 if not output.ok else 3 if output.unsure else 0
     except (FootsegError, ValueError) as error:
         if args.debug:
             traceback.print_exc()

@@ -53,13 +53,19 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
         "--gate",
         type=Path,
         metavar="BASELINE.jsonl",
-        help="hold the results against these; exit 1 if one is worse or could not be checked",
+        help="hold the results against these; exit 1 if one is worse or could not be checked, 3 if nobody "
+        "can tell of one",
     )
     option(
         "--allow", type=float, metavar="RATIO",
         help="now / then of time, instructions and bytes that is all right (default 1.05)",
     )  # fmt: skip
     option("--allow-iou", type=float, metavar="LOSS", help="IoU that may be lost (default 0.005)")
+    group.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="exit 0 also where nothing is worse but of some figure nobody can tell (else 3)",
+    )
 
 
 def _bench(args: Arguments) -> Output:
@@ -73,19 +79,20 @@ def _bench(args: Arguments) -> Output:
     baseline = None
     if args.gate:
         baseline = gate_.baseline(args.gate, out=args.out, **limits)
-    elif limits:
-        flag = "--" + next(iter(limits)).replace("_", "-")
+    elif limits or args.allow_unknown:
+        flag = "--" + next(iter(limits), "allow_unknown").replace("_", "-")
         raise ValueError(f"{flag} means nothing without --gate BASELINE.jsonl")
     found = bench.bench(args.artifacts, args.on or ["host"], out=args.out, say=say, **options)
     text = table.as_table(found.measured)
     document: object = [measurement.to_json() for measurement in found.measured]
-    passed = not found.failures
+    passed, unsure = not found.failures, False
     if baseline is not None:
         gate = gate_.check(found.measured, baseline, **limits)
         text += "\n\n" + gate_table.as_text(gate)
         document = {"measurements": document, "gate": gate.to_json()}
         passed = passed and gate.ok
-    return Output(document, text, ok=passed)
+        unsure = gate.undecided and not args.allow_unknown
+    return Output(document, text, ok=passed, unsure=unsure)
 
 
 def _report_arguments(sub: argparse.ArgumentParser) -> None:
