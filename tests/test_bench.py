@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from footseg.benchmarks.measurement import Measurement
+from footseg.benchmarks.results_file import append_line
 from tests import arm_graphs
 from tests.test_cli import footseg, one_line
+from tests.test_gate import beside
 from tests.test_host import waited_for
 from tests.test_measurement import a_measurement
 
@@ -44,6 +46,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--split", "val", "--on", "arm"], "--split means nothing without --data DIR"),
         (["--allow", "1.1"], "--allow means nothing without --gate BASELINE.jsonl"),
         (["--allow-iou", "0"], "--allow-iou means nothing without --gate BASELINE.jsonl"),
+        (["--allow-unknown"], "--allow-unknown means nothing without --gate BASELINE.jsonl"),
         (["--on", "arn"], "--on arn: no such place; did you mean 'arm'?"),
         (["--on", "host:x"], "--on host:x: host is this machine and takes no name"),
     ],
@@ -94,6 +97,21 @@ def test_nothing_of_an_emulator_is_left_when_another_program_ends_it(model: Path
     assert (process.returncode, said) == (130, "footseg: interrupted\n")
     assert not Path(f"/proc/{started.read_text().strip()}").exists()
     assert not list(temporary.iterdir())
+
+
+def test_what_nobody_can_tell_has_an_exit_code_of_its_own(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither green by silence nor red for a machine's other work; worse is worse whatever is allowed."""
+    stored = tmp_path / "baseline.jsonl"
+    append_line(stored, beside(1, [10.0] * 20, 0.0))
+    gate = ("bench", model, "--gate", stored)
+    for ms, waited, code, allowed in ((10.0, 0.0, 0, 0), (11.5, 0.6, 3, 0), (11.5, 0.0, 1, 1)):
+        line = beside(1, [ms] * 20, waited)
+        monkeypatch.setattr("footseg.benchmarks.host.measure_all", lambda paths, line=line: [line])
+        said = footseg(*gate, code=code).stdout
+        assert ("passed so far as anybody can tell: 1 cannot tell" in said) is (code == 3)
+        footseg(*gate, "--allow-unknown", code=allowed)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

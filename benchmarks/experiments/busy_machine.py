@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.busy_machine [--trials 20] [--file INT8 --fp32 FP32] [--out FILE.json]
 
-``LOADS`` keep all cores busy, started and ended here. Beside each of them a file is held against its copy
+``LOADS`` keep all cores busy, by turns, started and ended here. Beside them a file is held against its copy
 ("same"), and against one with 10 % more work, in three ways:
 
     bench    footseg bench of two files: their ratio is "different", "alike" or "cannot tell"
@@ -16,6 +16,7 @@ what a load does to their ratio is measured, too: neighbours in the caches slow 
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=20, help="of each case beside each load (20)")
+    parser.add_argument("--trials", type=int, default=20, help="of each case (20)")
     parser.add_argument("--seconds", type=float, default=host.SECONDS, help="of a comparison (%(default)g)")
     parser.add_argument("--file", type=Path, help="a file whose ratio to --fp32 is measured beside each load")
     parser.add_argument("--fp32", type=Path, help="see --file")
@@ -68,16 +69,16 @@ def main() -> None:
         # Stored on a machine as idle as it gets in some seconds.
         stored = min((measured(first) for _ in range(STORED)), key=busy.waited)
         work = ratio(paths["10 % more"], first, args.seconds)
-        pair = (args.file, args.fp32) if args.file and args.fp32 else ()
-        ratios = {"before": ratio(*pair, args.seconds)} if pair else {}
+        ratios = {"before": ratio(args.file, args.fp32, args.seconds)} if args.file else {}
         found: list[dict[str, Any]] = []
-        for name, code in LOADS.items():
+        for number in tqdm(range(args.trials), disable=None):
+            name = [*LOADS][number % len(LOADS)]
+            with loaded(LOADS[name]):
+                for case, path in paths.items():
+                    found.append({"load": name, "case": case, **trial(path, first, stored, args.seconds)})
+        for name, code in LOADS.items() if args.file else ():
             with loaded(code):
-                for _ in tqdm(range(args.trials), desc=name, disable=None):
-                    for case, path in paths.items():
-                        found.append({"load": name, "case": case, **trial(path, first, stored, args.seconds)})
-                if pair:
-                    ratios[name] = ratio(*pair, args.seconds)
+                ratios[name] = ratio(args.file, args.fp32, args.seconds)
         macs = [cost.of_file(path).macs for path in (paths["10 % more"], first)]
     files.write_json(
         args.out,
@@ -146,25 +147,22 @@ def loaded(code: str) -> Iterator[None]:
 
 
 def summaries(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How often each was said, by load, case and way, and how often that was wrong or right."""
+    """How often each was said, by case and way, and how often that was wrong or right."""
     rows = []
-    for load in LOADS:
-        for case in CONVOLUTIONS:
-            made = [each for each in found if (each["load"], each["case"]) == (load, case)]
-            for way in made[0]["said"] if made else ():
-                said = Counter(each["said"][way] for each in made)
-                rows.append(
-                    {
-                        "load": load,
-                        "case": case,
-                        "way": way,
-                        "trials": len(made),
-                        "said": dict(said),
-                        "wrong": sum(said[word] for word in WRONG[case]),
-                        "right": sum(said[word] for word in RIGHT[case]),
-                        "median_ratio": statistics.median(each[way][1] for each in made),
-                    }
-                )
+    for case, way in itertools.product(CONVOLUTIONS, found[0]["said"]):
+        made = [each for each in found if each["case"] == case]
+        said = Counter(each["said"][way] for each in made)
+        rows.append(
+            {
+                "case": case,
+                "way": way,
+                "trials": len(made),
+                "said": dict(said),
+                "wrong": sum(said[word] for word in WRONG[case]),
+                "right": sum(said[word] for word in RIGHT[case]),
+                "median_ratio": statistics.median(each[way][1] for each in made),
+            }
+        )
     return rows
 
 
