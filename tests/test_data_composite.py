@@ -201,6 +201,25 @@ class TestParts:
         with pytest.raises(FootsegError, match=r"feet/test: add some.*--test 0"):
             write_composites(tmp_path / "no", tmp_path / "feet", ground, SynthConfig(FEW, size=SIZE))
 
+    def test_feet_that_are_mirrored_swap_their_sides(self, ground: Path, tmp_path: Path) -> None:
+        for number in range(4):
+            photograph(tmp_path / "feet", f"{number}", (200, 9, 30), two_feet(number))
+        text = 'classes = ["floor", "left foot", "right foot"]\nflip_pairs = [["left foot", "right foot"]]\n'
+        (tmp_path / "feet" / "dataset.toml").write_text(text)
+        config = SynthConfig({"train": 8, "val": 0, "test": 0}, size=(48, 48), workers=1)
+        write_composites(tmp_path / "set", tmp_path / "feet", ground, config)
+        data = open_data(tmp_path / "set")
+        assert data.labels.flip_pairs == ((1, 2),)
+        seen = set()
+        for line in manifest(tmp_path / "set"):
+            mask = read_mask(
+                tmp_path / "set" / line["image"].replace("images", "masks").replace("jpg", "png"), data.labels
+            )
+            sides = {2 if foot["mirrored"] else 1 for foot in line["feet"]}
+            assert set(np.unique(mask)) - {0} <= sides
+            seen |= set(np.unique(mask))
+        assert seen == {0, 1, 2}
+
     def test_one_photograph_under_two_names_stays_in_one_part(self, ground: Path, tmp_path: Path) -> None:
         for number in range(3):
             photograph(tmp_path / "feet", f"{number}", (200, 9, 30), two_feet(number))

@@ -14,6 +14,7 @@ from footseg.training.config import TrainConfig, from_values
 from footseg.training.finetune import freeze, start_from
 from footseg.training.train import train
 from tests.conftest import TINY, train_one_epoch
+from tests.runs import save_run
 
 OPTIONS = {"width": 0.25, "dropout": 0.0}
 ONE_STEP = TINY | {"epochs": 1, "steps": 1}
@@ -61,6 +62,21 @@ def test_other_classes_get_a_new_head_and_it_is_said(parent: Path) -> None:
     for name, ours in weights(network).items():
         for one, other in zip(ours, before if name == "classifier" else theirs[name], strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_classes_are_compared_by_name(tmp_path: Path) -> None:
+    trained = save_run(tmp_path / "run", build()).path
+    network, data = build(), Path("feet")
+    before = network.get_weights()
+    with pytest.raises(FootsegError, match=r"background, foot, feet has foot, background: the same names in"):
+        start_from(network, trained, ("foot", "background"), data)
+    for one, other in zip(network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    said = start_from(network, trained, ("background", "shoe"), data)
+    assert said.endswith("feet has background, shoe: they are compared by their numbers")
+    assert (
+        start_from(network, trained, ("background", "foot"), data) == f"starts from the weights of {trained}"
+    )
 
 
 def test_what_does_not_fit_is_named(parent: Path, tmp_path: Path) -> None:

@@ -263,6 +263,14 @@ def test_a_line_reads_back_as_it_was_written(tmp_path: Path, kind: str) -> None:
     assert len(path.read_text().splitlines()) == 2
 
 
+def test_a_name_with_a_line_separator_stays_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    named = Artifact(Path("a\u2028b\u0085.tflite"), "tflite", "cd", classes=("one\u2029", "two"))
+    results_file.append_line(path, a_measurement(artifact=named))
+    (found,) = results_file.read_all(path)
+    assert (found.artifact.name, found.artifact.classes) == ("a\u2028b\u0085.tflite", ("one\u2029", "two"))
+
+
 def test_a_line_does_not_tell_where_the_file_lay(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     mine = Artifact(Path("/home/me/a.tflite"), "tflite", "cd", run="/home/me/runs/first")

@@ -61,7 +61,9 @@ def rgb(opened: Opened) -> Image.Image:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image if image.mode == "RGB" else image.convert("RGB")
-    except (ValueError, TypeError, OSError, KeyError) as error:  # of a palette's or a transparency's junk
+    except BadFileError:
+        raise
+    except Exception as error:  # whatever a palette's or a transparency's junk makes Pillow raise
         raise BadFileError(opened.path, "unreadable", f"damaged ({error})", "copy it again") from error
     # Pillow keeps the upper byte of 16 bits; where only lower ones are used, little or nothing is left.
     if ";16" in opened.raw and np.asarray(image).max() < DARK >> 8:

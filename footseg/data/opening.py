@@ -160,6 +160,7 @@ def _decoded(path: Path, data: bytes, *notes: str) -> Opened:
     raw, format_, frames = _raw(image), image.format or "", _frames(data, image)
     lossy = _lossy(image, data)
     image.load()
+    _ = image.has_transparency_data  # a palette that is missing raises here, not where it is wanted
     said = list(notes)
     try:
         found = image.getexif()
