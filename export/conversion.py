@@ -24,9 +24,7 @@ def conversion(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # Converters raise kinds of their own, without a common base.
         if files.means_disk_full(error):
-            raise files.DiskFullError(
-                f"{what} failed, the disk is full: free some space and run the command again"
-            ) from error
+            raise files.DiskFullError(f"{what} failed, the disk is full; free some space") from error
         lines = str(error).strip().splitlines()
         failure = FootsegError(
             f"{what} failed: {type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -10,19 +9,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from footseg import temporary
 from footseg.errors import FootsegError
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows has none: there nothing is locked, and nothing swept.
-    fcntl = None
-
-# How the name of a temporary folder ends, and what the disks of Linux and macOS take of a name.
-TEMPORARY, NAME_BYTES = ".footseg-tmp", 255
+# What the disks of Linux and macOS take of a name.
+NAME_BYTES = 255
 
 
 class DiskFullError(FootsegError):
@@ -48,23 +41,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FootsegError(f"{path} is no file that could be replaced: give another name")
-    _sweep(path.parent)
-    folder = Path(tempfile.mkdtemp(prefix=f"{short(f'.{path.name}')}.", suffix=TEMPORARY, dir=path.parent))
-    held = _hold(folder)
-    try:
-        with disk_errors(path):
-            temporary = folder / path.name
-            yield temporary
-            if path.is_dir():
-                if not temporary.is_dir():
-                    raise FootsegError(f"{path} is a folder: give the name of a file")
-                # A folder cannot be renamed over another: the old one steps aside, and goes with `folder`.
-                path.rename(folder / "replaced")
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if held is not None:
-            os.close(held)
+    with temporary.folder_in(path.parent, f"{short(f'.{path.name}')}.") as folder, disk_errors(path):
+        new = folder / path.name
+        yield new
+        if path.is_dir():
+            if not new.is_dir():
+                raise FootsegError(f"{path} is a folder: give the name of a file")
+            # A folder cannot be renamed over another: the old one steps aside, and goes with `folder`.
+            (folder / temporary.REPLACED).mkdir()
+            path.rename(folder / temporary.REPLACED / path.name)
+        new.replace(path)
 
 
 def short(name: str) -> str:
@@ -78,39 +64,18 @@ def cut(name: str, most: int) -> str:
     return name if len(raw) <= most else raw[:most].decode(errors="ignore")
 
 
-def _hold(folder: Path) -> int | None:
-    """Lock a temporary folder for as long as this process lives; None where there are no locks."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
-
-
-@functools.cache
-def _sweep(folder: Path) -> None:
-    """Remove the temporary folders of processes that were killed; their locks went with them."""
-    if fcntl is None:
-        return
-    for left in folder.glob(f".*{TEMPORARY}"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
-            finally:
-                os.close(descriptor)
-
-
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError that means "the disk is full" or "not allowed" into a FootsegError that names it."""
+    """Turn an OSError that means "the disk is full" or "not allowed" into a FootsegError that names it.
+
+    ``path`` is what was to be written. Where it is the disk of temporary files that is full, that is named.
+    """
     try:
         yield
     except DiskFullError as error:  # of a file inside a folder that is being made: name the folder
         raise DiskFullError(_disk_full(path, error.__cause__)) from error.__cause__
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if means_disk_full(error):
             raise DiskFullError(_disk_full(path, error)) from error
         if error.errno in NOT_ALLOWED:
             raise FootsegError(
@@ -120,13 +85,35 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def means_disk_full(error: BaseException) -> bool:
-    """Whether a library's own kind of error says, in its text, that the disk is full."""
-    return any(os.strerror(code) in str(error) for code in DISK_FULL)
+    """Whether an error says so: by its number, or, of a library's own kind, in its text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in DISK_FULL
+    # numpy: "4096 requested and 1024 written"
+    return any(os.strerror(code) in str(error) for code in DISK_FULL) or (
+        isinstance(error, OSError) and "requested and" in str(error)
+    )
 
 
 def _disk_full(path: Path, cause: BaseException | None) -> str:
+    """What happened, and where space is wanted."""
     reason = getattr(cause, "strerror", None) or "no space left"
-    return f"the disk is full ({reason}): {path} was not written; free some space and run the command again"
+    folder = Path(tempfile.gettempdir())
+    if _is_fuller(folder, path):
+        named = next(each for each in (folder, *folder.parents) if not temporary.is_ours(each))
+        return (
+            f"the disk of temporary files is full ({reason}): {path} was not written; free some space in "
+            f"{named}, or set TMPDIR to another folder,"
+        )
+    return f"the disk is full ({reason}): {path} was not written; free some space"
+
+
+def _is_fuller(folder: Path, path: Path) -> bool:
+    """Whether ``folder`` is on another disk than ``path``, one with less space left."""
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    with contextlib.suppress(OSError):
+        other = folder.stat().st_dev != there.stat().st_dev
+        return other and shutil.disk_usage(folder).free < shutil.disk_usage(there).free
+    return False
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from footseg import files
 from footseg.errors import FootsegError
-from footseg.files import fcntl
+from footseg.temporary import fcntl
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path, doing: str) -> Iterator[None]:
-    """Hold ``folder``, which need not exist yet, for the block; ``doing`` is what others are told.
+    """Hold ``folder``, or a file, which need not exist yet, for the block; others are told ``doing``.
 
     The lock is the file ``.NAME.lock`` beside it, and goes with the block, as do folders above it that were
     made for it and stayed empty. Other machines that share the disk see it where its file system does.
@@ -28,6 +28,8 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
         yield
         return
     folder = folder.resolve()
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise FootsegError(f"{folder} cannot be written (read-only): choose another folder")
     made = _make_parents(folder)
     path = folder.with_name(files.short(f".{folder.name}") + ".lock")
     descriptor = None
@@ -64,7 +66,13 @@ def _take(path: Path, folder: Path) -> int:
     """The descriptor of the lock file at ``path``, locked."""
     assert fcntl is not None
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError as error:
+            if not path.parent.exists():  # another process made it, and took it away when it ended
+                path.parent.mkdir(parents=True, exist_ok=True)
+                continue
+            raise FootsegError(f"{path.parent} takes no files: choose another folder") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Who held it before takes the file away, and one that is away keeps nobody out.
@@ -74,7 +82,7 @@ def _take(path: Path, folder: Path) -> int:
             holder = _holder(path)
             os.close(descriptor)
             raise FootsegError(
-                f"{folder} is in use{holder}: wait until it has ended, or give another folder"
+                f"{folder} is in use{holder}: wait until it has ended, or give another --out"
             ) from None
         except BaseException:
             os.close(descriptor)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from footseg import files, terminal
+from footseg import files, temporary, terminal
 from footseg.data.shapes import write_shapes
 from footseg.data.synth import SynthConfig
 
@@ -105,7 +105,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, feet: Path, sent: signal.
     if sent == signal.SIGTERM:
         assert process.returncode == 130
         assert said.strip().endswith("footseg: interrupted")
-    files._sweep.cache_clear()  # the next command is another process
+    temporary._sweep.cache_clear()  # the next command is another process
     files.write_text(tmp_path / "next", "x")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".out.lock") == ["feet", "next"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from footseg import files, locks
+from footseg import files, locks, temporary
 from footseg.errors import FootsegError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_second_is_told_who_is_there(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    told = rf"run is in use by process {holder.pid} \(footseg train tiptoe, since 20.*another folder"
+    told = rf"run is in use by process {holder.pid} \(footseg train tiptoe, since 20.*another --out"
     with pytest.raises(FootsegError, match=told), locks.alone_in(tmp_path / "run", "footseg compress"):
         raise AssertionError("two processes hold one folder")
     with locks.alone_in(tmp_path / "other", "footseg compress"):
@@ -57,7 +57,7 @@ def test_after_a_kill_the_next_command_has_the_folder_and_sweeps(
     holder.wait()
     left = names(tmp_path)
     assert len(left) == 2  # the lock file and the temporary folder
-    files._sweep.cache_clear()  # as another process
+    temporary._sweep.cache_clear()  # as another process
     with locks.alone_in(tmp_path / "run", "footseg train"), files.atomic_path(tmp_path / "run") as path:
         path.mkdir()
     assert names(tmp_path) == ["run"]
@@ -66,10 +66,10 @@ def test_after_a_kill_the_next_command_has_the_folder_and_sweeps(
 
 def test_a_living_process_loses_nothing(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     before = names(tmp_path)
-    files._sweep.cache_clear()
+    temporary._sweep.cache_clear()
     files.write_text(tmp_path / "beside", "x")
     assert set(names(tmp_path)) == {*before, "beside"}
-    (half,) = tmp_path.glob(f".run*{files.TEMPORARY}/run/half")
+    (half,) = tmp_path.glob(f".run*{temporary.SUFFIX}/run/half")
     assert half.read_text() == "x"
     assert holder.poll() is None
 

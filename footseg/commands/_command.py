@@ -8,17 +8,15 @@ import contextlib
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from footseg import __version__, files, locks
+from footseg import __version__, files, locks, temporary
+from footseg.commands import _interrupt
 from footseg.errors import FootsegError
 from footseg.quiet import lasting_stderr, native_quiet
 from footseg.terminal import printable
@@ -48,13 +46,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its words, its help, its arguments, its work, and the folder that it alone may write."""
+    """One command: its words, its help, its arguments, its work, and the folder that it alone may write.
+
+    ``go_on`` says how to go on once a full disk has space again.
+    """
 
     words: tuple[str, ...]
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     work: Callable[[Arguments], Output]
     folder: Callable[[Arguments], Path | None] = lambda args: None
+    go_on: Callable[[Arguments], str] = lambda args: "run the command again"
 
 
 def out_folder(args: Arguments) -> Path | None:
@@ -74,14 +76,13 @@ def run(words: Sequence[str], commands: Sequence[Command]) -> int:
     """
     # Before any import of TensorFlow: its start-up notes bury the messages that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _keep_keras_from_writing()
     args = parser(commands).parse_args(words)
     args.command_line = shlex.join(["footseg", *words])
+    asked = _interrupt.Asked()
     try:
-        folder: Path | None = args.folder(args)
-        alone = contextlib.nullcontext() if folder is None else locks.alone_in(folder, args.command_line)
-        quietly = lasting_stderr() if args.debug else native_quiet()
-        with quietly, ended_as_by_ctrl_c(), files.disk_errors(Path(getattr(args, "out", None) or ".")), alone:
-            output: Output = args.work(args)
+        with _interrupt.heeded() as asked:
+            output = _done(args)
         text = json.dumps(output.document, indent=2, default=str) if args.json else output.text
         if text:
             with _whole_stdout():
@@ -90,17 +91,45 @@ def run(words: Sequence[str], commands: Sequence[Command]) -> int:
     except (FootsegError, ValueError) as error:
         if args.debug:
             traceback.print_exc()
+        elif isinstance(error, files.DiskFullError):
+            say(f"footseg: {error} and {args.go_on(args)}")
         elif _is_ours(error):
             say(f"footseg: {' '.join(str(error).split())}")
-        else:
+        elif not asked.yes:
             raise
-        return 130 if getattr(error, "interrupted", False) else 1
+        return 130 if asked.yes or getattr(error, "interrupted", False) else 1
     except KeyboardInterrupt:
         say("footseg: interrupted")
         return 130
     except BrokenPipeError:  # footseg ... | head
         _drop_stdout()
         return 1
+    except Exception:
+        if not asked.yes:
+            raise
+        say("footseg: interrupted")  # a library may make anything of a KeyboardInterrupt
+        return 130
+
+
+def _done(args: Arguments) -> Output:
+    """What a command gives, with nobody else in its folder, and nothing of it left in the temporary one."""
+    folder: Path | None = args.folder(args)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lasting_stderr() if args.debug else native_quiet())
+        stack.enter_context(files.disk_errors(Path(getattr(args, "out", None) or ".")))
+        if folder is not None:
+            stack.enter_context(locks.alone_in(folder, args.command_line))
+        stack.enter_context(temporary.everything_in_one_folder())
+        return args.work(args)
+
+
+def _keep_keras_from_writing() -> None:
+    """Have Keras look for its settings where none can be; who has a ``~/.keras/keras.json`` has it read.
+
+    It else writes that file into the home of whoever only imports it.
+    """
+    if not Path("~/.keras/keras.json").expanduser().exists():
+        os.environ.setdefault("KERAS_HOME", os.devnull)
 
 
 def parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
@@ -123,32 +152,8 @@ def parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
             command.words[-1], parents=[common], help=command.help, description=command.help
         )
         command.add_arguments(sub)
-        sub.set_defaults(work=command.work, folder=command.folder)
+        sub.set_defaults(work=command.work, folder=command.folder, go_on=command.go_on)
     return top
-
-
-@contextlib.contextmanager
-def ended_as_by_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the block as Ctrl-C does: with all of its cleaning up.
-
-    Else what is in sessions of its own (an emulator, a runner on a phone) would run on, and its files stay.
-    A signal that is ignored (nohup) stays so.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        asked = []  # Python takes signals in its main thread only
-    ours = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
-    try:
-        for number in ours:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

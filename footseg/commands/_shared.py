@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import json
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -78,6 +80,17 @@ class Size(argparse.Action):
         if len(values) > 2:
             parser.error(f"{option_string} takes one number or a height and a width")
         setattr(namespace, self.dest, (values[0], values[-1]))
+
+
+def resumed(words: str, begun: str) -> Callable[[Arguments], str]:
+    """How ``footseg WORDS --resume`` goes on with what is in --out, once the record ``begun`` is there."""
+
+    def go_on(args: Arguments) -> str:
+        if not (args.out / begun).is_file():
+            return "run the command again"
+        return f"go on with: footseg {words} --resume --out {shlex.quote(str(args.out))}"
+
+    return go_on
 
 
 def size_argument(sub: argparse.ArgumentParser) -> None:

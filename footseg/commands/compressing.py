@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from footseg.commands._command import Arguments, Command, Output, out_folder, say
-from footseg.commands._shared import add_option, ends_arguments, parse_pair, run_folder
+from footseg.commands._shared import add_option, ends_arguments, parse_pair, resumed, run_folder
 from footseg.compress.methods import METHODS
 from footseg.errors import require
 from footseg.training import config
@@ -138,5 +138,6 @@ COMMANDS = (
         _compress_arguments,
         _compress,
         out_folder,
+        resumed("compress", "compress.json"),
     ),
 )

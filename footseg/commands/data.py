@@ -109,5 +109,7 @@ COMMANDS = (
         _check,
         lambda args: args.data if args.fix else None,
     ),
-    Command(("data", "preview"), "draw a contact sheet with overlays", _preview_arguments, _preview),
+    Command(
+        ("data", "preview"), "draw a contact sheet with overlays", _preview_arguments, _preview, out_folder
+    ),
 )

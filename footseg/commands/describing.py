@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.errors import FootsegError
 from footseg.terminal import WIDTH, aligned, wrapped
 
@@ -98,5 +98,6 @@ COMMANDS = (
         "print what a .tflite says of itself, or write a copy with labels and metadata",
         _describe_arguments,
         _describe,
+        out_folder,
     ),
 )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from footseg.benchmarks.targets import KINDS, RUNNERS
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 
 
 def _bench_arguments(sub: argparse.ArgumentParser) -> None:
@@ -147,5 +147,7 @@ COMMANDS = (
         ("bench",), "measure artifacts on this machine, an emulated Arm processor or a phone",
         _bench_arguments, _bench,
     ),
-    Command(("report",), "make a page of measurements, or of a search", _report_arguments, _report),
+    Command(
+        ("report",), "make a page of measurements, or of a search", _report_arguments, _report, out_folder
+    ),
 )  # fmt: skip

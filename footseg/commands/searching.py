@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from footseg import files
-from footseg.commands._command import Arguments, Command, Output, say
-from footseg.commands._shared import given_training_options, training_options
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
+from footseg.commands._shared import given_training_options, resumed, training_options
 from footseg.errors import require
 from footseg.search.goals import COSTS, SCORES
 from footseg.training import config
@@ -185,4 +185,13 @@ def _output(out: Path, settings: Any, trials: Sequence[Any]) -> Output:
     return Output(document, live.conclusion(settings, out, trials, document["front"]))
 
 
-COMMANDS = (Command(("search",), "find the best network and training within a budget", _arguments, _search),)
+COMMANDS = (
+    Command(
+        ("search",),
+        "find the best network and training within a budget",
+        _arguments,
+        _search,
+        out_folder,
+        resumed("search", "search.json"),
+    ),
+)

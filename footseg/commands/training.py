@@ -11,10 +11,12 @@ from footseg.commands._shared import (
     ends_arguments,
     given_training_options,
     keras_ends,
+    resumed,
     threads_argument,
     training_options,
 )
 from footseg.errors import require
+from footseg.run import RECORD
 from footseg.terminal import counted
 from footseg.training import config
 
@@ -108,7 +110,14 @@ def _predict(args: Arguments) -> Output:
 
 
 COMMANDS = (
-    Command(("train",), "train a network on a data set", _train_arguments, _train, _run_folder),
+    Command(
+        ("train",),
+        "train a network on a data set",
+        _train_arguments,
+        _train,
+        _run_folder,
+        resumed("train", RECORD),
+    ),
     Command(("evaluate",), "score a model on a data set", _evaluate_arguments, _evaluate, out_folder),
     Command(
         ("predict",), "write masks and overlays of photographs", _predict_arguments, _predict, out_folder

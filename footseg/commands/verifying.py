@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from footseg.commands._command import Arguments, Command, Output, say
+from footseg.commands._command import Arguments, Command, Output, out_folder, say
 from footseg.commands._shared import threads_argument
 from footseg.export.clients import install, known
 from footseg.terminal import counted, percent, table
@@ -108,6 +108,6 @@ def _cells(row: "Row") -> tuple[str, ...]:
 COMMANDS = (
     Command(
         ("verify",), "hold exported files against their network in other people's runtimes",
-        _verify_arguments, _verify,
+        _verify_arguments, _verify, out_folder,
     ),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Fill the layers of a new network with weights from a file, by the layers' names."""
 
 import io
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,15 @@ def fill(network: keras.Model, prefixes: Sequence[str], path: Path) -> None:
         layer.set_weights(found[layer.name])
 
 
+def _cache() -> str | None:
+    """Keras's folder in the user's home, also where our command line keeps it from being made for nothing."""
+    if os.environ.get("KERAS_HOME") != os.devnull:
+        return None
+    folder = Path("~/.keras").expanduser()
+    folder.mkdir(exist_ok=True)
+    return str(folder)
+
+
 def fetch(url: str) -> Path:
     """A file of Keras's own, from its cache (``~/.keras/models``) or else from the network.
 
@@ -51,7 +61,7 @@ def fetch(url: str) -> Path:
     """
     name = url.rsplit("/", 1)[-1]
     try:
-        return Path(keras.utils.get_file(name, url, cache_subdir="models"))
+        return Path(keras.utils.get_file(name, url, cache_subdir="models", cache_dir=_cache()))
     except Exception as error:  # Keras raises Exception itself for a failed transfer
         raise FootsegError(
             f"{url} cannot be fetched ({error}): where there is no network, bring the file and give its path "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from footseg import files, provenance
+from footseg import provenance
 from footseg.errors import FootsegError, check_known
 from footseg.search import costs, goals, pareto, records, space, stopping, suggest, tables
 from footseg.search.records import Point, SearchSettings, Trial
@@ -167,8 +167,6 @@ def search(
             f"stopped with {_count(books.ended)} done and {len(books.open)} to go on; go on with: "
             f"footseg search --resume --out {shlex.quote(str(folder))}"
         ) from None
-    except files.DiskFullError as error:
-        raise files.DiskFullError(f"{error}, with --resume") from error
     finally:
         view.done()
         tables.write(folder)
