@@ -182,6 +182,15 @@ def sysroot(core: str, folder: Path) -> Path:
     return folder
 
 
+def _ending_with_us() -> list[str]:
+    """The words before a command that let the kernel end it when this process is killed, where there are any.
+
+    An inference of a large network takes minutes here, and nobody would wait for it any more.
+    """
+    found = shutil.which("setpriv")
+    return [found, "--pdeathsig", "KILL"] if found else []
+
+
 def _run(
     kit: toolchain.Kit, core: str, plan: Plan, folder: Path, options: tuple[str, ...], timeout: float
 ) -> Said:
@@ -211,7 +220,7 @@ def _run(
     )
     # The seed is of the random bytes that every program finds beside its arguments.
     command = [shutil.which(QEMU) or QEMU, "-L", "root", "-cpu", core + CORES[core].without, "-seed", "0"]
-    command += [*options, f"kit/{kit.loader.name}"]
+    command = [*_ending_with_us(), *command, *options, f"kit/{kit.loader.name}"]
     command += ["--inhibit-cache", "--library-path", "kit", f"kit/{kit.runner.name}"]
     command += runner.arguments(inside, f"kit/{kit.library.name}")
     done = run_process(command, timeout=timeout, env={}, cwd=folder, check=False)

@@ -96,12 +96,22 @@ def export_run(
     )
 
     say(f"{run.network}: verifying on {len(sample.names)} images of {sample.split}")
-    reference = runtime.load(run.model, threads).logits
+    with files.unchanged(run.model) as weights:
+        reference = runtime.load(run.model, threads).logits
+        network = freeze.load_network(run.model)
     more = verify.more(data_dir, sample, reference)
-    network = freeze.load_network(run.model)
     with tempfile.TemporaryDirectory() as folder:
         work = _Conversions(
-            run, network, Path(folder), quantization, sample, reference(sample.images), more, threads, say
+            run,
+            weights,
+            network,
+            Path(folder),
+            quantization,
+            sample,
+            reference(sample.images),
+            more,
+            threads,
+            say,
         )
         made = []
         for target in targets:
@@ -125,9 +135,13 @@ class _Quantization:
 
 @dataclass(frozen=True)
 class _Conversions:
-    """Conversions of one network, which share the SavedModel and the fp32 file in ``folder``."""
+    """Conversions of one network, which share the SavedModel and the fp32 file in ``folder``.
+
+    ``weights`` is the SHA-256 of the file that the network was loaded from.
+    """
 
     run: Run
+    weights: str
     network: Any
     folder: Path
     quantization: _Quantization
@@ -246,7 +260,7 @@ def _make_coreml(work: _Conversions, target: Target, out_dir: Path) -> Artifact:
     """
     path = out_dir / work.name(target)
     record: dict[str, Any] = {}
-    with files.atomic_path(path) as temporary:
+    with files.atomic_path(path) as temporary, files.unchanged(work.run.model, work.weights):
         said = description(work.run, target.precision, target.ends)
         coreml.convert(work.network, target.precision, said, temporary)
         weights = onnx_contents.weights(work.float_file("onnx"))
@@ -273,7 +287,7 @@ def _make(work: _Conversions, target: Target, out_dir: Path, timed: bool) -> Art
     base.write_bytes(work.convert(target))
     details: dict[str, Any] = {}
     ratio: dict[str, Any] = {}
-    with files.atomic_path(path) as temporary:
+    with files.atomic_path(path) as temporary, files.unchanged(work.run.model, work.weights):
         if target.format == "tflite":
             work.check_graph(base, target)
         verification, record = work.verify(base, target)

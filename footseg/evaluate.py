@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from footseg import class_names, files, metrics, provenance, records, runtime, strangers
+from footseg import class_names, files, metrics, provenance, records, run, runtime, strangers
 from footseg.data.folder import Split, load_split, open_data
 from footseg.data.images import IGNORE, overlay, write_image
 from footseg.data.labels import Colour
@@ -217,7 +217,8 @@ def evaluate(
         check_out(out)
     data = open_data(data_dir)
     strangers.check(model)
-    segmenter = runtime.load(model, threads, ends)
+    with files.unchanged(_file(model)) as digest:
+        segmenter = runtime.load(model, threads, ends)
     if segmenter.classes != len(data.classes):
         raise FootsegError(
             f"{model} tells {segmenter.classes} classes apart, {data_dir} has {len(data.classes)} "
@@ -232,7 +233,7 @@ def evaluate(
     order = [loaded.names.index(row.name) for row in per_image[:WORST]]
     result = Evaluation(
         model=_name(model),
-        sha256=files.sha256(segmenter.path),
+        sha256=digest,
         data=data_dir.resolve().name,
         data_fingerprint=loaded.fingerprint,
         split=split,
@@ -249,6 +250,11 @@ def evaluate(
     if out is not None:
         result.save(out)
     return result
+
+
+def _file(model: Path) -> Path:
+    """What a model is loaded from."""
+    return run.model_file(model) if model.is_dir() and model.suffix != runtime.COREML else model
 
 
 def check_out(out: Path) -> None:

@@ -94,17 +94,23 @@ def means_disk_full(error: BaseException) -> bool:
     )
 
 
+def is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has no room for even a small file."""
+    return shutil.disk_usage(folder).free < 1 << 16
+
+
 def _disk_full(path: Path, cause: BaseException | None) -> str:
     """What happened, and where space is wanted."""
     reason = getattr(cause, "strerror", None) or "no space left"
+    lost = f": {path} was not written" if path.name else ""
     folder = Path(tempfile.gettempdir())
     if _is_fuller(folder, path):
         named = next(each for each in (folder, *folder.parents) if not temporary.is_ours(each))
         return (
-            f"the disk of temporary files is full ({reason}): {path} was not written; free some space in "
-            f"{named}, or set TMPDIR to another folder,"
+            f"the disk of temporary files is full ({reason}){lost}; free some space in {named}, or set "
+            "TMPDIR to another folder,"
         )
-    return f"the disk is full ({reason}): {path} was not written; free some space"
+    return f"the disk is full ({reason}){lost}; free some space"
 
 
 def _is_fuller(folder: Path, path: Path) -> bool:
@@ -165,6 +171,19 @@ def sha256(path: Path) -> str:
         return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def unchanged(path: Path, before: str = "") -> Iterator[str]:
+    """Yield the SHA-256 of a file that the block reads, that of ``before`` where it was read already.
+
+    Raises:
+        FootsegError: another file has its name at the end, as where the network is being trained.
+    """
+    before = before or (sha256(path) if path.exists() else "")
+    yield before
+    if not path.exists() or sha256(path) != before:
+        raise FootsegError(f"{path} was replaced while it was read: run the command again")
 
 
 def fingerprint(folder: Path) -> str:

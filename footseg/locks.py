@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from footseg import files
+from footseg import files, temporary
 from footseg.errors import FootsegError
 from footseg.temporary import fcntl
 
@@ -41,6 +41,7 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 
             holder = {"process": os.getpid(), "doing": doing, "since": provenance.now()}
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+            _sweep(folder)
         yield
     finally:
         if descriptor is not None:
@@ -49,6 +50,17 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
         for parent in made:
             with contextlib.suppress(OSError):  # not empty any more
                 parent.rmdir()
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what killed commands left there and beside it: it might look like somebody's own things."""
+    temporary.sweep(folder.parent)
+    temporary.sweep(folder)
+    for left in folder.glob(".*.lock"):
+        with contextlib.suppress(FootsegError):  # it is held
+            descriptor = _take(left, left)
+            left.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def _make_parents(folder: Path) -> list[Path]:
@@ -73,6 +85,12 @@ def _take(path: Path, folder: Path) -> int:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 continue
             raise FootsegError(f"{path.parent} takes no files: choose another folder") from error
+        except OSError as error:
+            if error.errno not in files.NOT_ALLOWED:
+                raise
+            raise FootsegError(
+                f"{path.parent} cannot be written ({error.strerror}): choose another folder"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Who held it before takes the file away, and one that is away keeps nobody out.

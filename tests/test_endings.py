@@ -1,6 +1,7 @@
 """How commands end: on SIGTERM as on Ctrl-C, with their children, not for want of readers."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from footseg import files, temporary, terminal
+from footseg import cli, files, temporary, terminal
 from footseg.data.shapes import write_shapes
 from footseg.data.synth import SynthConfig
 
@@ -138,3 +139,105 @@ def test_ctrl_c_before_a_command_has_begun_just_ends_it(how: str, code: int) -> 
     words = [sys.executable, "-c", INTERRUPTED_IMPORT, how]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+# A command whose work is the text that it is given.
+COMMAND = """
+import sys, time
+from footseg import cli
+from footseg.commands._command import Command, Output, say
+
+def work(args):
+    exec(sys.argv[1], {"say": say, "time": time, "out": sys.argv[2]})
+    return Output({}, "done")
+
+def out(sub):
+    sub.add_argument("--out", default=".")
+
+cli.COMMANDS = (Command(("work",), "work", out, work),)
+sys.exit(cli.main(["work", *sys.argv[3:]]))
+"""
+SWALLOWS = """
+class Swallows:
+    def __del__(self):
+        say("at work")
+        time.sleep(1)
+one = Swallows()
+del one
+try:
+    time.sleep(1)
+except BaseException as error:
+    raise RuntimeError("a library's") if out == "changed" else error
+time.sleep(30)
+"""
+CLEANS_UP = """
+try:
+    say("at work")
+    time.sleep(30)
+finally:
+    time.sleep(1)
+    open(out, "w").write("whole")
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("work", ["swallowed", "changed", "cleaning up"])
+def test_an_interrupt_is_heeded_once_whatever_a_library_makes_of_it(
+    tmp_path: Path, work: str, sent: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    text, word = (CLEANS_UP, str(out)) if work == "cleaning up" else (SWALLOWS, work)
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, text, word], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "at work\n"
+    time.sleep(0.1)  # for it to leave the writing of that line
+    process.send_signal(sent)
+    said = process.communicate(timeout=20)[1]
+    assert (process.returncode, said) == (130, "footseg: interrupted\n")
+    assert out.exists() == (work == "cleaning up")  # it was not interrupted a second time
+
+
+def test_a_full_disk_says_how_each_command_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "two words"
+    out.mkdir()
+    for words, record in (
+        (("train", "enet"), "run.json"),
+        (("compress", "run", "--prune", "0.5"), "compress.json"),
+        (("search", "enet"), "search.json"),
+    ):
+        args = cli.parser(cli.COMMANDS).parse_args([*words, "--out", str(out)])
+        assert args.go_on(args) == "run the command again"
+        (out / record).touch()
+        assert args.go_on(args) == f"go on with: footseg {words[0]} --resume --out '{out}'"
+    args = cli.parser(cli.COMMANDS).parse_args(["export", "run", "--out", str(out)])
+    assert args.go_on(args) == "run the command again"
+
+
+FULL = """
+open(out + "/small", "wb").write(bytes(1 << 20))
+"""
+
+
+@pytest.mark.parametrize("full", ["out", "temporary"])
+def test_the_disk_that_is_full_is_named(tmp_path: Path, full: str) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.mkdir()
+    large.mkdir()
+    mount = f'mount -t tmpfs -o size=256k none "{small}" && exec "$@"'
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], check=False).returncode:
+        pytest.skip("needs Linux, and the right to mount a small disk in a namespace")
+    out, temporary_files = (small, large) if full == "out" else (large, small)
+    words = [sys.executable, "-c", COMMAND, FULL, str(small), "--out", str(out / "page")]
+    env = {**os.environ, "TMPDIR": str(temporary_files)}
+    done = subprocess.run([*apart, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    disk, where = "disk", ""
+    if full == "temporary":
+        disk, where = "disk of temporary files", f" in {small}, or set TMPDIR to another folder,"
+    assert done.stderr == (
+        f"footseg: the {disk} is full (No space left on device): {out}/page was not written; "
+        f"free some space{where} and run the command again\n"
+    )

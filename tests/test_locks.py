@@ -111,3 +111,35 @@ def test_a_read_only_folder_is_noticed_at_once(tmp_path: Path) -> None:
     with pytest.raises(FootsegError, match="cannot be used"), locks.alone_in(closed / "run", "x"):
         raise AssertionError("held")
     assert time.monotonic() - began < 1
+
+
+def test_what_a_kill_left_in_a_folder_goes_when_the_next_holds_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / f".model.keras.x{temporary.SUFFIX}").mkdir(parents=True)
+    (run / ".step.lock").write_text("half a record")
+    (run / "model.keras").write_text("whole")
+    with locks.alone_in(run, "x"):
+        assert names(run) == ["model.keras"]
+
+
+REPLACE = """
+import os, sys
+from pathlib import Path
+from footseg import files
+real = Path.replace
+Path.replace = lambda path, other: os._exit(9) if path.is_dir() else real(path, other)
+with files.atomic_path(Path(sys.argv[1])) as folder:
+    folder.mkdir()
+"""
+
+
+def test_a_folder_that_a_kill_found_between_two_names_is_there_again(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "old").touch()
+    words = [sys.executable, "-c", REPLACE, str(tmp_path / "set")]
+    assert subprocess.run(words, cwd=ROOT, check=False).returncode == 9
+    assert not (tmp_path / "set").exists()
+    with locks.alone_in(tmp_path / "set", "x"):
+        assert names(tmp_path / "set") == ["old"]
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["old"]

@@ -6,17 +6,15 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from footseg import files
 from footseg.cli import main
 from footseg.commands import searching
 from footseg.search import live, records
 from footseg.search.loop import SearchBudget
 from footseg.search.records import SearchSettings, Trial
-from tests.test_search import good, run, settings_of, work_of
+from tests.test_search import good, work_of
 
 WIDTHS = {f"network_options.blocks{stage}": {"integer": [1, 3]} for stage in (2, 3, 4)}
 SPACE = {"learning_rate": {"log_uniform": [1e-4, 1e-1]}, **WIDTHS}
@@ -124,11 +122,3 @@ def test_a_resumed_search_has_the_budget_that_was_given_last(
     # Begun by minutes only, and resumed without: not for ever.
     records.save_settings(out, dataclasses.replace(records.load_settings(out), trials=None))
     assert trials_after("--resume") == 7
-
-
-def test_a_full_disk_says_that_the_search_can_be_resumed(tiny_data: Path, tmp_path: Path) -> None:
-    def full(trial: Trial) -> dict[str, Any]:
-        raise files.DiskFullError("the disk is full: free some space and run the command again")
-
-    with pytest.raises(files.DiskFullError, match="run the command again, with --resume"):
-        run(tmp_path, settings_of(tiny_data), 2, work_of(full))

@@ -120,63 +120,63 @@ TRAINED, STEPS = history("new"), history("new", "new/steps/*")
 
 COMMANDS: Sequence[LongCommand] = (
     LongCommand(
-        "train", (*TRAIN, "--epochs", "6", "--out", "new"), ("new",), 10, 3, TRAINED,
+        "train", (*TRAIN, "--epochs", "6", "--out", "new"), ("new",), 6, 2, TRAINED,
         ("train", "--resume", "--out", "new"), "new/run.json",
     ),
     LongCommand(
-        "train --resume", ("train", "--resume", "--out", "begun"), ("begun",), 8, 2, history("begun"),
+        "train --resume", ("train", "--resume", "--out", "begun"), ("begun",), 5, 2, history("begun"),
     ),
-    LongCommand("compress --prune", PRUNE[0], ("new",), 3, 2, STEPS, PRUNE[1], "new/compress.json"),
+    LongCommand("compress --prune", PRUNE[0], ("new",), 2, 1, STEPS, PRUNE[1], "new/compress.json"),
     LongCommand("compress --cluster", CLUSTER[0], ("new",), 2, 1, STEPS, CLUSTER[1], "new/compress.json"),
-    LongCommand("compress --cut", CUT[0], ("new",), 3, 1, STEPS, CUT[1], "new/compress.json"),
+    LongCommand("compress --cut", CUT[0], ("new",), 2, 1, STEPS, CUT[1], "new/compress.json"),
     LongCommand("compress --qat", QAT[0], ("new",), 2, 1, STEPS, QAT[1], "new/compress.json"),
     LongCommand(
-        "search", SEARCH, ("new",), 6, 3, points("new"), ("search", "--resume", "--out", "new"),
+        "search", SEARCH, ("new",), 3, 2, points("new"), ("search", "--resume", "--out", "new"),
         "new/search.json",
     ),
     LongCommand(
         "export", ("export", "run", "--out", "new", "--precision", "fp32", "fp16", "int8", "--no-speed"),
-        ("new",), 6, 2, names("new"),
+        ("new",), 4, 2, names("new"),
     ),
     LongCommand(
         "export --to onnx", ("export", "run", "--out", "new", "--to", "onnx", "--precision", "fp32", "int8"),
-        ("new",), 5, 2, names("new"),
+        ("new",), 3, 1, names("new"),
     ),
     LongCommand(
         "export --auto",
         ("export", "run", "--out", "new", "--auto", "0.5", "--images", "4", "--calibration", "4"),
-        ("new",), 3, 1, names("new"),
+        ("new",), 2, 1, names("new"),
     ),
     LongCommand(
         "verify", ("verify", FILE, "--on", "gpu", "openvino", "web", "--images", "1", "--out", "page.html"),
-        ("page",), 6, 3,
+        ("page",), 5, 3,
     ),
     LongCommand(
-        "data synth", ("data", "synth", "new", "--count", "400", *SIZE, "--workers", "2"), ("new",), 6, 2,
+        "data synth", ("data", "synth", "new", "--count", "400", *SIZE, "--workers", "2"), ("new",), 9, 3,
         names("new"),
     ),
     LongCommand(
         "data synth --feet",
-        ("data", "synth", "new", *CUT_OUT, "--count", "300", *SIZE, "--workers", "2"), ("new",), 6, 2,
+        ("data", "synth", "new", *CUT_OUT, "--count", "300", *SIZE, "--workers", "2"), ("new",), 8, 3,
         names("new"),
     ),
-    LongCommand("data check --fix", ("data", "check", "dirty", "--fix"), ("dirty",), 4, 2, names("dirty")),
+    LongCommand("data check --fix", ("data", "check", "dirty", "--fix"), ("dirty",), 8, 3, names("dirty")),
     LongCommand(
-        "evaluate", ("evaluate", "run", "--data", "feet", "--out", "new"), ("new",), 4, 2, names("new")
+        "evaluate", ("evaluate", "run", "--data", "feet", "--out", "new"), ("new",), 3, 1, names("new")
     ),
     LongCommand(
-        "predict", ("predict", "run", "feet/test/images", "--out", "new"), ("new",), 4, 2, names("new")
+        "predict", ("predict", FILE, "feet/test/images", "--out", "new"), ("new",), 6, 2, names("new")
     ),
     LongCommand(
         "bench", ("bench", FILE, ONNX, "--seconds", "2", "--runs", "10", "--out", "results.jsonl"),
-        ("results.jsonl",), 7, 3,
+        ("results.jsonl",), 10, 4,
     ),
     LongCommand("bench --on arm", ("bench", FILE, "--on", "arm", "--out", "results.jsonl"),
-        ("results.jsonl",), 7, 2),
-    LongCommand("golden make", ("golden", "make", FILE, "--out", "new"), ("new",), 3, 1, names("new")),
-    LongCommand("study", ("study", "run", "--out", "new", "--precision", "fp32"), ("new",), 2, 1),
+        ("results.jsonl",), 10, 3),
+    LongCommand("golden make", ("golden", "make", FILE, "--out", "new"), ("new",), 4, 1, names("new")),
+    LongCommand("study", ("study", "run", "--out", "new", "--precision", "fp32"), ("new",), 1, 1),
     LongCommand("reproduce thesis", THESIS, ("new",), 1, 1),
-    LongCommand("report", ("report", "results.jsonl", "--run", "run", "--out", "page.html"), ("page",), 2, 1),
+    LongCommand("report", ("report", "results.jsonl", "--run", "run", "--out", "page.html"), ("page",), 4, 1),
 )  # fmt: skip
 
 

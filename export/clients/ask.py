@@ -1,6 +1,7 @@
 """How a client is asked to run a file."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from footseg import files
 from footseg.errors import FootsegError
 from footseg.export.clients.known import DRIVERS, SWIFTSHADER, Client
 
@@ -101,6 +103,9 @@ def ask(client: Client, file: Path, images: np.ndarray, *, home: Path) -> Answer
             "fallen": int(split[2]) if split else None,
         }
         if done.returncode or not out.is_file():
+            if files.is_full(Path(folder)):  # where it writes, and where what it says is kept
+                with files.disk_errors(out):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise ClientError(reason(done, fell["refused"]), **fell)
         try:
             version = str(json.loads(done.stdout.strip().splitlines()[-1])["version"])

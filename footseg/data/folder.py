@@ -210,6 +210,7 @@ def load_split(
     names = tuple(pair.name for pair in found)
     for part in ("images", "masks"):
         say_left_out(data.path / split / part)
+    before = _stamps(found)
     digest = fingerprint(found, data.labels)
     shapes = {"images": (len(found), *size, 3), "masks": (len(found), *size)}
     # Of ours and of each rule, by the names of their files; a mask depends on the place alone.
@@ -234,8 +235,16 @@ def load_split(
                 _decode(data, split, found, ways, arrays)
                 del arrays
         arrays = {name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in wanted}
+    if _stamps(found) != before:
+        raise FootsegError(f"{data.path / split} was changed while it was read: run the command again")
     ours, *others = ((arrays[f"images{way}"], arrays.get(f"masks{way}", arrays["masks"])) for way in ways)
     return Split(names, *ours, digest, tuple(others))
+
+
+def _stamps(found: Sequence[Pair]) -> list[tuple[int, ...]]:
+    """What changes when a file does; fewer where one is gone."""
+    stats = [path.stat() for pair in found for path in (pair.image, pair.mask) if path.exists()]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 def fingerprint(found: Sequence[Pair], labels: Labels) -> str:
