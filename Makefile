@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SPARK := $(VENV)/.spark
 
-.PHONY: demo quick test test-all check format arm clients clean
+.PHONY: demo quick test test-all check format endings arm clients clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make quick            ruff, mypy and the tests that neither train nor convert, in 90 seconds"
 	@echo "make test             ruff, mypy and the tests, in minutes"
 	@echo "make test-all         what make test leaves out: slow tests, and numbers under other kernels"
+	@echo "make endings          end commands at any moment, two at a time: benchmarks/results/endings.json"
 	@echo "make format           format the code"
 	@echo "make arm              install what an emulated Arm processor and phones need (Debian, Ubuntu)"
 	@echo "make clients          install other people's runtimes, for footseg verify (Debian, Ubuntu)"
@@ -44,6 +45,10 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# 100 kills, 40 SIGTERM, pairs of commands on one folder, 60 Ctrl-C: an hour, and it goes on where it was stopped.
+endings: $(INSTALLED)
+	$(BIN)/python -P -m footseg.benchmarks.experiments.endings kills pairs ctrl-c --work endings
 
 # QEMU, cross compiler and adb: footseg bench --on arm and --on android, and their tests.
 arm:

@@ -1,8 +1,6 @@
 """What is left of commands that are killed or told to end at any moment, and of two that share a folder.
 
-    python -m benchmarks.experiments.endings kills --work DIR [--only NAME ...]
-    python -m benchmarks.experiments.endings pairs --work DIR
-    python -m benchmarks.experiments.endings ctrl-c --work DIR
+    python -m benchmarks.experiments.endings kills pairs ctrl-c --work DIR [--only NAME ...]
 
 ``kills`` starts each of ``endings_stage.COMMANDS`` in a folder of its own, on a network and images so small
 that each takes seconds, and ends it at a seeded moment by SIGKILL (100 in all) or SIGTERM (40). Then it looks
@@ -40,24 +38,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("attack", choices=("kills", "pairs", "ctrl-c"))
+    parser.add_argument("attacks", nargs="+", choices=ATTACKS)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything, kept for going on")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these commands or pairs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: %(default)s")
     args = parser.parse_args()
     stage = endings_stage.prepare(args.work.resolve())
-    attacks: Mapping[str, Callable[[Stage, set[str], int], dict[str, Any]]] = {
-        "kills": kills,
-        "pairs": endings_pairs.pairs,
-        "ctrl-c": endings_ctrl_c.interrupts,
-    }
-    found = attacks[args.attack](stage, set(args.only), args.seed)
-    if not args.only:
-        before = files.read_json(args.out) if args.out.is_file() else {}
-        machine = {"machine": provenance.machine(), "seed": args.seed}
-        files.write_json(args.out, before | {args.attack: machine | found})
-    print(json.dumps(found, indent=1))  # noqa: T201
+    for attack in args.attacks:
+        found = ATTACKS[attack](stage, set(args.only), args.seed)
+        if not args.only:
+            before = files.read_json(args.out) if args.out.is_file() else {}
+            machine = {"machine": provenance.machine(), "seed": args.seed}
+            files.write_json(args.out, before | {attack: machine | found})
+        print(json.dumps(found, indent=1))  # noqa: T201
 
 
 # ---- killed and told to end
@@ -181,6 +175,13 @@ def _lost(command: LongCommand, folder: Path, before: dict[str, str]) -> list[st
 def _plain(value: Any) -> Any:
     """As JSON gives it back."""
     return json.loads(json.dumps(value))
+
+
+ATTACKS: Mapping[str, Callable[[Stage, set[str], int], dict[str, Any]]] = {
+    "kills": kills,
+    "pairs": endings_pairs.pairs,
+    "ctrl-c": endings_ctrl_c.interrupts,
+}
 
 
 if __name__ == "__main__":
