@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from footseg.benchmarks.experiments.endings_process import SAID, TEMPORARY, Started
-from footseg.data.images import read_mask, write_mask
+from footseg.data.images import write_mask
 
 SIZE = ("--size", "64")
 SMALL = ("--network-options", "width=0.25", "--network-options", "dropout=0.0")
@@ -202,7 +203,7 @@ def prepare(work: Path) -> Stage:
         if started.ended(600):
             raise SystemExit(f"footseg {' '.join(words)}: {started.said()}")
     for path in (making / "dirty").glob("*/masks/*.png"):
-        write_mask(path, read_mask(path, 2) * np.uint8(255))
+        write_mask(path, np.asarray(Image.open(path)) * np.uint8(255))
     _begin(making, (*TRAIN, "--epochs", "20", "--out", "begun"), "begun/model.keras")
     _begin(making, tuple("squeezed" if word == "new" else word for word in CUT[0]), "squeezed/compress.json")
     for made in (TEMPORARY, SAID):
