@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image, PngImagePlugin, features
 
 from footseg.data.folder import images_by_name, left_out
 from footseg.data.images import read_image
+from footseg.data.labels import unnamed
+from footseg.data.masks import read_mask
 from footseg.data.opening import IMAGE_SUFFIXES, BadFileError, open_image
 from footseg.data.stripping import bare
 
@@ -123,6 +126,32 @@ def test_without_metadata_the_pixels_are_the_same(suffix: str) -> None:
     np.testing.assert_array_equal(*images)
     for length in range(0, len(data), 7):  # cut anywhere: no error of its own
         bare(data[:length])
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "JPEG": {}, "PNG": {}, "WEBP": {}, "BMP": {}, "TIFF": {}, "GIF": {}, "PNG of a palette": {"mode": "P"},
+    "TIFF of a palette": {"mode": "P"}, "PNG of grey": {"mode": "L"}, "PNG with alpha": {"mode": "RGBA"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_anywhere_is_an_image_or_one_clear_error(tmp_path: Path, kind: str) -> None:
+    stored, rng = io.BytesIO(), np.random.default_rng(5)
+    Image.fromarray(PHOTO).convert(KINDS[kind].get("mode", "RGB")).save(stored, kind.split(maxsplit=1)[0])
+    path, ends = tmp_path / "a.png", set()
+    for _ in range(60):
+        data = bytearray(stored.getvalue())
+        for at in rng.integers(0, min(len(data), 400), rng.integers(1, 5)):
+            data[at] = rng.integers(256)
+        path.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.2 else data)
+        for read in (read_image, lambda path: read_mask(path, unnamed(2))):
+            try:
+                ends.add(str(read(path).dtype))
+            except BadFileError as error:
+                assert str(path) in str(error)
+                ends.add("error")
+    assert "error" in ends
+    assert ends <= {"uint8", "error"}
 
 
 class TestTurns:
