@@ -42,7 +42,7 @@ HEAVY = {
     "enet", "export", "export_verify", "finetune", "host", "job", "lessons", "network_training",
     "onnx_export", "pretrained", "prune", "qat", "quantize", "reproduce", "runtime", "search",
     "search_costs", "search_spark", "search_trial", "search_workers", "sensitivity", "shared", "step",
-    "toolchain", "train", "twin",
+    "toolchain", "traces", "train", "twin",
 }  # fmt: skip
 # Files of tests whose numbers come from TensorFlow's or JAX's kernels: tests.kernels runs them with others.
 NUMERIC = {

@@ -83,7 +83,8 @@ def ask(client: Client, file: Path, images: np.ndarray, *, home: Path) -> Answer
         ClientError: it ended without an answer: its last line is the reason, or the signal that ended it,
             or how long it was waited for.
     """
-    with tempfile.TemporaryDirectory(prefix="footseg-client-", ignore_cleanup_errors=True) as folder:
+    # A short name: Chromium's socket lies below it, and a socket's path has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="c", ignore_cleanup_errors=True) as folder:
         given, out = Path(folder) / "images.npy", Path(folder) / "out.npy"
         np.save(given, images)
         words = [
