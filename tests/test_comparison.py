@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import random
 import statistics
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from footseg import comparison
 from footseg.benchmarks import cost
-from footseg.benchmarks.experiments import coverage, trials
+from footseg.benchmarks.experiments import busy_machine, busy_training, coverage, trials
 from footseg.comparison import interval
 from footseg.errors import FootsegError
 
@@ -169,3 +170,43 @@ def test_trials_go_on_where_they_were_stopped(
     assert "called_different" in capsys.readouterr().err
     with pytest.raises(FootsegError, match="another settings"):
         run("--trials", "9", "--seconds", "3")
+
+
+# --- a busy machine --------------------------------------------------------------------------------
+
+
+def test_what_was_said_on_a_busy_machine_is_counted_as_right_or_wrong() -> None:
+    said = {"same": ["alike", "different", "cannot tell"], "10 % more": ["different", "alike", "different"]}
+    found = [
+        {"case": case, "said": {"bench": word}, "bench": [0.9, ratio, 1.2]}
+        for case, words in said.items()
+        for word, ratio in zip(words, (1.0, 1.1, 1.3), strict=True)
+    ]
+    same, more = busy_machine.summaries(found)
+    assert (same["wrong"], same["right"], same["median_ratio"]) == (1, 1, 1.1)
+    assert (more["wrong"], more["right"], more["said"]) == (1, 2, {"different": 2, "alike": 1})
+
+
+def test_a_load_ends_with_its_block() -> None:
+    with pytest.raises(ZeroDivisionError), busy_machine.loaded("import time; time.sleep(60)") as processes:
+        assert all(process.poll() is None for process in processes)
+        raise ZeroDivisionError
+    assert len(processes) == os.cpu_count()
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_the_best_turn_of_training_counts() -> None:
+    turns = [
+        {
+            "beside": beside,
+            "setting": name,
+            "images_per_second": 9.0 + i,
+            "images_per_processor_second": 5.0 - i,
+        }
+        for beside in busy_training.BESIDE
+        for name in busy_training.SETTINGS
+        for i in range(2)
+    ]
+    best = busy_training.best(turns)
+    assert len(best) == len(turns) / 2
+    assert {(row["images_per_second"], row["images_per_processor_second"]) for row in best} == {(10, 5)}

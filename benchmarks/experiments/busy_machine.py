@@ -132,14 +132,14 @@ def ratio(path: Path, other: Path, seconds: float) -> list[float]:
 
 
 @contextmanager
-def loaded(code: str) -> Iterator[None]:
+def loaded(code: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """A process a core that does nothing else, ended with the block."""
     alone = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen([sys.executable, "-P", "-c", code], env=alone) for _ in range(os.cpu_count() or 1)
     ]
     try:
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()
