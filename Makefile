@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SPARK := $(VENV)/.spark
 
-.PHONY: demo quick test test-all check format endings arm clients clean
+.PHONY: demo quick test test-all fuzz check format endings arm clients clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test             ruff, mypy and the tests, in minutes"
 	@echo "make test-all         what make test leaves out: slow tests, and numbers under other kernels"
 	@echo "make endings          end commands at any moment, two at a time: benchmarks/results/endings.json"
+	@echo "make fuzz             damaged files of every kind to all commands: SEED=1 COUNT=10000, in half an hour"
 	@echo "make format           format the code"
 	@echo "make arm              install what an emulated Arm processor and phones need (Debian, Ubuntu)"
 	@echo "make clients          install other people's runtimes, for footseg verify (Debian, Ubuntu)"
@@ -36,6 +37,12 @@ test: check $(SPARK)
 test-all: $(SPARK)
 	$(PYTEST) -m slow
 	$(BIN)/python -m tests.kernels
+
+# Kept in build/fuzz: whole files, and a line for each damaged one that was tried, so that it goes on.
+SEED ?= 1
+COUNT ?= 10000
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m footseg.benchmarks.experiments.fuzz --work build/fuzz --seed $(SEED) --count $(COUNT)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

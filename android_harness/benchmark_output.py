@@ -70,7 +70,7 @@ def parse(text: str, *, returncode: int = 0, command: Sequence[str] = ()) -> Tim
     Raises:
         HarnessError: it failed, left a flag aside, or printed no times.
     """
-    text = text.replace("\r", "")
+    text = _short_lines(text)
     _refuse(text, returncode, command)
     counted = [_runs(line) for line in re.findall(COUNT, text, re.MULTILINE)]
     if not counted or counted[-1] is None:
@@ -91,6 +91,15 @@ def parse(text: str, *, returncode: int = 0, command: Sequence[str] = ()) -> Tim
         delegate_operators=inside,
         notes=notes,
     )
+
+
+# Nothing that the tool prints is longer. A damaged line of 500,000 characters kept the patterns below busy
+# for over a minute: what has gaps in it is tried from every place.
+LONGEST_LINE = 2000
+
+
+def _short_lines(text: str) -> str:
+    return "\n".join(line[:LONGEST_LINE] for line in text.replace("\r", "").split("\n"))
 
 
 # Profiles have such lines too, after the name of what they count.
@@ -200,6 +209,7 @@ def refuse_start(text: str, returncode: int, command: Sequence[str]) -> None:
     Raises:
         HarnessError: it did not start.
     """
+    text = _short_lines(text)
     for pattern, words in STARTING.items():
         line = re.search(pattern, text)
         if line and (returncode in (126, 127) or "CANNOT LINK" in line[0]):

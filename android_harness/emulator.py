@@ -227,7 +227,7 @@ def _run(
     try:
         if done.returncode and runner.MARK + '{"error"' not in done.stdout:
             raise failure(done)
-        said = runner.parse(done.stdout)
+        said = runner.check(runner.parse(done.stdout), inside)
     except HarnessError as error:
         message = str(error)
         for name, path in names.items():

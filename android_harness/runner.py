@@ -7,7 +7,7 @@ driver or a runtime writes between them is passed over.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,46 +106,106 @@ def parse(stdout: str) -> Said:
     Raises:
         HarnessError: the runner failed (its own words), did not come to its end, or a line of it is spoilt.
     """
-    facts: dict[str, Any] = {}
-    lists: dict[str, list[Any]] = {name: [] for name in LISTS}
+    found: dict[str, list[Any]] = {name: [] for name in READ}
     for line in stdout.splitlines():
         _, mark, text = line.partition(MARK)
         if not mark:
             continue
         try:
             ((name, value),) = json.loads(text).items()
-        except (ValueError, AttributeError) as error:
+            if name in READ:
+                found[name].append(READ[name](value))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise HarnessError(f"a line of the runner is spoilt: {line[:200]!r}; run it again") from error
         if name == "error":
-            raise HarnessError(value)
-        if name in lists:
-            lists[name].append(value)
-        else:
-            facts[name] = value
-    if "done" not in facts:
+            raise HarnessError(str(value))
+    if not found["done"]:
         last = [line for line in stdout.splitlines() if line.strip()][-1:] or ["nothing"]
         raise HarnessError(f"the runner did not come to its end; the last it said: {last[0][:200]}")
+    once = {name: values[-1] for name, values in found.items() if values}
     return Said(
-        litert=facts.get("litert", ""),
-        inputs=_tensors(lists["input"]),
-        outputs=_tensors(lists["output"]),
-        load_ms=tuple(lists["load_ms"]),
-        first_ms=tuple(lists["first_ms"]),
-        samples_ms=tuple(tuple(samples) for samples in lists["samples_ms"]),
-        images=facts.get("images", 0),
-        peak_memory_mb=facts.get("peak_memory_mb"),
-        profile=tuple((name, us) for name, us in lists["operator"]),
-        gflops=tuple(lists["gflops"]),
-        cores=tuple(facts.get("cores", ())),
-        fully_accelerated=facts.get("fully_accelerated"),
+        litert=once.get("litert", ""),
+        inputs=tuple(found["input"]),
+        outputs=tuple(found["output"]),
+        load_ms=tuple(found["load_ms"]),
+        first_ms=tuple(found["first_ms"]),
+        samples_ms=tuple(found["samples_ms"]),
+        images=once.get("images", 0),
+        peak_memory_mb=once.get("peak_memory_mb"),
+        profile=tuple(found["operator"]),
+        gflops=tuple(found["gflops"]),
+        cores=once.get("cores", ()),
+        fully_accelerated=once.get("fully_accelerated"),
     )
+
+
+def check(said: Said, plan: Plan) -> Said:
+    """``said``, which must have all that ``plan`` asked for: a shell may lose lines of it.
+
+    Raises:
+        HarnessError: it has not; the message names what is missing.
+    """
+    models = len(plan.models)
+    expected = {"load_ms": models, "first_ms": models if plan.runs or plan.rounds else 0}
+    expected |= {"samples_ms": expected["first_ms"], "outputs": 1 if plan.outputs else 0}
+    for name, least in expected.items():
+        there = getattr(said, name)
+        if len(there) < least or (name == "samples_ms" and not all(there)):
+            raise HarnessError(
+                f"the runner's answer has {len(there)} of {least} lines of {name}: some were lost on their "
+                "way; run it again"
+            )
+    return said
 
 
 # Fields of a Plan whose option has the same name.
 PLAIN = ("threads", "warmup", "runs", "rounds", "turn", "profile", "images", "masks", "outputs")
-# Facts that are said once for each model, tensor or operator.
-LISTS = ("input", "output", "load_ms", "first_ms", "samples_ms", "operator", "gflops")
 
 
-def _tensors(rows: Sequence[dict[str, Any]]) -> tuple[TensorFacts, ...]:
-    return tuple(TensorFacts(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+def _is(value: Any, *kinds: type) -> Any:
+    """``value``, which must be of one of these kinds: true is no number, and NaN is none."""
+    right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if not right or (isinstance(value, float) and not math.isfinite(value)):
+        raise TypeError(f"{value!r} is no {kinds[0].__name__}")
+    return value
+
+
+def _number(value: Any) -> float:
+    return _is(value, float, int)
+
+
+def _whole(value: Any) -> int:
+    return _is(value, int)
+
+
+def _text(value: Any) -> str:
+    return _is(value, str)
+
+
+def _operator(value: Any) -> tuple[str, float]:
+    name, microseconds = _is(value, list)
+    return _text(name), _number(microseconds)
+
+
+def _tensor(value: Any) -> TensorFacts:
+    facts = TensorFacts(**{**value, "shape": tuple(map(_whole, _is(value["shape"], list)))})
+    _text(facts.name), _text(facts.type), _number(facts.scale), _whole(facts.zero_point)
+    return facts
+
+
+# How each line is read; one that is not known is passed over.
+READ: dict[str, Callable[[Any], Any]] = {
+    "litert": _text,
+    "input": _tensor,
+    "output": _tensor,
+    "load_ms": _number,
+    "first_ms": _number,
+    "samples_ms": lambda value: tuple(map(_number, _is(value, list))),
+    "operator": _operator,
+    "gflops": _number,
+    "images": _whole,
+    "peak_memory_mb": _number,
+    "cores": lambda value: tuple(map(_whole, _is(value, list))),
+    "fully_accelerated": lambda value: _is(value, bool),
+    "done": lambda value: value,
+}

@@ -13,7 +13,7 @@ from pathlib import Path
 from footseg.android_harness.adb import Device, Result
 from footseg.android_harness.errors import HarnessError
 from footseg.android_harness.guard import kill_all_of
-from footseg.android_harness.runner import MARK, Plan, Said, arguments, parse
+from footseg.android_harness.runner import MARK, Plan, Said, arguments, check, parse
 from footseg.android_harness.toolchain import Kit
 
 # What a shell adds to the number of the signal that ended a program.
@@ -83,7 +83,7 @@ class Session:
                 stderr=result.stderr,
                 serial=self.device.serial,
             )
-        return parse(result.stdout)
+        return check(parse(result.stdout), plan)
 
     def stop(self) -> None:
         """End what runs out of our folder now, from another thread; whoever waits for it gets an error."""

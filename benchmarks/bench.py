@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from footseg import artifact
+from footseg import artifact, strangers
 from footseg.benchmarks import cost
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.results_file import append_line, check_writable
@@ -51,6 +51,7 @@ def bench(
     for path in paths:  # before anything is measured: a typing error or a damaged file costs no minutes
         artifact.load(path)
         cost.of_file(path)
+        strangers.check(path)
         if out is not None and out.resolve() == path.resolve():
             raise ValueError(f"--out {out} is a file to be measured: give results a name of their own")
     if out is not None:

@@ -6,11 +6,13 @@ A reader takes lines of this schema and of those before it, and names file, line
 import errno
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from footseg import paired
 from footseg.benchmarks.measurement import Measurement
 from footseg.errors import FootsegError
-from footseg.files import disk_errors
+from footseg.files import disk_errors, parse_json
 
 
 def append_line(path: Path, measurement: Measurement) -> None:
@@ -57,30 +59,57 @@ def _no_number(word: str) -> None:
     raise ValueError(f"it holds {word}, which is no number")
 
 
-def read_all(path: Path) -> list[Measurement]:
-    """All measurements of ``path``, in the order they were made.
+@dataclass(frozen=True)
+class Stored:
+    """What a results file holds: its measurements, in order, and what is wrong with each other line of it."""
+
+    measurements: tuple[Measurement, ...]
+    left_out: tuple[str, ...]
+
+
+def read(path: Path) -> Stored:
+    """The measurements of ``path``; a line that cannot be read costs no other, and is told.
 
     Raises:
-        FootsegError: no such file, none in it, or a line that cannot be read (it is named).
+        FootsegError: no such file, or no measurement in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() ends lines at U+2028, too
+        lines = path.read_bytes().split(b"\n")  # a text may hold other ends of lines
     except FileNotFoundError as error:
         raise FootsegError(f"no such file: {path} (footseg bench ARTIFACT --out {path} makes it)") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FootsegError(f"{path} cannot be read as results ({error})") from error
-    found = []
+    except OSError as error:
+        raise FootsegError(f"{path} cannot be read as results ({error.strerror})") from error
+    found, left_out = [], []
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         try:
-            record = json.loads(line, parse_constant=_no_number)
-            if not isinstance(record, dict):
-                raise ValueError("it is not a JSON object")
-            found.append(Measurement.from_json(record))
-        except (ValueError, RecursionError) as error:  # json.JSONDecodeError is the first
-            mend = "delete that line" if found else "give a file that footseg bench --out has written"
-            raise FootsegError(f"{path}, line {number} is not a measurement: {error}; {mend}") from error
+            if line.strip():
+                found.append(_measurement(line))
+        except (ValueError, FootsegError) as error:
+            left_out.append(f"{path}, line {number} is not a measurement: {error}")
+    if not found and left_out:
+        raise FootsegError(f"{left_out[0]}; give a file that footseg bench --out has written")
     if not found:
         raise FootsegError(f"{path} holds no measurement: footseg bench ARTIFACT --out {path}")
+    return Stored(tuple(found), tuple(left_out))
+
+
+def read_all(path: Path) -> list[Measurement]:
+    """The measurements of a file of which no line may be missing, as of a gate's baseline.
+
+    Raises:
+        FootsegError: as ``read``, or a line cannot be read.
+    """
+    stored = read(path)
+    if stored.left_out:
+        raise FootsegError(f"{stored.left_out[0]}; mend or delete that line")
+    return list(stored.measurements)
+
+
+def _measurement(line: bytes) -> Measurement:
+    """One line; a ValueError or a FootsegError says what is wrong with it."""
+    record = parse_json(line.decode(), parse_constant=_no_number)
+    if not isinstance(record, dict):
+        raise ValueError("it is not a JSON object")
+    found = Measurement.from_json(record)
+    paired.decisions(found.artifact.verification)
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from footseg import artifact as artifacts
-from footseg import files, runtime
+from footseg import files, runtime, strangers
 from footseg.artifact import Artifact
 from footseg.data.images import Size
 from footseg.description import Description
@@ -144,6 +144,7 @@ def _check_same(path: Path, copy: Path) -> None:
     Raises:
         FootsegError: its numbers are others.
     """
+    strangers.check(path)
     results = []
     for file in (path, copy):
         interpreter = runtime.interpreter(file)

@@ -7,6 +7,7 @@ their bytes are the same each time. ``docs/pixels.md`` is what makes one of the 
 
 import dataclasses
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from footseg import __version__, files, predict, records, runtime
+from footseg import __version__, files, predict, records, runtime, strangers
 from footseg.data import shapes
 from footseg.data.images import Letterbox, Size, letterbox, read_image, write_mask
 from footseg.description import Description
@@ -25,6 +26,8 @@ from footseg.segmenter import FileSegmenter
 RECORD = "golden.json"
 FORMAT = 1
 STEPS = ("input", "output", "mask")
+# What a record may name: a file beside it or in a folder there, none elsewhere.
+FILE_NAME = re.compile(r"(\w+/)?\w+\.\w+")
 TYPES = ("float32", "float16", "uint8", "int8")
 ORIENTATION = 0x0112
 """The EXIF tag."""
@@ -93,6 +96,13 @@ class Case:
     output: str
     mask: str
 
+    def __post_init__(self) -> None:
+        for name in ("photograph", *STEPS):
+            if not FILE_NAME.fullmatch(getattr(self, name)):
+                raise ValueError(
+                    f"its field '{name}' is {getattr(self, name)!r:.60}, expected a file beside it"
+                )
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -137,6 +147,7 @@ def make(path: Path, out: Path, threads: int = 1) -> Golden:
     """
     if out.exists() and not (out / RECORD).is_file() and (out.is_file() or any(out.iterdir())):
         raise FootsegError(f"{out} holds something else: give a new or empty folder")
+    strangers.check(path)
     segmenter = runtime.load(path, threads)
     if not isinstance(segmenter, FileSegmenter):
         raise FootsegError(f"{path} goes into no app: give the .tflite or .onnx file that does")

@@ -8,7 +8,7 @@ import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from footseg import files, records
 from footseg.clients import Standing
@@ -41,6 +41,20 @@ def file_name(
     return f"{network}_{size[0]}x{size[1]}_{precision}{ends}{alone}{SUFFIXES[format_]}"
 
 
+class Verification(TypedDict, total=False):
+    """Of what the export check measured the figures that are shown; ``paired.decisions`` reads the others."""
+
+    images: int
+    split: str
+    logit_max: float
+    logit_mean: float
+    logit_max_absolute: float
+    pixels_equal: float
+    iou: float
+    boundary_f: float
+    against: str
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One exported file.
@@ -52,6 +66,9 @@ class Artifact:
     ``model.keras`` and ``run`` its folder. ``verification`` holds what the export check measured, ``speed``
     its time over that of the fp32 file, ``clients`` where it runs, a row for each client. A file without a
     sidecar (somebody else's) has empty fields and can still be measured.
+
+    Raises:
+        ValueError: a figure of ``verification`` is none (it is named).
     """
 
     path: Path
@@ -74,6 +91,9 @@ class Artifact:
     clients: tuple[Standing, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
+
+    def __post_init__(self) -> None:
+        records.of(Verification, self.verification)
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from footseg import __version__, records
+from footseg import __version__, files, records
 from footseg.data.images import PADDING, Size
 from footseg.graphs.ends import INPUTS, OUTPUTS
 
@@ -95,4 +95,4 @@ def read(text: bytes) -> Description:
     Raises:
         ValueError: it is no such text.
     """
-    return records.of(Description, json.loads(text))
+    return records.of(Description, files.parse_json(text.decode()))

@@ -7,13 +7,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from footseg import temporary
 from footseg.errors import FootsegError
 
+# What a record may hold within one another, as lists in lists: ours have ten. Of deeper ones Python's own
+# copying and writing, which call themselves, end at some hundreds.
+DEEPEST = 100
 # What the disks of Linux and macOS take of a name.
 NAME_BYTES = 255
 
@@ -145,13 +149,55 @@ def read_json(path: Path, mend: str = "make it anew") -> Any:
         FootsegError: it cannot be read, or is not JSON: cut short, not UTF-8, nested too deep.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(_text(path))
+    except ValueError as error:
+        raise FootsegError(f"{path} is not valid JSON ({error}); {mend}") from error
+
+
+def parse_json(text: str, **options: Any) -> Any:
+    """The value of a JSON document; ``options`` are those of json.loads.
+
+    Raises:
+        ValueError: it is none, holds a number of more digits than Python reads, or is nested too deep.
+    """
+    return _shallow(lambda: json.loads(text, **options))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse the TOML file ``path``.
+
+    Raises:
+        FootsegError: it cannot be read, or is not TOML: not UTF-8, nested too deep.
+    """
+    try:
+        return _shallow(lambda: tomllib.loads(_text(path)))
+    except ValueError as error:
+        raise FootsegError(f"{path} is not valid TOML: {error}") from error
+
+
+def _text(path: Path) -> str:
+    """The text of a file, without the mark that Windows' editors begin it with."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise FootsegError(f"no such file: {path}") from error
     except OSError as error:
         raise FootsegError(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:  # also of a number of more digits than Python reads
-        raise FootsegError(f"{path} is not valid JSON ({error}); {mend}") from error
+
+
+def _shallow(parse: Callable[[], Any]) -> Any:
+    """What ``parse`` gives, where it is not nested deeper than ``DEEPEST``."""
+    try:
+        value = parse()
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        inside = (outer.values() if isinstance(outer, dict) else outer for outer in level)
+        level = [inner for one in inside for inner in one if isinstance(inner, dict | list)]
+        if not level:
+            return value
+    raise ValueError("it is nested too deep")
 
 
 def size(path: Path) -> int:

@@ -111,7 +111,7 @@ def _take(path: Path, folder: Path) -> int:
 def _holder(path: Path) -> str:
     """Who holds a lock, in words; "" where that is not known."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = files.read_json(path)
         return f" by process {told['process']} ({told['doing']}, since {told['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FootsegError, KeyError, TypeError):
         return ""

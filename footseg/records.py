@@ -63,11 +63,11 @@ def checked(work: Callable[[], T], wrong: str, mend: str) -> T:
     """What ``work`` gives; its ValueError stands between what is ``wrong`` and how to ``mend`` it.
 
     Raises:
-        FootsegError: a ValueError, or JSON that is nested too deep.
+        FootsegError: a ValueError.
     """
     try:
         return work()
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FootsegError(f"{wrong} ({error}): {mend}") from error
 
 

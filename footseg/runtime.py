@@ -5,7 +5,6 @@ logits back, so that a difference between two files is a difference between the 
 pre-processing. What a file gives (logits, probabilities, classes) is read from its graph.
 """
 
-import json
 import platform
 import re
 import zipfile
@@ -18,7 +17,7 @@ from typing import Any, NotRequired, Protocol, TypedDict
 import numpy as np
 from PIL import Image
 
-from footseg import records
+from footseg import files, records
 from footseg import run as runs
 from footseg.errors import FootsegError, require
 from footseg.foreign import ends as foreign
@@ -293,7 +292,7 @@ def _of_keras_2(path: Path) -> str:
     """What to do about a ``.keras`` file of Keras 2, which Keras 3 cannot read; "" for others."""
     try:
         with zipfile.ZipFile(path) as archive:
-            version = json.loads(archive.read("metadata.json")).get("keras_version", "")
+            version = files.parse_json(archive.read("metadata.json").decode()).get("keras_version", "")
     except (OSError, ValueError, KeyError, AttributeError, RecursionError, zipfile.BadZipFile):
         return ""
     if not str(version).startswith("2."):
@@ -316,9 +315,9 @@ def _foreign(path: Path) -> str:
     """What of a ``.keras`` file is none of Keras's own, or runs code of its own; "" where nothing is."""
     try:
         with zipfile.ZipFile(path) as archive:
-            model = records.of(_Part, json.loads(archive.read("config.json")))
+            model = records.of(_Part, files.parse_json(archive.read("config.json").decode()))
         layers = records.of(list[_Part], model["config"].get("layers", []))
-    except (OSError, ValueError, KeyError, RecursionError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return ""
     parts = [("the model", model), *((f"layer {layer['config'].get('name')!r}", layer) for layer in layers)]
     found = [
@@ -400,7 +399,13 @@ class OnnxSegmenter(FileSegmenter):
         return image if self.type == np.uint8 else to_float(image).astype(self.type)
 
     def _one(self, image: np.ndarray) -> np.ndarray:
-        return np.asarray(self.session.run(None, {self.input: self.fed(image)})[0]).astype(np.float32)
+        try:
+            values = self.session.run(None, {self.input: self.fed(image)})[0]
+        except Exception as error:  # as above; for one: shapes that do not fit, which loading does not find
+            raise FootsegError(
+                f"ONNX Runtime cannot run {self.path} ({_first_line(error)}): export it again"
+            ) from error
+        return np.asarray(values).astype(np.float32)
 
 
 class CoremlSegmenter:

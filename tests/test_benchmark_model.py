@@ -1,6 +1,7 @@
 """Google's tool by the lines of its builds: what is asked of it, what is read, what is refused."""
 
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -277,3 +278,12 @@ def test_a_delegate_that_ran_nothing_is_no_measurement_of_it(machine: Machine) -
     put(machine, applied + plain)
     found = benchmark_model.run(device, tool, "m", Options(gpu=True))
     assert (found.delegates, found.notes) == ((benchmark_output.Delegate("GPU", "all", 1),), ())
+
+
+def test_a_line_without_end_takes_no_time() -> None:
+    log = (Path(__file__).parent / "benchmark_logs" / "2025.txt").read_text()
+    began = time.monotonic()
+    with pytest.raises(HarnessError):
+        benchmark_output.parse("INFO: " + '{"a":' * 100_000)
+    assert benchmark_output.parse(log + '{"a":' * 100_000) == benchmark_output.parse(log)
+    assert time.monotonic() - began < 10  # milliseconds; without a limit more than a minute

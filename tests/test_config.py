@@ -65,7 +65,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, mes
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(FootsegError, match=r"no such configuration file: nowhere\.toml"):
+    with pytest.raises(FootsegError, match=r"no such file: nowhere\.toml"):
         config.resolve(preset=None, file=Path("nowhere.toml"), flags=BASE)
 
 

@@ -121,3 +121,25 @@ def test_a_missing_package_names_the_extra() -> None:
 def test_the_nearest_name_is_suggested() -> None:
     assert did_you_mean("enett", ["enet", "unet"]).startswith("did you mean 'enet'?")
     assert did_you_mean("zzz", ["enet", "unet"]) == "known: enet, unet"
+
+
+DEEP = ("[" * 100_000, "[" * 100_000 + "]" * 100_000, "[" * 300 + "]" * 300, '{"a":' * 300 + "1" + "}" * 300)
+
+
+@pytest.mark.parametrize("text", [*DEEP, "9" * 5000, "", "\ufffe", "{"])
+def test_what_is_no_json_is_a_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(FootsegError, match=r"run\.json is not valid JSON \(.*\); make it anew"):
+        files.read_json(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 300 + "]" * 300, "9" * 5000, ""])
+def test_what_is_no_toml_is_a_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"a = {text}")
+    with pytest.raises(FootsegError, match=r"config\.toml is not valid TOML: "):
+        files.read_toml(path)
+    path.write_bytes(b"a = '\xff'")
+    with pytest.raises(FootsegError, match=r"config\.toml is not valid TOML: "):
+        files.read_toml(path)

@@ -528,3 +528,28 @@ def test_the_share_is_that_of_as_many_threads_of_the_matrix_product() -> None:
     for wrong in ([], [0.0], [float("nan")]):
         with pytest.raises(ValueError, match="positive GFLOP/s"):
             SpeedAgainstPeak.of("product", wrong, latency, 1, 1)
+
+
+def test_a_bad_line_costs_no_other(tmp_path: Path) -> None:
+    """Characters that end lines elsewhere do not here; what is left out is named, and a gate refuses it."""
+    path = tmp_path / "results.jsonl"
+    odd = dataclasses.replace(a_measurement(), conditions={"note": "a\u2028b\x85c"})
+    for one in (odd, a_measurement()):
+        results_file.append_line(path, one)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"\xff\xfe\n" + lines[0] + b'{"schema": ' + b"[" * 100_000 + b"\n" + b"".join(lines[1:]))
+    stored = results_file.read(path)
+    assert list(stored.measurements) == [odd, a_measurement()]
+    assert [line.split(":")[0].rpartition(", ")[2] for line in stored.left_out] == [
+        "line 1 is not a measurement", "line 3 is not a measurement",
+    ]  # fmt: skip
+    with pytest.raises(FootsegError, match=r"line 1 is not a measurement.*mend or delete that line"):
+        results_file.read_all(path)
+
+
+@pytest.mark.parametrize("figure", ["iou", "logit_max_absolute"])
+def test_a_figure_of_the_verification_is_a_number(tmp_path: Path, figure: str) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(with_part("artifact", verification={figure: [1]}))
+    with pytest.raises(FootsegError, match=rf"its field '{figure}' is \[1\], expected a number"):
+        results_file.read(path)

@@ -13,7 +13,7 @@ import pytest
 from footseg import runtime
 from footseg.android_harness import toolchain
 from footseg.android_harness.errors import HarnessError
-from footseg.android_harness.runner import Plan, Said, TensorFacts, arguments, parse
+from footseg.android_harness.runner import MARK, Plan, Said, TensorFacts, arguments, check, parse
 from tests import arm_graphs
 from tests.arm_graphs import FLOAT, PIXELS, Numbers
 
@@ -421,3 +421,26 @@ def test_words_it_does_not_know(native: Path, litert: str, graph: str, run: Run)
     assert "has no LiteRtCreateEnvironment" in said(f"--library={libm}", f"--model={graph}")
     assert "cannot run on the cores 1023" in error_of(run(Plan((graph,), pin=(1023,))))
     assert "numbered below 1024" in error_of(run(Plan((graph,), pin=(5000,))))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"operator": 7}', '{"samples_ms": [1.0, null]}', '{"load_ms": true}', '{"load_ms": NaN}',
+        '{"input": []}',
+        '{"input": {"name": 1, "type": "int8", "shape": [1]}}', '{"cores": 3}', "[" * 100_000,
+        '{"images": "4"}',
+    ],
+)  # fmt: skip
+def test_a_spoilt_line_is_named(line: str) -> None:
+    with pytest.raises(HarnessError, match=r"a line of the runner is spoilt: .*; run it again"):
+        parse(f"{MARK}{line}\n{ANSWER}")
+
+
+@pytest.mark.parametrize("name", ["load_ms", "first_ms", "samples_ms"])
+def test_lines_that_were_lost_are_named(name: str) -> None:
+    plan = Plan(("a",), runs=2)
+    assert check(parse(ANSWER), plan).first_ms == (2.25,)
+    lost = "".join(line for line in ANSWER.splitlines(keepends=True) if name not in line)
+    with pytest.raises(HarnessError, match=f"the runner's answer has 0 of 1 lines of {name}: .*run it again"):
+        check(parse(lost), plan)

@@ -6,13 +6,13 @@ sections of their own, as do different numbers of threads. The tables are report
 report_plots.py's, the headline report_head.py's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from footseg import run as runs_
-from footseg.benchmarks import figures, places, shown
+from footseg.benchmarks import figures, places, results_file, shown
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import page, report_baseline, report_head, report_plots, report_tables
 from footseg.benchmarks.pages import verified as verified_
@@ -22,7 +22,6 @@ from footseg.benchmarks.pages.pictures import first_of, galleries
 from footseg.benchmarks.pages.report_plots import Accuracy, CostAxis, Profile
 from footseg.benchmarks.pages.report_tables import Table, short_place
 from footseg.benchmarks.pages.training_curves import training
-from footseg.benchmarks.results_file import read_all
 from footseg.evaluate import SavedEvaluation
 from footseg.grouping import grouped
 
@@ -73,6 +72,7 @@ def write_report(
     verified: Sequence[Path] = (),
     baseline: Path | None = None,
     title: str = "footseg report",
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the page to ``out``; returns ``out``.
 
@@ -85,6 +85,7 @@ def write_report(
         verified: records of footseg verify, matched to artifacts by SHA-256 in the table of where files run.
         baseline: earlier results, to compare these with.
         title: the page's title.
+        say: told of lines of the results that cannot be read; they are named on the page, too.
 
     Raises:
         FootsegError: results, a run, an evaluation or a record cannot be read, or the disk is full.
@@ -93,7 +94,10 @@ def write_report(
     for kept in filter(None, (results, baseline)):
         if out.resolve() == kept.resolve():
             raise ValueError(f"--out {out} would replace these results by the page: give it another name")
-    measured = read_all(results)
+    stored = results_file.read(results)
+    for line in stored.left_out:
+        say(f"left out: {line}")
+    measured = stored.measurements
     latest = places.latest(measured)
     evaluated, other = page.comparable([SavedEvaluation.load(path) for path in evaluations], latest)
     trained = [runs_.load(path) for path in runs]
@@ -119,6 +123,7 @@ def write_report(
         moved=any("bytes_moved" in m.cost for m in latest),
         uncounted=sorted({op for m in latest for op in m.cost["uncounted"] if m.artifact.format == "tflite"}),
         omitted_lines=len(measured) - len(latest),
+        left_out=stored.left_out,
         other_test_sets=sorted({evaluation.test_set for evaluation in other}),
         where=where,
         verified=[(list(verified_.sections(one)), verified_.gallery(one)) for one in recorded],

@@ -1,6 +1,7 @@
 """How a client is asked to run a file."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import site
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,10 +111,23 @@ def ask(client: Client, file: Path, images: np.ndarray, *, home: Path) -> Answer
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise ClientError(reason(done, fell["refused"]), **fell)
         try:
-            version = str(json.loads(done.stdout.strip().splitlines()[-1])["version"])
-            return Answer(np.load(out, allow_pickle=False), version, **fell)
-        except (ValueError, LookupError, TypeError, EOFError, OSError) as error:
-            raise ClientError(f"what it gave cannot be read ({error})", **fell) from error
+            return dataclasses.replace(answer(done.stdout, out), **fell)
+        except ClientError as error:
+            raise ClientError(str(error), **fell) from error
+
+
+def answer(stdout: str, out: Path) -> Answer:
+    """What a client gave: the version in the last line that it printed, and the array in ``out``.
+
+    Raises:
+        ClientError: one of them cannot be read.
+    """
+    try:
+        version = str(files.parse_json(stdout.strip().splitlines()[-1])["version"])
+        return Answer(np.load(out, allow_pickle=False), version)
+    # Damaged text is one of the first three, a damaged array any of the others.
+    except (ValueError, LookupError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ClientError(f"what it gave cannot be read ({error})") from error
 
 
 def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str], seconds: float) -> _Done:

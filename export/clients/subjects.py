@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from footseg import artifact as artifacts
-from footseg import files, runtime
+from footseg import files, runtime, strangers
 from footseg import run as runs
 from footseg.artifact import Artifact
 from footseg.errors import FootsegError, check_installed
@@ -41,6 +41,8 @@ def subjects(
     """
     if images < 1:
         raise ValueError(f"images must be 1 or more, not {images}")
+    for path in (*paths, *([against] if against else [])):
+        strangers.check(path)
     opened = [(artifacts.load(path), runtime.load(path, threads)) for path in paths]
     itself = _Reference(None, ITSELF)
     chosen = [itself if alone else _reference(artifact, against) for artifact, _ in opened]

@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from footseg import clients
-from footseg.commands._command import Arguments, Command, Output
+from footseg.commands._command import Arguments, Command, Output, say
 
 
 def _cost_arguments(sub: argparse.ArgumentParser) -> None:
@@ -26,11 +26,13 @@ def _cost(args: Arguments) -> Output:
     if args.results and args.core is None:
         raise ValueError("--results needs --core: describe the core that the times were measured on")
     from footseg.benchmarks.cost import distance, of_file, roofline, table
-    from footseg.benchmarks.results_file import read_all
+    from footseg.benchmarks.results_file import Stored, read
     from footseg.export import where
 
     core = roofline.core_of(args.core) if args.core is not None else None
-    measured = read_all(args.results) if args.results else ()
+    measured = read(args.results) if args.results else Stored((), ())
+    for line in measured.left_out:
+        say(f"left out: {line}")
     files = []
     for path in args.artifacts:
         cost = of_file(path)
@@ -48,7 +50,7 @@ def _cost(args: Arguments) -> Output:
     ]
     if args.results:
         limits = [(path, limit) for path, (*_, limit) in zip(args.artifacts, files, strict=True) if limit]
-        found = distance.distances(limits, measured)
+        found = distance.distances(limits, measured.measurements)
         parts.insert(1, distance.as_text(found, args.core, table.COLUMNS))
         for path, entry in zip(args.artifacts, document, strict=True):
             entry["measured"] = [dataclasses.asdict(one) for one in found if one.file == path.name]

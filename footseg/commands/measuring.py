@@ -137,6 +137,7 @@ def _report(args: Arguments) -> Output:
         evaluations=args.evaluation,
         verified=args.verified,
         baseline=args.baseline,
+        say=say,
         **title,
     )
     return Output({"report": str(out)}, str(out))

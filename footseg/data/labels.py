@@ -10,7 +10,6 @@ flip_pairs = [["left shoe", "right shoe"]]                     what mirroring a 
 import dataclasses
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import ImageColor
 
+from footseg import files
 from footseg.data.images import IGNORE
 from footseg.errors import FootsegError
 
@@ -106,10 +106,7 @@ def read_labels(path: Path) -> Labels:
     """
     if not path.is_file():
         return _labels(DEFAULT_CLASSES, None)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise FootsegError(f"{path} is not valid TOML: {error}") from error
+    content = files.read_toml(path)
     if unknown := content.keys() - set(KEYS):
         raise FootsegError(f"{path}: unknown key {', '.join(sorted(unknown))}; known: {', '.join(KEYS)}")
     classes = content.get("classes", list(DEFAULT_CLASSES))

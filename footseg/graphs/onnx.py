@@ -23,10 +23,15 @@ def read(path: Path) -> Graph:
     try:
         model = onnx.load(path, load_external_data=False)
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception as error:  # protobuf's own errors share no base class
+        if not graph.node:
+            raise ValueError("it holds no ONNX graph")
+        return _graph(onnx, model, graph)
+    # Protobuf's own errors share no base class; names and types that are nowhere show in any.
+    except Exception as error:
         raise FootsegError(f"{path} is not a whole .onnx file ({error}): export it again") from error
-    if not graph.node:
-        raise FootsegError(f"{path} holds no ONNX graph: export it again")
+
+
+def _graph(onnx: Any, model: "onnx.ModelProto", graph: "onnx.GraphProto") -> Graph:
     tensors = _tensors(onnx, graph)
     versions = {opset.domain: opset.version for opset in model.opset_import}
     operators = [_operator(onnx, node, versions.get(node.domain, 1), tensors) for node in graph.node]

@@ -87,7 +87,7 @@ def read(path: Path) -> WEIGHTS:
             data = zipfile.ZipFile(io.BytesIO(data)).read("model.weights.h5")
         with h5py.File(io.BytesIO(data)) as root:
             return _layers(root)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # h5py and zipfile: another kind for each part that is damaged
         raise FootsegError(
             f"{path} is not a file of Keras weights (.h5, .weights.h5, .keras) or is damaged: {error}"
         ) from error

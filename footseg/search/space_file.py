@@ -16,11 +16,11 @@ What stands beside a ``value`` varies only with it, to any depth; a name in brac
 import dataclasses
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from footseg import files
 from footseg.errors import FootsegError, did_you_mean
 from footseg.search.parameters import Branch, Choice, Parameter, Range, Space, placeholders
 from footseg.search.space_options import KINDS, SpacePlace, check_name, check_values, flat, items, networks_in
@@ -34,6 +34,8 @@ RANGES = {
     "integer": (False, True),
     "log_integer": (True, True),
 }
+# Of a range; with more of them a step is none.
+MOST_STEPS = 10**9
 WAYS = (*RANGES, "choice")
 
 
@@ -49,15 +51,10 @@ def load(name_or_path: str) -> dict[str, Any]:
         FootsegError: no such name (the nearest is suggested) or file, or not TOML.
     """
     path = SPACES / f"{name_or_path}.toml" if name_or_path in names() else Path(name_or_path)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
+    if not path.exists():
         hint = did_you_mean(name_or_path, names())
-        raise FootsegError(f"no space {name_or_path!r} of ours, nor such a file: {hint}") from error
-    except OSError as error:
-        raise FootsegError(f"{path} cannot be read ({error.strerror}): give a TOML file") from error
-    except (ValueError, RecursionError) as error:
-        raise FootsegError(f"{path} is not valid TOML: {error}") from error
+        raise FootsegError(f"no space {name_or_path!r} of ours, nor such a file: {hint}")
+    return files.read_toml(path)
 
 
 def parse(values: Mapping[str, Any], fixed: Mapping[str, Any]) -> Space:
@@ -142,10 +139,13 @@ def _range(where: str, way: str, ends: Any, step: Any) -> Range:
         raise ValueError(f"{text} takes no step: leave it out, or list the values as a choice")
     if _is_number(step, whole) and step > 0:
         stepped = Range(low, high, step=step if whole else float(step), whole=whole)
-        if (stepped.count or 0) > 1:
+        if 1 < (stepped.count or 0) <= MOST_STEPS:
             return stepped
     wanted = "a whole number" if whole else "a number"
-    raise ValueError(f"{text}, step = {step!r}: a step is {wanted} above 0, at most what the range is wide")
+    raise ValueError(
+        f"{text}, step = {step!r}: a step is {wanted} above 0, at most what the range is wide and at "
+        "least a billionth of that"
+    )
 
 
 def _is_number(value: Any, whole: bool) -> bool:

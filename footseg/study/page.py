@@ -12,14 +12,13 @@ from typing import Any
 from markupsafe import Markup
 
 from footseg import run as runs_
-from footseg.benchmarks import figures, places
+from footseg.benchmarks import figures, places, results_file
 from footseg.benchmarks.figures import Cell
 from footseg.benchmarks.measurement import Measurement
 from footseg.benchmarks.pages import charts, page
 from footseg.benchmarks.pages.charts import Mark
 from footseg.benchmarks.pages.page import Responsive, Tile
 from footseg.benchmarks.pages.report_tables import Column, Table
-from footseg.benchmarks.results_file import read_all
 from footseg.errors import FootsegError
 from footseg.evaluate import SavedEvaluation
 from footseg.grouping import grouped
@@ -74,7 +73,8 @@ def write_study(
     Raises:
         FootsegError: a file cannot be read, no such baseline, or the disk is full.
     """
-    everything = [m for m in places.latest(read_all(results)) if m.latency is not None]
+    stored = results_file.read(results)
+    everything = [m for m in places.latest(stored.measurements) if m.latency is not None]
     if not everything:
         raise FootsegError(f"{results} holds no latency: footseg bench ARTIFACT --out {results} measures it")
     groups = places.by_device(everything)
@@ -103,7 +103,8 @@ def write_study(
         choices=[_choice(number, point) for number, point in enumerate(points, start=1) if point.loss],
         layers=[layers.layers(run, trained) for run in trained if run.compression],
         sensitivities=[layers.sensitivity(path) for path in sensitivity],
-        missing=_missing(points, trained, evaluated, other, [name for name, _ in groups if name != device]),
+        missing=_missing(points, trained, evaluated, other, [name for name, _ in groups if name != device])
+        + [f"Left out: {line}." for line in stored.left_out],
         artifacts=page.artifact_provenance(measured),
         facts=page.facts(measured, trained, evaluated),
         commands=[run.command for run in trained if run.command],

@@ -5,13 +5,12 @@ Later wins: defaults, then the preset, then the TOML file, then the flags.
 
 import dataclasses
 import operator
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from footseg import records
+from footseg import files, records
 from footseg.errors import FootsegError, check_known, did_you_mean
 
 if TYPE_CHECKING:
@@ -206,12 +205,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         FootsegError: no such file, not TOML, an unknown key, a value of the wrong kind.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin with a BOM
-    except FileNotFoundError as error:
-        raise FootsegError(f"no such configuration file: {path}") from error
-    except (ValueError, RecursionError) as error:
-        raise FootsegError(f"{path} is not valid TOML: {error}") from error
+    values = files.read_toml(path)
     try:
         from_values(values)
     except ValueError as error:

@@ -35,21 +35,27 @@ def load_checkpoint(path: Path, like: State) -> tuple[State, list[EpochRow]]:
     """The state and the history that were saved; the history is [] before the first whole epoch.
 
     Raises:
-        FootsegError: there is no such file, it is damaged, or its arrays have not the shapes of ``like``.
+        FootsegError: there is no such file, it is damaged, or its arrays have other shapes or types than
+            those of ``like``.
     """
     if not path.is_file():
         raise FootsegError(f"{path}, from which to go on, is not there: start anew with --force")
     try:
         with np.load(path) as saved:
             state = dict(saved)
-        history = records.of(list[dict[str, AnyNumber]], json.loads(str(state.pop("history"))))
+        history = records.of(list[dict[str, AnyNumber]], files.parse_json(str(state.pop("history"))))
         if missing := {name for row in history for name in HISTORY if name not in row}:
             raise ValueError(f"its history has no field '{min(missing)}'")
     except Exception as error:  # a damaged archive of arrays: many kinds
         raise FootsegError(f"{path} cannot be read ({error}): start anew with --force") from error
-    if {name: array.shape for name, array in state.items()} != {n: a.shape for n, a in like.items()}:
+    if _kinds(state) != _kinds(like):
         raise FootsegError(f"{path} belongs to another network: start anew with --force")
     return state, history
+
+
+def _kinds(state: State) -> dict[str, tuple[tuple[int, ...], str]]:
+    """By name an array's shape and what its numbers are: whole, real, ..."""
+    return {name: (array.shape, array.dtype.kind) for name, array in state.items()}
 
 
 def history_csv(history: Sequence[EpochRow]) -> str:
