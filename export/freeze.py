@@ -10,6 +10,7 @@ import numpy as np
 from footseg import runtime
 from footseg.errors import FootsegError, require
 from footseg.export.conversion import conversion
+from footseg.foreign.loading import load_keras
 
 INPUT = "image"
 OUTPUT = "logits"
@@ -25,11 +26,10 @@ def load_network(path: Path) -> Any:
         MissingExtraError: TensorFlow or Keras is not installed.
     """
     with conversion(f"loading {path}"):
-        keras = keras_on_tensorflow()
+        keras_on_tensorflow()
         from footseg.export.lowering import lower
 
-        runtime.check_archive(path)
-        return lower(keras.saving.load_model(path, compile=False))
+        return lower(load_keras(path))
 
 
 def keras_on_tensorflow() -> Any:

@@ -21,6 +21,12 @@ class MissingExtraError(FootsegError):
     """A package that this command needs is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without the pages of native detail below it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module``, or say which extra of footseg brings it.
 

@@ -7,20 +7,19 @@ pre-processing. What a file gives (logits, probabilities, classes) is read from 
 
 import platform
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
-from footseg import files, records
 from footseg import run as runs
-from footseg.errors import FootsegError, require
+from footseg.errors import FootsegError, first_line, require
 from footseg.foreign import ends as foreign
+from footseg.foreign.loading import load_keras
 from footseg.graphs import ends, tflite
 from footseg.graphs.ends import End, Ends
 from footseg.graphs.graph import leading_to
@@ -33,8 +32,6 @@ HDF5 = (".h5", ".hdf5")
 ON_A_MAC = platform.system() == "Darwin"
 # Bounds the float32 copy of the images (16 of 256x256 are 12.6 MB) however many are asked for.
 KERAS_BATCH = 16
-# Bytes that a .keras file may unpack to: the largest network here, the teacher, has 0.12 GB.
-LARGEST_MODEL = 4_000_000_000
 # Bytes 4 to 8 of every flatbuffer that holds a TFLite model.
 TFLITE_IDENTIFIER = b"TFL3"
 # How LiteRT names an operator that it lacks: custom ones, newer ones, those of TensorFlow itself.
@@ -181,7 +178,7 @@ def interpreter(path: Path, threads: int = 1) -> Any:
                 f"{path} needs an operator that LiteRT here does not have ({needed}): build the network "
                 "without it, of LiteRT's own operators alone"
             ) from error
-        raise FootsegError(f"{path} is damaged or cut off ({_first_line(error)}): export it again") from error
+        raise FootsegError(f"{path} is damaged or cut off ({first_line(error)}): export it again") from error
     return loaded
 
 
@@ -247,88 +244,6 @@ class KerasSegmenter:
         return out
 
 
-def load_keras(path: Path) -> Any:
-    """The model in a ``.keras`` file, as its maker left it.
-
-    Raises:
-        FootsegError: no such file, no archive, one that is too large, or a model that Keras cannot load or
-            that brings code of its own.
-        MissingExtraError: Keras is not installed.
-    """
-    with quiet():
-        keras = require("keras", "train")
-    if not path.is_file():
-        raise FootsegError(f"no such file: {path}")
-    check_archive(path)
-    try:
-        with quiet():
-            return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises a different kind for each part that is missing.
-        why = _of_keras_2(path) or _foreign(path) or _first_line(error)
-        raise FootsegError(f"Keras cannot load {path}: {why}") from error
-
-
-def check_archive(path: Path) -> None:
-    """Make sure that a ``.keras`` file is an archive of a size that a network may have.
-
-    Raises:
-        FootsegError: it is none, or unpacks to more than ``LARGEST_MODEL``, as one of 3 MB may to 13 GB.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(part.file_size for part in archive.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise FootsegError(
-            f"{path} is not a Keras model or was cut off: take another copy, or train again"
-        ) from error
-    if unpacked > LARGEST_MODEL:
-        raise FootsegError(
-            f"{path} unpacks to {unpacked / 1e9:.1f} GB, and a network may have {LARGEST_MODEL / 1e9:.0f} "
-            "here: take another copy"
-        )
-
-
-def _of_keras_2(path: Path) -> str:
-    """What to do about a ``.keras`` file of Keras 2, which Keras 3 cannot read; "" for others."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            version = files.parse_json(archive.read("metadata.json").decode()).get("keras_version", "")
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError, zipfile.BadZipFile):
-        return ""
-    if not str(version).startswith("2."):
-        return ""
-    return (
-        f"it is of Keras {version}: save it there as an .h5 file, load that with keras.saving.load_model of "
-        "Keras 3, and save it as .keras"
-    )
-
-
-class _Part(TypedDict):
-    """What the ``config.json`` of a ``.keras`` file says of the model or of a layer."""
-
-    class_name: str
-    module: NotRequired[str | None]
-    config: dict[str, Any]
-
-
-def _foreign(path: Path) -> str:
-    """What of a ``.keras`` file is none of Keras's own, or runs code of its own; "" where nothing is."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            model = records.of(_Part, files.parse_json(archive.read("config.json").decode()))
-        layers = records.of(list[_Part], model["config"].get("layers", []))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return ""
-    parts = [("the model", model), *((f"layer {layer['config'].get('name')!r}", layer) for layer in layers)]
-    found = [
-        f"{name} is a {part['class_name']}"
-        for name, part in parts
-        if part["class_name"] == "Lambda" or not (part.get("module") or "").startswith("keras")
-    ]
-    own = "which only the code that made it can load: build it of Keras's own layers"
-    return f"{', '.join(found)}, {own}" if found else ""
-
-
 class TfliteSegmenter(FileSegmenter):
     """A ``.tflite`` file, float or quantized, run by LiteRT one image at a time."""
 
@@ -356,7 +271,7 @@ class TfliteSegmenter(FileSegmenter):
             self.interpreter.invoke()
         except RuntimeError as error:  # For one: variables that nobody froze and nothing fills.
             raise FootsegError(
-                f"LiteRT cannot run {self.path}: {_first_line(error)}; export it again"
+                f"LiteRT cannot run {self.path}: {first_line(error)}; export it again"
             ) from error
         return _dequantize(self.interpreter.get_tensor(self.output["index"]), self.output)
 
@@ -381,7 +296,7 @@ class OnnxSegmenter(FileSegmenter):
             )
         except Exception as error:  # ONNX Runtime's own kinds share no base but Exception.
             raise FootsegError(
-                f"ONNX Runtime cannot load {path} ({_first_line(error)}): export it again"
+                f"ONNX Runtime cannot load {path} ({first_line(error)}): export it again"
             ) from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.path = path
@@ -403,7 +318,7 @@ class OnnxSegmenter(FileSegmenter):
             values = self.session.run(None, {self.input: self.fed(image)})[0]
         except Exception as error:  # as above; for one: shapes that do not fit, which loading does not find
             raise FootsegError(
-                f"ONNX Runtime cannot run {self.path} ({_first_line(error)}): export it again"
+                f"ONNX Runtime cannot run {self.path} ({first_line(error)}): export it again"
             ) from error
         return np.asarray(values).astype(np.float32)
 
@@ -423,7 +338,7 @@ class CoremlSegmenter:
         try:
             self.model = tools.models.MLModel(str(path), compute_units=tools.ComputeUnit.CPU_ONLY)
         except Exception as error:  # Core ML's errors come as one kind and another.
-            raise FootsegError(f"Core ML cannot load {path} ({_first_line(error)}): export again") from error
+            raise FootsegError(f"Core ML cannot load {path} ({first_line(error)}): export again") from error
         described = self.model.get_spec().description
         (image,), (output,) = described.input, described.output
         self.path, self.input, self.output = path, str(image.name), str(output.name)
@@ -499,9 +414,3 @@ def _dequantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
 def _signature(tensor: dict[str, Any]) -> tuple[int, ...]:
     """A tensor's shape as the file states it, -1 where it is free."""
     return tuple(int(size) for size in tensor["shape_signature"])
-
-
-def _first_line(error: BaseException) -> str:
-    """What an error says, without the pages of native detail below it."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

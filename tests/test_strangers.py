@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from footseg import artifact, run, runtime, strangers
+from footseg import artifact, run, strangers
 from footseg.benchmarks.pages import page
 from footseg.data.images import read_image
 from footseg.data.opening import BadFileError
 from footseg.data.preview import preview
 from footseg.errors import FootsegError
+from footseg.foreign import loading
 from tests.small_graphs import T, tflite
 
 
@@ -64,14 +65,14 @@ def test_a_file_that_asks_for_all_memory_is_refused(tmp_path: Path) -> None:
 def test_a_keras_file_that_unpacks_to_gigabytes_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "LARGEST_MODEL", 100_000_000)  # a tenth of a second instead of ten
+    monkeypatch.setattr(loading, "LARGEST_MODEL", 100_000_000)  # a tenth of a second instead of ten
     path = tmp_path / "bomb.keras"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(2):
             archive.writestr(f"model.weights{number}.h5", bytes(60_000_000))
     assert path.stat().st_size < 200_000
     with pytest.raises(FootsegError, match=r"bomb\.keras unpacks to 0\.1 GB, and a network may have 0"):
-        runtime.check_archive(path)
+        loading.check_archive(path)
 
 
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from footseg.errors import FootsegError
 from footseg.foreign import reading as readings
 from footseg.foreign.canonical import canonical
 from footseg.foreign.ends import NOTHING, ORDERS, RANGES, Ends, Reading
+from footseg.foreign.loading import load_keras
 from footseg.run import NETWORK_NAME, Best, Run, exists
 from footseg.training.config import dump, from_values
 
@@ -57,7 +58,7 @@ def adopt(
             ``canonical``), or one of another number of classes.
     """
     data = open_data(data_dir)
-    model = runtime.load_keras(path)
+    model = load_keras(path)
     found = readings.read(model, ends)
     _check(path, canonical(model, found, ends.size), data)
     found = _tried(model, found, data, ends.size, say)
@@ -124,7 +125,7 @@ def told(path: Path, data_dir: Path | None, ends: Ends, *, say: Callable[[str], 
     Raises:
         FootsegError: it cannot be read, or does not tell what it gives.
     """
-    model = runtime.load_keras(path)
+    model = load_keras(path)
     found = readings.read(model, ends)
     if data_dir is not None:
         data = open_data(data_dir)
