@@ -102,17 +102,9 @@ def export_run(
     more = verify.more(data_dir, sample, reference)
     with tempfile.TemporaryDirectory() as folder:
         work = _Conversions(
-            run,
-            weights,
-            network,
-            Path(folder),
-            quantization,
-            sample,
-            reference(sample.images),
-            more,
-            threads,
-            say,
-        )
+            run, weights, network, Path(folder), quantization, sample, reference(sample.images), more,
+            threads, say,
+        )  # fmt: skip
         made = []
         for target in targets:
             if target.format == "coreml":
