@@ -1,11 +1,13 @@
 """How commands end: on SIGTERM as on Ctrl-C, with their children, not for want of readers."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -241,3 +243,69 @@ def test_the_disk_that_is_full_is_named(tmp_path: Path, full: str) -> None:
         f"footseg: the {disk} is full (No space left on device): {out}/page was not written; "
         f"free some space{where} and run the command again\n"
     )
+
+
+TEMPORARY = """
+import os, subprocess, sys, tempfile
+child = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
+assert subprocess.run(child, capture_output=True, text=True).stdout.strip() == tempfile.gettempdir()
+tempfile.mkdtemp()
+open(os.path.join(tempfile.gettempdir(), "a library's"), "w").write("x")
+if out == "killed":
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_temporary_files_go_with_their_command_or_with_the_next(tmp_path: Path) -> None:
+    somebodys = tmp_path / "somebody's"
+    somebodys.mkdir()
+
+    def run(word: str) -> int:
+        words = [sys.executable, "-c", COMMAND, TEMPORARY, word]
+        env = {**os.environ, "TMPDIR": str(tmp_path)}
+        return subprocess.run(words, cwd=ROOT, env=env, check=False).returncode
+
+    assert run("killed") == -signal.SIGKILL
+    (left,) = set(tmp_path.iterdir()) - {somebodys}
+    assert temporary.is_ours(left)
+    assert run("done") == 0
+    assert list(tmp_path.iterdir()) == [somebodys]
+
+
+APPENDS = """
+import sys
+from pathlib import Path
+from footseg.benchmarks import results_file
+
+class Line:
+    def to_json(self):
+        return {"who": sys.argv[2], "long": "x" * 20000}
+
+for _ in range(200):
+    results_file.append_line(Path(sys.argv[1]), Line())
+"""
+
+
+def test_two_processes_append_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    both = [
+        subprocess.Popen([sys.executable, "-c", APPENDS, str(path), who], cwd=ROOT) for who in ("one", "two")
+    ]
+    assert [process.wait(60) for process in both] == [0, 0]
+    told = [json.loads(line)["who"] for line in path.read_text().splitlines()]
+    assert Counter(told) == {"one": 200, "two": 200}
+
+
+def test_a_demo_that_is_told_to_end_says_so_by_its_exit_code(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "footseg", "demo", "--out", str(tmp_path / "demo")],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "data synth" not in (line := process.stderr.readline()):
+        assert line, process.wait()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert list(tmp_path.glob(".*")) == []

@@ -143,3 +143,14 @@ def test_what_is_no_toml_is_a_line(tmp_path: Path, text: str) -> None:
     path.write_bytes(b"a = '\xff'")
     with pytest.raises(FootsegError, match=r"config\.toml is not valid TOML: "):
         files.read_toml(path)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    model = tmp_path / "model.keras"
+    model.write_text("one")
+    with files.unchanged(model) as digest:
+        assert digest == files.sha256(model)
+    with pytest.raises(FootsegError, match="was replaced while it was read"), files.unchanged(model):
+        files.write_text(model, "two")
+    with pytest.raises(FootsegError, match="was replaced"), files.unchanged(model, digest):
+        pass

@@ -21,6 +21,7 @@ COUNT, MOMENTS = 60, 3.0
 NAMES = ("train", "export", "evaluate", "compress --prune", "search", "verify", "data synth", "bench")
 # What a shell's user sees of a command that was interrupted: our code, or that of the signal itself.
 ENDED = (130, -signal.SIGINT)
+PYTHON = "a traceback of Python's own start, before the first line of footseg"
 UGLY = ("Traceback", "Exception ignored", "KeyboardInterrupt")
 
 
@@ -75,6 +76,8 @@ class Press:
 
 def interrupts(stage: Stage, only: set[str], seed: int) -> dict[str, Any]:
     """Press Ctrl-C ``COUNT`` times, in turns at a terminal and by ``kill -INT``."""
+    # A shell's background ignores it, and so would what is started from there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     commands = [command for command in COMMANDS if command.name in NAMES]
     presses = []
     for number in range(COUNT):
@@ -85,6 +88,7 @@ def interrupts(stage: Stage, only: set[str], seed: int) -> dict[str, Any]:
         "sent": len(presses),
         "exit_codes": dict(sorted(Counter(str(press.exit_code) for press in presses).items())),
         "longest_s": max(press.took_s for press in presses),
+        "in_pythons_own_start": sum(press.wrong == PYTHON for press in presses),
         "swallowed": sum("swallowed" in press.wrong for press in presses),
         "wrong": [asdict(press) for press in presses if press.wrong],
     }
@@ -107,7 +111,8 @@ def _press(stage: Stage, name: str, words: tuple[str, ...], number: int, seed: i
     if code not in ENDED and not (code == 0 and took < 0):  # it was done before
         wrong = f"swallowed: exit code {code} after {took:.1f} s"
     if any(word in said for word in UGLY):
-        wrong += f" {said[-1500:]}"
+        # Nobody but Python can do anything about those before the first line of ours.
+        wrong = f"{said[-1500:]}" if "commands/" in said or "__main__.py" in said else PYTHON
     press = Press(name, how, round(after, 3), code, round(took, 2), wrong)
     files.write_json(kept, asdict(press))
     print(f"{number} {name} ({how}) after {after:.2f} s: {code}, {took:.2f} s {wrong or 'good'}", flush=True)  # noqa: T201
