@@ -5,6 +5,7 @@ import os
 import shutil
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +189,21 @@ class TestLoad:
         with pytest.raises(FootsegError, match="disk is full"):
             load_split(data, "train", (8, 8), memory_limit=0)
         assert list(cache.iterdir()) == []
+
+
+def test_a_set_that_is_changed_while_it_is_read_is_refused(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = folder._decode
+
+    def decode(*arguments: Any) -> None:
+        real(*arguments)
+        path = pairs(data, "train")[0].mask
+        path.write_bytes(path.read_bytes())  # as data check --fix and data synth --force do
+
+    monkeypatch.setattr(folder, "_decode", decode)
+    with pytest.raises(FootsegError, match="train was changed while it was read: run the command again"):
+        load_split(data, "train", (32, 32))
 
 
 def test_real_photographs(shared_data: Path) -> None:

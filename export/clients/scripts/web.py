@@ -46,6 +46,9 @@ CHROMIUM = [
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
 
 
+SOCKET = "/org.chromium.Chromium.XXXXXX/SingletonSocket"
+
+
 class Page(http.server.BaseHTTPRequestHandler):
     """Serves the page, the packages, the model and the images; takes what comes out."""
 
@@ -121,7 +124,10 @@ def outputs(said, process):
             what, query, body = said.get(timeout=1)
         except queue.Empty:
             if process.poll() is not None:
-                sys.exit(f"Error: Chromium ended with {process.returncode}")
+                # Its socket lies there, and the path of a socket has 107 bytes at most.
+                long = len(tempfile.gettempdir() + SOCKET) > 107
+                why = ", its temporary folder has a long path: set TMPDIR to a shorter one" if long else ""
+                sys.exit(f"Error: Chromium ended with {process.returncode}{why}")
             continue
         if what == "/failed":
             sys.exit(f"Error: {body.decode()}")
