@@ -117,6 +117,8 @@ THESIS: Words = (
     "reproduce", "thesis", "--out", "new", *CUT_OUT, "--real", "feet", "--students", "enet", "--count", "12",
     *SIZE, "--epochs", "1", "--steps", "2", "--batch", "2", "--teacher-base", "4",
 )  # fmt: skip
+DRAWN: Words = ("data", "synth", "new", "--count", "400", *SIZE, "--workers", "2")
+LAID: Words = ("data", "synth", "new", *CUT_OUT, "--count", "300", *SIZE, "--workers", "2")
 TRAINED, STEPS = history("new"), history("new", "new/steps/*")
 
 COMMANDS: Sequence[LongCommand] = (
@@ -153,13 +155,10 @@ COMMANDS: Sequence[LongCommand] = (
         ("page",), 5, 3,
     ),
     LongCommand(
-        "data synth", ("data", "synth", "new", "--count", "400", *SIZE, "--workers", "2"), ("new",), 9, 3,
-        names("new"),
+        "data synth", DRAWN, ("new",), 9, 3, names("new"), (*DRAWN, "--force"), "new/train/images/00000.jpg"
     ),
     LongCommand(
-        "data synth --feet",
-        ("data", "synth", "new", *CUT_OUT, "--count", "300", *SIZE, "--workers", "2"), ("new",), 8, 3,
-        names("new"),
+        "data synth --feet", LAID, ("new",), 8, 3, names("new"), (*LAID, "--force"), "new/synth.json"
     ),
     LongCommand("data check --fix", ("data", "check", "dirty", "--fix"), ("dirty",), 8, 3, names("dirty")),
     LongCommand(
