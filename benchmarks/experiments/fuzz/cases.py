@@ -221,7 +221,7 @@ CASES = (
             "compress run --out o --prune 0.5 --layer no=1",
             f"verify {TFLITE} --against run --on cpu --images 1",
         ),
-        3, ("footseg.runtime", "footseg.export.freeze"),
+        3, ("footseg.foreign.loading", "footseg.runtime", "footseg.export.freeze"),
     ),
     Case(
         "weights of an encoder", damage.of_archive(_part), ("run/model.keras",), (), (encoder,),
