@@ -287,6 +287,10 @@ def test_refusals(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match="has no layer that int8 can have"):
         QAT.choose(keras.Model(image, layers.ReLU()(image), name="empty"))
+    rows = layers.Reshape((64, 3))(image)
+    seen = layers.Reshape((8, 8, 3))(layers.MultiHeadAttention(1, 2, name="looks")(rows, rows))
+    with pytest.raises(ValueError, match="cannot go around looks"):
+        QAT.choose(keras.Model(image, layers.Conv2D(2, 1)(seen)))
     with pytest.raises(ValueError, match="momentum"):
         QuantizationAware(momentum=1.0)
     with pytest.raises(FootsegError, match="footseg compress --qat"):

@@ -33,6 +33,8 @@ from footseg.errors import FootsegError, require
 tf_keras: Any = require("tf_keras", "compress")
 
 PREFIX = "quant_"
+# Layers whose call takes several tensors by name.
+SEVERAL = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 INPUT, OUTPUT = "image", "logits"
 CALIBRATION_BATCH = 16
 # A kernel with fewer values than this and a quarter of its weights was clustered.
@@ -68,8 +70,14 @@ class QuantizationAware:
         """All layers with weights that int8 can have, and what stays in float and why.
 
         Raises:
-            ValueError: not a functional model, or nothing in it that int8 can have.
+            ValueError: not a functional model, nothing in it that int8 can have, or a layer of several
+                tensors, around which TFMOT's wrapper cannot go.
         """
+        if several := [layer.name for layer in model.layers if isinstance(layer, SEVERAL)]:
+            raise ValueError(
+                f"--qat cannot go around {', '.join(several)}, which takes several tensors: leave --qat out, "
+                "footseg export calibrates int8 after training"
+            )
         prepared = int8_graph.prepare(model)
         left_out = dict(int8_graph.outputs(prepared).left_out)
         weighted = [layer for layer in model.layers if layer.weights and layer.name not in left_out]
