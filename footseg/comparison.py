@@ -10,7 +10,7 @@ the signs are counted, instead of some of them drawn, by their signed ranks (Wil
 interval. It holds the ratio with ``confidence`` or more in a sample however small and whatever the
 distribution, as long as that is symmetrical.
 
-A bootstrap that draws starts with replacement is too narrow. Simulated at 99 % (benchmarks/coverage.py), its
+A bootstrap that draws starts with replacement is too narrow. Simulated at 99 % (experiments/coverage.py), its
 percentiles left out the truth in 5.3 % of comparisons with 8 starts and 2.3 % with 16, this in 0.6 % and
 0.6 %. Where one start in ten is disturbed tenfold, this found a difference of 5 % in 90 % of comparisons with
 16 starts, Student's t in 68 %.
