@@ -8,7 +8,7 @@ columns are found from the numbers, not from the commas.
 import re
 from dataclasses import dataclass
 
-NUMBER = r"-?(?:[\d.]+(?:e[+-]?\d+)?|nan|inf)"
+NUMBER = r"-?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|nan|inf)"
 GAP = r"(?:,\s*|\s+)"
 TIMES = rf"(?P<first>{NUMBER}){GAP}(?P<mean>{NUMBER}){GAP}(?P<share>{NUMBER})%"
 END = rf"{GAP}{NUMBER}%{GAP}{NUMBER}{GAP}(?P<called>\d+)(?:{GAP}(?P<name>\S.*?))?\s*$"

@@ -350,7 +350,18 @@ class Measurement:
         if record.get("schema") not in READABLE:
             known = " and ".join(map(str, READABLE))
             raise ValueError(f"its schema is {record.get('schema')!r}, this footseg reads {known}")
-        return records.of(cls, record, strict=True)
+        found = records.of(cls, record, strict=True)
+        for name, value in found.cost.items():
+            of_words = name == "uncounted"
+            right = isinstance(value, list) if of_words else value is None or _is_number(value)
+            if not right:
+                expected = "a list" if of_words else "a number"
+                raise ValueError(f"its field 'cost.{name}' is {value!r:.40}, expected {expected}")
+        return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cores(device: Mapping[str, Any]) -> str:

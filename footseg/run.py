@@ -10,6 +10,7 @@ RUN/model.keras      best weights by validation IoU, float32, inference-ready
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from footseg.errors import FootsegError
 RECORD, HISTORY = "run.json", "history.csv"
 # Of networks, their own and others', as modules and files are named.
 NETWORK_NAME = re.compile(r"\w{1,100}", re.ASCII)
+# The largest number that training computes with.
+FLOAT32 = 3.5e38
 UNFINISHED = ("running", "interrupted")
 
 
@@ -202,13 +205,18 @@ def _columns(lines: Sequence[str], needed: Sequence[str]) -> dict[str, list[floa
         if len(row) != len(heads):
             raise ValueError(f"its line {number} has {len(row)} figures, expected {len(heads)}")
         for name, text in zip(heads, row, strict=True):
-            try:
-                columns[name].append(float(text))
-            except ValueError:
-                raise ValueError(
-                    f"its '{name}' in line {number} is {text!r:.40}, expected a number"
-                ) from None
+            columns[name].append(_figure(text, f"its '{name}' in line {number}"))
     return columns
+
+
+def _figure(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{what} is {text!r:.40}, expected a number") from None
+    if FLOAT32 < abs(value) < math.inf:  # a training that went wrong has infinity and NaN
+        raise ValueError(f"{what} is {text!r:.40}, which no figure of a training can be")
+    return value
 
 
 def load_trained(path: Path) -> Run:

@@ -280,6 +280,14 @@ def test_a_delegate_that_ran_nothing_is_no_measurement_of_it(machine: Machine) -
     assert (found.delegates, found.notes) == ((benchmark_output.Delegate("GPU", "all", 1),), ())
 
 
+def test_a_row_with_a_number_that_is_none_is_no_row() -> None:
+    log = (Path(__file__).parent / "benchmark_logs" / "2025.txt").read_text()
+    whole = benchmark_output.parse(log).operators
+    damaged = benchmark_output.parse(log.replace("0.1, 0.0999, 21.5%", "0.1, 0.09.9, 21.5%")).operators
+    assert [one.node for one in whole] == ["TfLiteXNNPackDelegate", "TRANSPOSE_CONV", "TfLiteXNNPackDelegate"]
+    assert damaged == (whole[0], whole[2])
+
+
 def test_a_line_without_end_takes_no_time() -> None:
     log = (Path(__file__).parent / "benchmark_logs" / "2025.txt").read_text()
     began = time.monotonic()

@@ -68,6 +68,12 @@ def test_without_costs_the_front_is_the_best_and_its_equals(tmp_path: Path) -> N
     assert found.best == 1
 
 
+@pytest.mark.parametrize("wrong", [{"objective": "speed"}, {"against": ("\ud800",)}])
+def test_a_search_for_what_nobody_knows_is_a_line(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(FootsegError, match=r"is a search for '.*', which this footseg does not know"):
+        tables.load(a_folder(tmp_path, *FIVE, **wrong))
+
+
 def test_scores_that_are_no_numbers_do_not_count(tmp_path: Path) -> None:
     found = tables.load(a_folder(tmp_path, a_trial(0, iou=float("nan")), a_trial(1, iou=0.1), against=()))
     assert found.best == 1

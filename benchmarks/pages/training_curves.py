@@ -34,7 +34,7 @@ def training(run: Run) -> dict[str, Any]:
             ring = (history["epoch"][best], iou[best])
             line = _curve(history, "val_iou", "val", 2)
             plots.append(_plot([line], Scale("validation IoU (ring: the weights kept)"), ring=ring))
-    config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
+    config = run.config.read_text(encoding="utf-8", errors="replace") if run.config.is_file() else ""
     best_iou = run.best.get("val_iou")
     text = (
         f"{run.network}, {run.parameters:,} parameters, {run.epochs_done} epochs in {duration(run.seconds)}"

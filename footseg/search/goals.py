@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from footseg.errors import check_known
-from footseg.search.records import Trial
+from footseg.errors import FootsegError, check_known
+from footseg.search.records import SearchSettings, Trial, load_settings
 
 SHARE: Mapping[str, float] = MappingProxyType({"": 1})
 COUNT: Mapping[str, float] = MappingProxyType({"": 1, "k": 10**3, "M": 10**6, "G": 10**9})
@@ -66,6 +67,22 @@ COSTS = {
     )
 }
 GOALS = SCORES | COSTS
+
+
+def settings_of(folder: Path) -> SearchSettings:
+    """Read ``search.json``, whose goals must be known.
+
+    Raises:
+        FootsegError: as ``records.load_settings``, or a goal that is none.
+    """
+    settings = load_settings(folder)
+    for name in (settings.objective, *settings.against):
+        if name not in GOALS:
+            raise FootsegError(
+                f"{folder} is a search for {name!r:.40}, which this footseg does not know "
+                f"({', '.join(GOALS)}): search in another folder"
+            )
+    return settings
 
 
 def costs_in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def begin(folder: Path, asked: SearchSettings, given: Iterable[str], *, resume: 
         raise FootsegError(
             f"{folder} is a search: go on with --resume (and --trials for more), or choose another --out"
         )
-    before = records.load_settings(folder)
+    before = goals.settings_of(folder)
     for name in given:
         was, now = _setting(before, name), _setting(asked, name)
         if was != now:

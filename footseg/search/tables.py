@@ -74,7 +74,7 @@ def load(folder: Path) -> Results:
     Raises:
         FootsegError: it is not a search.
     """
-    settings = records.load_settings(folder)
+    settings = goals.settings_of(folder)
     varied = space.read(settings.space)
     trials = tuple(records.load_trials(folder))
     results = Results(folder, settings, varied, trials, (), None, ())

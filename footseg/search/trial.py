@@ -54,7 +54,7 @@ def run_trial(folder: Path, number: int, say: Callable[[str], None] = lambda lin
     book, known = _Book(folder, number, time.monotonic() - trial.seconds), set(_gradients())
     book.note(status="running", worker=f"{platform.node()}:{os.getpid()}")
     try:
-        end = _work(book, records.load_settings(folder), say)
+        end = _work(book, goals.settings_of(folder), say)
     except Exception as error:
         reason = _why_failed(error)
         if not reason:
