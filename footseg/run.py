@@ -205,7 +205,10 @@ def _columns(lines: Sequence[str], needed: Sequence[str]) -> dict[str, list[floa
         if len(row) != len(heads):
             raise ValueError(f"its line {number} has {len(row)} figures, expected {len(heads)}")
         for name, text in zip(heads, row, strict=True):
-            columns[name].append(_figure(text, f"its '{name}' in line {number}"))
+            value = _figure(text, f"its '{name}' in line {number}")
+            if name == "epoch" and not math.isfinite(value):
+                raise ValueError(f"its 'epoch' in line {number} is {text!r:.40}, which is none")
+            columns[name].append(value)
     return columns
 
 

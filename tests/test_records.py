@@ -283,6 +283,7 @@ ROW = dict.fromkeys(logbook.HISTORY, 1.0)
             "epoch,val_iou\n1,-1e308\n",
             "'val_iou' in line 2 is '-1e308', which no figure of a training can be",
         ),
+        ("epoch,val_iou\ninf,1\n", "'epoch' in line 2 is 'inf', which is none"),
         ("epoch,val_iou\n1\n", "line 2 has 1 figures, expected 2"),
         ("epoch,val_iou\n1,,\n", "line 2 has 3 figures, expected 2"),
         ("epoch,loss\n1,2\n", "no column 'val_iou'"),
