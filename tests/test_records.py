@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -315,6 +316,11 @@ def test_a_damaged_checkpoint_is_a_line(tmp_path: Path, history: str) -> None:
     assert logbook.load_checkpoint(path, state)[1] == [ROW]
     np.savez(path, history=np.array(history), **state)  # type: ignore[arg-type]
     with pytest.raises(FootsegError, match=r"checkpoint\.npz cannot be read \(.*start anew with --force"):
+        logbook.load_checkpoint(path, state)
+    logbook.save_checkpoint(path, state, [ROW])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("v1.npy", b"")
+    with pytest.raises(FootsegError, match=r"cannot be read \(its v1\S* is no array\)"):
         logbook.load_checkpoint(path, state)
     for data in (b"", b"PK\x03\x04", path.read_bytes()[:-40]):
         path.write_bytes(data)

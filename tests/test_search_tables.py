@@ -1,6 +1,7 @@
 """What a search found, on a few trials whose front, best and savings can be worked out by hand."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -72,6 +73,15 @@ def test_without_costs_the_front_is_the_best_and_its_equals(tmp_path: Path) -> N
 def test_a_search_for_what_nobody_knows_is_a_line(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(FootsegError, match=r"is a search for '.*', which this footseg does not know"):
         tables.load(a_folder(tmp_path, *FIVE, **wrong))
+
+
+def test_a_point_of_another_space_is_a_line(tmp_path: Path) -> None:
+    trial = a_trial(0, iou=0.5)
+    found = tables.load(
+        a_folder(tmp_path, dataclasses.replace(trial, point={**trial.point, "loss": 7}), against=())
+    )
+    with pytest.raises(ValueError, match="a point has branch 7 of"):
+        tables.as_csv(found)
 
 
 def test_scores_that_are_no_numbers_do_not_count(tmp_path: Path) -> None:

@@ -159,7 +159,11 @@ def _drawn(parameters: Mapping[str, Parameter], point: Point, parent: Parent | N
 
 
 def shown(space: Space, point: Point) -> dict[str, float | int | str]:
-    """A point for people: by title, the number or the title of the branch."""
+    """A point for people: by title, the number or the title of the branch.
+
+    Raises:
+        ValueError: a branch that the space has not.
+    """
     return {
         label.title: _shown(label.parameter, point[label.name])
         for label in labels(space)
@@ -170,6 +174,8 @@ def shown(space: Space, point: Point) -> dict[str, float | int | str]:
 def _shown(parameter: Parameter, drawn: float | int) -> float | int | str:
     if isinstance(parameter, Range):
         return drawn
+    if drawn not in range(len(parameter.branches)):
+        raise ValueError(f"a point has branch {drawn} of {len(parameter.branches)}: it is of another space")
     branch = parameter.branches[int(drawn)]
     # A number stays one, unless another branch has the same and only their titles differ.
     number = isinstance(branch.value, int | float) and str(branch.value) == branch.title

@@ -43,6 +43,8 @@ def load_checkpoint(path: Path, like: State) -> tuple[State, list[EpochRow]]:
     try:
         with np.load(path) as saved:
             state = dict(saved)
+        if strange := [name for name, array in state.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"its {strange[0]} is no array")
         history = records.of(list[dict[str, AnyNumber]], files.parse_json(str(state.pop("history"))))
         if missing := {name for row in history for name in HISTORY if name not in row}:
             raise ValueError(f"its history has no field '{min(missing)}'")
