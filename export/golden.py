@@ -48,6 +48,8 @@ class Tensor:
 
     def __post_init__(self) -> None:
         check_known("no type", self.type, TYPES)
+        if not all(side > 0 for side in self.shape):
+            raise ValueError(f"a tensor of shape {self.shape} holds nothing")
 
     def real(self, path: Path) -> np.ndarray:
         """The numbers of a raw file, float32, as what they stand for.

@@ -39,7 +39,7 @@ TINY = {
 # Files of tests that train, convert, emulate or wait for processes: make quick does without them.
 HEAVY = {
     "adb", "android", "arm", "auto", "cli", "cluster", "compress", "coreml", "distill", "distribution",
-    "enet", "export", "export_verify", "finetune", "host", "job", "lessons", "network_training",
+    "enet", "export", "export_verify", "finetune", "foreign", "host", "job", "lessons", "network_training",
     "onnx_export", "pretrained", "prune", "qat", "quantize", "reproduce", "runtime", "search",
     "search_costs", "search_spark", "search_trial", "search_workers", "sensitivity", "shared", "step",
     "toolchain", "traces", "train", "twin",

@@ -360,3 +360,8 @@ def test_integers_stand_for_real_numbers(tmp_path: Path) -> None:
     np.testing.assert_allclose(real.ravel(), [0, 128 / 255, 1], rtol=1e-6)
     with pytest.raises(FootsegError, match=r"3 bytes, not the 12 of float32 \(1, 1, 1, 3\)"):
         Tensor((1, 1, 1, 3), "float32", "").real(tmp_path / "input.bin")
+
+
+def test_a_tensor_of_nothing_is_none() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 64, 0, 2\) holds nothing"):
+        golden.Tensor((1, 64, 0, 2), "float32", "logits")

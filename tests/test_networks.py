@@ -335,3 +335,10 @@ def test_unknown_network_suggests_the_nearest() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(ValueError, match="two classes or more"):
         networks.build("fast_linknet", classes=1)
+
+
+def test_a_network_beyond_all_memory_is_a_line() -> None:
+    with pytest.raises(
+        ValueError, match=r"tiptoe with width=500000000000\.0 needs more memory than there is"
+    ):
+        networks.build("tiptoe", (64, 64, 3), width=5e11)

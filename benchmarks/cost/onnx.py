@@ -112,7 +112,7 @@ def _work(operator: Operator, tensors: Mapping[Any, Tensor]) -> Work:
         return Work()
     data, weights = (tensors[operator.inputs[place]] for place in DATA_AND_WEIGHTS[operator.op])
     macs = _macs(operator, data.shape or (), weights.shape or ())
-    depthwise = operator.options.get("group", 1) > 1 and (weights.shape or ())[1:2] == (1,)
+    depthwise = _group(operator) > 1 and (weights.shape or ())[1:2] == (1,)
     in_tf_benchmark = not depthwise and operator.op != "ConvTranspose"
     return Work(macs, in_tf_benchmark, multiplied_in(data.kind))
 
@@ -128,3 +128,9 @@ def _macs(operator: Operator, data: Shape, weights: Shape) -> int:
         case "Gemm":
             return output * (data or (0, 0))[0 if operator.options.get("transA", 0) else 1]
     return output * (data or (0,))[-1]  # matrix products
+
+
+def _group(operator: Operator) -> int:
+    """In how many groups a convolution works; an attribute of another type, as of a damaged file, is none."""
+    group = operator.options.get("group")
+    return group if isinstance(group, int) else 1

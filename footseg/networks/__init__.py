@@ -90,7 +90,15 @@ def build(
     check(name, chosen)
     if classes < 2:
         raise ValueError(f"{name} needs two classes or more (background counts), not {classes}")
-    return _builder(name)(input_shape, classes, **chosen)
+    try:
+        return _builder(name)(input_shape, classes, **chosen)
+    except Exception as error:  # of a backend's own kind, or Python's
+        if not (
+            isinstance(error, MemoryError) or "OOM" in str(error) or "out of memory" in str(error).lower()
+        ):
+            raise
+        asked = ", ".join(f"{option}={value}" for option, value in chosen.items()) or "these options"
+        raise ValueError(f"{name} with {asked} needs more memory than there is: make it smaller") from error
 
 
 def check(name: str, chosen: Mapping[str, Any]) -> None:
