@@ -22,6 +22,7 @@ from footseg.data.folder import (
 )
 from footseg.data.images import letterbox, letterbox_mask
 from footseg.errors import FootsegError
+from footseg.evaluate import evenly_spaced
 from footseg.foreign import reading as readings
 from footseg.foreign.canonical import canonical
 from footseg.foreign.ends import NOTHING, ORDERS, RANGES, Ends, Reading
@@ -59,10 +60,12 @@ def adopt(
     """
     data = open_data(data_dir)
     model = load_keras(path)
-    found = readings.read(model, ends)
-    _check(path, canonical(model, found, ends.size), data)
-    found = _tried(model, found, data, ends.size, say)
-    network = canonical(model, found, ends.size)
+    read = readings.read(model, ends)
+    network = canonical(model, read, ends.size)
+    _check(path, network, data)
+    found = _tried(model, read, data, ends.size, say)
+    if found != read:
+        network = canonical(model, found, ends.size)
     say(f"{path.name} {found.summary()}, {len(data.classes)} classes: {', '.join(data.classes)}")
     validation = load_split(data, "val", network.input_shape[1:3])
     best = _best(network, validation.images, validation.masks, len(data.classes))
@@ -177,8 +180,8 @@ def _tried(
     candidates = [dataclasses.replace(found, range=a, order=b) for a, b in itertools.product(ranges, orders)]
     if len(candidates) == 1 or "val" not in data.splits:
         return found
-    chosen = pairs(data, "val")[:: max(1, len(pairs(data, "val")) // IMAGES)][:IMAGES]
-    read = [read_pair(pair, data.labels) for pair in chosen]
+    every = pairs(data, "val")
+    read = [read_pair(every[index], data.labels) for index in evenly_spaced(len(every), IMAGES)]
     # One network for all of them: what it is fed is made here.
     network = canonical(model, dataclasses.replace(found, range="0-1", order="rgb"), size)
     size = network.input_shape[1:3]

@@ -77,7 +77,6 @@ class _Copy:
     stripped: Call | None = None
     made: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
-    inside: bool = False
 
     def run(self, graph: Any, inputs: list[Any], within: str = "") -> Any:
         """The outputs of the calls of ``graph`` on ``inputs``."""

@@ -58,7 +58,7 @@ def _of_keras_2(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             version = files.parse_json(archive.read("metadata.json").decode()).get("keras_version", "")
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
         return ""
     if not str(version).startswith("2."):
         return ""
