@@ -137,8 +137,8 @@ class _Loaded:
 
     def _once(self) -> float:
         # Time of this thread: a busy machine interrupts the slower file more often, and threads of the Keras
-        # network may still be at work. With 8 processes on 2 cores the clock gave int8 0.11 of fp32's time,
-        # processor time 0.48 to 0.51.
+        # network may still be at work. With 8 processes on 2 cores the clock gave int8 a quarter of the ratio
+        # to fp32 that processor time did.
         started = time.thread_time()
         self._invoke()
         return time.thread_time() - started
